@@ -1,0 +1,50 @@
+# Needs Python >= 3.11, make and git. `make PYTHON=python3.12 test` picks the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+.PHONY: help venv quickstart test lint docs clean
+
+help:
+	@echo "make quickstart   sample 2D U(1) gauge theory with a flow, beside HMC and the exact answer"
+	@echo "make test         the whole test suite"
+	@echo "make lint         ruff, types, import layers"
+	@echo "make docs         documentation in docs/_build/html"
+	@echo "make venv         only the environment in $(VENV)"
+	@echo "make clean        remove the environment and built files"
+
+venv: $(VENV)/.run
+
+# One stamp per set of packages: quickstart does not wait for the test tools.
+$(VENV)/.run: pyproject.toml requirements/run.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "trivmap needs Python >= 3.11, but $(PYTHON) is %d.%d: use make PYTHON=..." % v[:2])'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) -r requirements/run.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	$(PIP) -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run requirements/docs.txt
+	$(PIP) -r requirements/docs.txt
+	@touch $@
+
+quickstart: $(VENV)/.run
+	$(BIN)/trivmap quickstart
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	PYTHONPATH=src $(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) docs/_build

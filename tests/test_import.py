@@ -1,0 +1,101 @@
+"""What `import trivmap` costs and leaves alone, and whether the installed JAX computes right numbers."""
+
+import json
+import statistics
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import trivmap  # noqa: F401  (the hook of the tests must see the package before anything else does)
+
+ROOT = Path(__file__).parents[1]
+
+
+def _run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_import_is_quiet():
+    """No backend, no heavy package, no changed JAX setting, no file."""
+    code = """
+import json, sys
+import jax, diffrax, equinox, optax
+from jax._src import xla_bridge
+before = dict(jax.config.values)
+import trivmap
+print(json.dumps({
+    "backend": xla_bridge.backends_are_initialized(),
+    "changed": [k for k, v in jax.config.values.items() if before.get(k) != v],
+    "heavy": [m for m in ("matplotlib", "h5py", "tyro", "tqdm", "scipy.stats", "pandas") if m in sys.modules],
+}))
+"""
+    bare = "import json, sys, jax, diffrax, equinox, optax; print(json.dumps('tqdm' in sys.modules))"
+    seen = json.loads(_run(code))
+    heavy = set(seen["heavy"]) - ({"tqdm"} if json.loads(_run(bare)) else set())
+    assert seen["backend"] is False
+    assert seen["changed"] == []
+    assert heavy == set()
+
+
+@pytest.mark.slow
+def test_import_time():
+    """Medians of interleaved fresh processes; under 1.5 times the dependencies alone."""
+    timed = "import time; t = time.perf_counter(); {}; print(time.perf_counter() - t)"
+    bare = timed.format("import jax, diffrax, equinox, optax")
+    full = timed.format("import trivmap")
+    times = [(float(_run(bare)), float(_run(full))) for _ in range(6)][1:]
+    base, ours = (statistics.median(column) for column in zip(*times, strict=True))
+    assert ours < 1.5 * base, f"import trivmap takes {ours:.2f} s, its dependencies alone {base:.2f} s"
+
+
+def test_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert version("trivmap") == project["version"]
+    assert f"version: {project['version']}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+# The sizes at which jaxlib 0.10.2 goes wrong on CPU (jax issues 39103, 39257, 40412): relative error 0.77 at 12^4.
+@pytest.mark.parametrize("size", [16385, 19683, 20736])
+def test_jit_agrees_with_eager_float64(size):
+    matrix = jax.random.normal(jax.random.key(size), (2, size), dtype=jnp.float64)
+    rows = jax.random.normal(jax.random.key(1), (3, size), dtype=jnp.float64)
+
+    def norm(row):
+        return jnp.sum((matrix @ row) ** 2)
+
+    eager = jnp.stack([norm(row) for row in rows])
+    jitted = jax.jit(jax.vmap(norm))(rows)
+    # A dot product of n terms is off by at most n eps of sum |terms|; that is about sqrt(n) times the result here.
+    assert jnp.max(jnp.abs(jitted / eager - 1)) < 1e-9
+
+
+def test_jit_agrees_with_eager_float32():
+    size = 32769
+    matrix = jax.random.normal(jax.random.key(0), (2, size), dtype=jnp.float32)
+    rows = jax.random.normal(jax.random.key(1), (3, size), dtype=jnp.float32)
+
+    def norm(row):
+        return jnp.sum((matrix @ row) ** 2)
+
+    eager = jnp.stack([norm(row) for row in rows])
+    assert jnp.max(jnp.abs(jax.jit(jax.vmap(norm))(rows) / eager - 1)) < 1e-2
+
+
+def test_multiply_reduce_of_rank_seven_float32():
+    """Segfaults on jaxlib 0.10.2, hence in a process of its own."""
+    code = """
+import jax, jax.numpy as jnp
+a = jax.random.normal(jax.random.key(0), (3, 3, 1, 4, 4, 4, 4), dtype=jnp.float32)
+b = jax.random.normal(jax.random.key(1), (3, 3, 1, 4, 4, 4, 4), dtype=jnp.float32)
+f = lambda a, b: jnp.sum(a[:, :, None] * b[None], axis=1)
+print(float(jnp.max(jnp.abs(jax.jit(f)(a, b) - f(a, b)))))
+"""
+    # three products of order one in float32
+    assert float(_run(code)) < 1e-5
