@@ -1,0 +1,5 @@
+"""Manifolds of field configurations: reference measure, tangent vectors, exponential map, gradients."""
+
+from ._base import AbstractManifold as AbstractManifold
+from ._link_field import LinkField as LinkField
+from ._real_field import RealField as RealField
