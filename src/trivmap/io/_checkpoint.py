@@ -1,0 +1,190 @@
+"""Checkpoints: any pytree in one checked file.
+
+Layout: 8 bytes magic, 32 bytes SHA-256 of all that follows, 8 bytes length of the header (little endian), the header in
+JSON, and the leaves as written by `equinox.tree_serialise_leaves`.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from ._atomic import atomic_path
+from ._versions import versions
+
+_MAGIC = b"TRIVMAP\x01"
+_PREAMBLE = len(_MAGIC) + 32 + 8
+_RESERVED = ("versions", "leaves", "config")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or of another structure than expected."""
+
+
+def write_checkpoint(path: str | os.PathLike, tree: PyTree, header: dict[str, Any] | None = None) -> None:
+    """Write the leaves of a pytree and a JSON header, atomically.
+
+    **Arguments:**
+
+    - `path`: the file; an existing one is replaced only once the new one is complete.
+    - `tree`: arrays, typed keys and Python numbers are stored; functions and static fields are not.
+    - `header`: anything JSON can hold, e.g. configuration and step. Versions and the structure of `tree` are added.
+    """
+    full = dict(header or {}) | {"versions": versions(), "leaves": _describe(tree)}
+    encoded = json.dumps(full).encode()
+    payload = io.BytesIO()
+    eqx.tree_serialise_leaves(payload, jax.tree.map(_without_key, tree))
+    body = len(encoded).to_bytes(8, "little") + encoded + payload.getvalue()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_MAGIC + hashlib.sha256(body).digest() + body)
+
+
+def read_header(path: str | os.PathLike) -> dict[str, Any]:
+    """The header of a checkpoint, after verifying the whole file.
+
+    **Raises:** `CheckpointError` if the file is missing, is not a checkpoint, or was changed since it was written.
+    """
+    return _read(path)[0]
+
+
+def read_checkpoint(path: str | os.PathLike, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    """Read a checkpoint into the structure of `like`.
+
+    **Arguments:**
+
+    - `path`: a file of `write_checkpoint`.
+    - `like`: a pytree of the same structure: arrays, or `jax.ShapeDtypeStruct` as made by `equinox.filter_eval_shape`.
+
+    **Returns:** the tree, bit for bit as written, and the header.
+
+    **Raises:** `CheckpointError` as `read_header`, and if `like` has other leaves, shapes or dtypes than the file.
+    """
+    header, payload = _read(path)
+    _check_structure(path, header["leaves"], _describe(like))
+    skeleton = jax.tree.map(_without_key, like)
+    try:
+        raw = eqx.tree_deserialise_leaves(io.BytesIO(payload), skeleton)
+    except Exception as error:
+        raise CheckpointError(f"{path}: the stored leaves do not fit the expected ones: {error}") from error
+    return jax.tree.map(_with_key, raw, like), header
+
+
+def save(path: str | os.PathLike, model: PyTree, config: Any = None, **extra: Any) -> None:
+    """Save a model with the configuration that rebuilds it.
+
+    **Arguments:** `path`; `model`: any pytree; `config`: a dataclass or JSON value from which `load` can build a model of
+    the same structure; `extra`: further JSON values for the header.
+    """
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        config = dataclasses.asdict(config)
+    if taken := set(extra) & set(_RESERVED):
+        raise ValueError(f"the header already has {sorted(taken)}; choose other names for extra values")
+    write_checkpoint(path, model, {"config": config} | extra)
+
+
+def load(path: str | os.PathLike, build: Callable[[Any], PyTree]) -> tuple[PyTree, dict[str, Any]]:
+    """Load a model saved by `save`.
+
+    **Arguments:** `path`; `build`: a function from the stored configuration to a model of the same structure. It is
+    only traced, so the numbers that it would draw are never computed.
+
+    **Returns:** the model and the header. **Raises:** `CheckpointError` as `read_checkpoint`.
+    """
+    config = read_header(path).get("config")
+    return read_checkpoint(path, eqx.filter_eval_shape(lambda: build(config)))
+
+
+def _read(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
+    if not data.startswith(_MAGIC):
+        raise CheckpointError(f"{path}: not a trivmap checkpoint (it does not start with the right bytes)")
+    digest, body = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
+    if hashlib.sha256(body).digest() != digest:
+        raise CheckpointError(
+            f"{path}: the checkpoint is damaged (its checksum is wrong: cut short, or changed after writing). "
+            "Nothing was loaded; use an earlier checkpoint or a copy."
+        )
+    length = int.from_bytes(body[:8], "little")
+    return json.loads(body[8 : 8 + length]), body[8 + length :]
+
+
+def _is_struct(x: Any) -> bool:
+    return isinstance(x, jax.ShapeDtypeStruct)
+
+
+def _is_key(x: Any) -> bool:
+    return (eqx.is_array(x) or _is_struct(x)) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _without_key(x: Any) -> Any:
+    """Equinox cannot store typed keys: store the integers inside."""
+    if not _is_key(x):
+        return x
+    return jax.eval_shape(jax.random.key_data, x) if _is_struct(x) else jax.random.key_data(x)
+
+
+def _with_key(x: Any, like: Any) -> Any:
+    return jax.random.wrap_key_data(x, impl=_implementation(like)) if _is_key(like) else x
+
+
+def _implementation(key: Any) -> str:
+    """Name of the generator of a typed key, which an abstract key reveals only to a trace."""
+    names = []
+    jax.eval_shape(lambda k: names.append(str(jax.random.key_impl(k))), key)
+    return names[0]
+
+
+def _describe(tree: PyTree) -> list[list[Any]]:
+    """Path, shape and dtype of every leaf that is stored; for typed keys the dtype names the implementation."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    described = []
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path)
+        if _is_struct(leaf) or eqx.is_array_like(leaf):
+            shape = list(leaf.shape) if hasattr(leaf, "shape") else []
+            described.append([name, shape, _dtype_name(leaf)])
+    return described
+
+
+def _dtype_name(leaf: Any) -> str:
+    if _is_key(leaf):
+        return f"key<{_implementation(leaf)}>"
+    return str(leaf.dtype) if hasattr(leaf, "dtype") else type(leaf).__name__
+
+
+def _check_structure(path: str | os.PathLike, stored: list[list[Any]], expected: list[list[Any]]) -> None:
+    if stored == expected:
+        return
+    for found, wanted in zip(stored, expected, strict=False):
+        if found != wanted:
+            break
+    else:
+        found = stored[len(expected)] if len(stored) > len(expected) else ["nothing", "", ""]
+        wanted = expected[len(stored)] if len(expected) > len(stored) else ["nothing", "", ""]
+    precision = found[:2] == wanted[:2] and {found[2], wanted[2]} in ({"float32", "float64"}, {"complex64", "complex128"})
+    cure = (
+        "Switch x64 on or off as it was when the checkpoint was written: jax.config.update('jax_enable_x64', ...)."
+        if precision
+        else "Build the expected tree from the configuration that was used for training (it is in the header)."
+    )
+    raise CheckpointError(
+        f"{path}: the checkpoint holds another structure than expected ({len(stored)} leaves, expected {len(expected)}). "
+        f"First difference: stored {_show(found)}, expected {_show(wanted)}. {cure}"
+    )
+
+
+def _show(leaf: list[Any]) -> str:
+    name, shape, dtype = leaf
+    return f"{name or 'the root'} {dtype}{shape}" if dtype else name

@@ -1,0 +1,149 @@
+"""Ensembles and chains in HDF5: one data set per array, one checked header."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..statistics import Chain, Ensemble
+from ._atomic import atomic_path
+from ._versions import versions
+
+_CHUNK_BYTES = 1 << 20
+_FORMAT = 1
+_CHAIN_ARRAYS = ("configurations", "accepted", "delta_h", "indices")
+_CHAIN_NUMBERS = {"force_evaluations": int, "unitarity_defect": float}
+
+
+class EnsembleFileError(ValueError):
+    """An HDF5 file that is missing, damaged or of another kind than expected."""
+
+
+def write_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict[str, Any] | None = None) -> None:
+    """Write an ensemble to HDF5, atomically.
+
+    **Arguments:**
+
+    - `path`: the file; an existing one is replaced only once the new one is complete.
+    - `ensemble`: data sets `log_weights`, `configurations` (unless `None`) and `observables/NAME`, samples first.
+    - `attributes`: JSON values to keep beside the data: theory, beta, seed. Versions are added.
+    """
+    arrays = {"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}
+    _write(path, "ensemble", arrays, ensemble.observables, {}, attributes)
+
+
+def read_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
+    """An ensemble and its attributes.
+
+    **Raises:** `EnsembleFileError` if the file is missing, damaged (every byte that is returned is under a checksum) or
+    holds something else.
+    """
+    arrays, observables, _, attributes = _read(path, "ensemble")
+    return Ensemble(arrays.get("configurations"), arrays["log_weights"], observables), attributes
+
+
+def write_chain(path: str | os.PathLike, chain: Chain, attributes: dict[str, Any] | None = None) -> None:
+    """Write Markov chains to HDF5 like `write_ensemble`, axes (chains, n, ...); the sampler's state is not stored."""
+    arrays = {name: getattr(chain, name) for name in _CHAIN_ARRAYS}
+    given = {name: getattr(chain, name) for name in _CHAIN_NUMBERS}
+    numbers = {name: None if value is None else _CHAIN_NUMBERS[name](value) for name, value in given.items()}
+    _write(path, "chain", arrays, chain.observables, numbers, attributes)
+
+
+def read_chain(path: str | os.PathLike) -> tuple[Chain, dict[str, Any]]:
+    """Chains and their attributes, checked like `read_ensemble`."""
+    arrays, observables, numbers, attributes = _read(path, "chain")
+    configurations = arrays.pop("configurations", None)
+    return Chain(configurations, observables, **arrays, **numbers), attributes
+
+
+def file_kind(path: str | os.PathLike) -> str:
+    """What a file holds, "ensemble" or "chain". **Raises:** `EnsembleFileError` if it is neither."""
+    import h5py
+
+    path = _existing(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return _header(path, file)["kind"]
+    except (OSError, RuntimeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _write(path, kind: str, arrays: dict, observables: dict, numbers: dict, attributes: dict | None) -> None:
+    data = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
+    data |= {f"observables/{name}": np.asarray(value) for name, value in observables.items()}
+    header = {"format": _FORMAT, "kind": kind, "numbers": numbers, "versions": versions(), "data": sorted(data)}
+    header |= {"attributes": attributes or {}}
+    encoded = json.dumps(header)
+    import h5py
+
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, value in data.items():
+            file.create_dataset(name, data=value, chunks=_chunks(kind, value))
+        file.attrs["trivmap"] = encoded
+        file.attrs["sha256"] = _digest(encoded, data)
+
+
+def _chunks(kind: str, value: np.ndarray) -> tuple[int, ...] | None:
+    """About a megabyte of consecutive samples, of one chain, so that a few can be read without the rest."""
+    lead = 1 if kind == "ensemble" else 2
+    if value.size == 0 or value.ndim < lead:
+        return None
+    row = value.itemsize * int(np.prod(value.shape[lead:]))
+    rows = min(value.shape[lead - 1], max(_CHUNK_BYTES // row, 1))
+    return (1,) * (lead - 1) + (rows,) + value.shape[lead:]
+
+
+def _digest(header: str, data: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(data):
+        value = np.ascontiguousarray(data[name])
+        digest.update(f"{name} {value.dtype.str} {value.shape}".encode())
+        digest.update(value.tobytes() if value.size else b"")
+    return digest.hexdigest()
+
+
+def _existing(path: str | os.PathLike) -> Path:
+    if not Path(path).is_file():
+        raise EnsembleFileError(f"{path}: no such file")
+    return Path(path)
+
+
+def _damaged(path, why: str) -> EnsembleFileError:
+    return EnsembleFileError(
+        f"{path}: not an intact HDF5 file of trivmap ({why}). Nothing was loaded; use a copy or sample again."
+    )
+
+
+def _header(path, file: Any) -> dict[str, Any]:
+    if "trivmap" not in file.attrs or "sha256" not in file.attrs:
+        raise _damaged(path, "it has no trivmap header")
+    try:
+        return json.loads(str(file.attrs["trivmap"]))
+    except ValueError as error:
+        raise _damaged(path, "its header is not readable") from error
+
+
+def _read(path, kind: str) -> tuple[dict, dict, dict, dict]:
+    import h5py
+
+    path = _existing(path)
+    try:
+        with h5py.File(path, "r") as file:
+            header = _header(path, file)
+            data = {name: np.asarray(file[name]) for name in header["data"]}
+            intact = _digest(str(file.attrs["trivmap"]), data) == file.attrs["sha256"]
+    # h5py reports damage to its own structures by whatever exception its C library maps to.
+    except (OSError, RuntimeError, KeyError, TypeError, UnicodeDecodeError, MemoryError) as error:
+        raise _damaged(path, str(error)) from error
+    if not intact:
+        raise _damaged(path, "its checksum is wrong")
+    if header["kind"] != kind:
+        stored = header["kind"]
+        raise EnsembleFileError(f"{path}: holds {stored!r}, expected {kind!r}; read it with read_{stored}")
+    arrays = {name: value for name, value in data.items() if "/" not in name}
+    observables = {name.split("/", 1)[1]: value for name, value in data.items() if "/" in name}
+    return arrays, observables, header["numbers"], header["attributes"] | {"versions": header["versions"]}

@@ -1,0 +1,251 @@
+"""Files: what is written comes back bit for bit, and what was damaged never comes back."""
+
+import json
+import os
+import re
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from trivmap.io import (
+    CheckpointError,
+    EnsembleFileError,
+    atomic_path,
+    file_kind,
+    load,
+    read_chain,
+    read_checkpoint,
+    read_ensemble,
+    read_header,
+    save,
+    write_chain,
+    write_checkpoint,
+    write_ensemble,
+)
+from trivmap.statistics import Chain, Ensemble
+
+
+class Toy(eqx.Module):
+    weight: jax.Array
+    links: jax.Array
+    key: jax.Array
+    count: int
+    name: str = eqx.field(static=True)
+
+
+def make_toy(size: int, seed: int = 0) -> Toy:
+    key = jax.random.key(seed)
+    real = jax.random.normal(key, (size,), jnp.float64)
+    return Toy(real, jax.lax.complex(real, -real), jax.random.fold_in(key, 3), 7, "toy")
+
+
+def make_ensemble() -> Ensemble:
+    rng = np.random.default_rng(0)
+    return Ensemble(rng.normal(size=(50, 2, 4, 4)), rng.normal(size=50), {"plaquette": rng.normal(size=50)})
+
+
+def make_chain() -> Chain:
+    rng = np.random.default_rng(1)
+    links = rng.normal(size=(2, 10, 2, 3, 3, 2, 2)) + 1j * rng.normal(size=(2, 10, 2, 3, 3, 2, 2))
+    return Chain(
+        links.astype(np.complex64),
+        {"plaquette": rng.normal(size=(2, 10)), "two_point": rng.normal(size=(2, 10, 4))},
+        accepted=rng.random((2, 10)) < 0.8,
+        delta_h=rng.normal(size=(2, 10)),
+        force_evaluations=11,
+        unitarity_defect=1e-15,
+    )
+
+
+def flip(path, position: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0x10
+    path.write_bytes(bytes(data))
+
+
+def assert_same_bits(a, b):
+    a, b = (x if not jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key) else jax.random.key_data(x) for x in (a, b))
+    assert np.asarray(a).dtype == np.asarray(b).dtype
+    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_checkpoint_round_trip(tmp_path):
+    tree = make_toy(5)
+    write_checkpoint(tmp_path / "a.ckpt", tree, {"step": 12})
+    for like in (make_toy(5, seed=1), eqx.filter_eval_shape(make_toy, 5, 1)):
+        back, header = read_checkpoint(tmp_path / "a.ckpt", like)
+        jax.tree.map(assert_same_bits, tree, back)
+        assert jax.tree.structure(back) == jax.tree.structure(tree)
+        assert header["step"] == 12
+        assert header["versions"]["jax"] == jax.__version__
+        # the key still is a key, and gives the same numbers
+        assert_same_bits(jax.random.normal(back.key), jax.random.normal(tree.key))
+
+
+@pytest.mark.parametrize("implementation", ["threefry2x32", "rbg"])
+def test_checkpoint_keeps_the_kind_of_a_key(tmp_path, implementation):
+    key = jax.random.key(5, impl=implementation)
+    write_checkpoint(tmp_path / "k", {"key": key})
+    back, _ = read_checkpoint(tmp_path / "k", {"key": jax.random.key(0, impl=implementation)})
+    assert_same_bits(back["key"], key)
+    other = {"threefry2x32": "rbg", "rbg": "threefry2x32"}[implementation]
+    with pytest.raises(CheckpointError, match="key"):
+        read_checkpoint(tmp_path / "k", {"key": jax.random.key(0, impl=other)})
+
+
+def test_save_and_load_build_the_model_from_its_configuration(tmp_path):
+    model = make_toy(6, seed=4)
+    save(tmp_path / "m", model, config={"size": 6}, step=3)
+    back, header = load(tmp_path / "m", lambda config: make_toy(config["size"]))
+    jax.tree.map(assert_same_bits, model, back)
+    assert header["step"] == 3
+    with pytest.raises(ValueError, match="already has .*leaves"):
+        save(tmp_path / "m", model, {"size": 6}, leaves=1)
+
+
+def test_checkpoint_refuses_any_flipped_byte(tmp_path):
+    path = tmp_path / "a.ckpt"
+    write_checkpoint(path, make_toy(3), {"step": 1})
+    size = path.stat().st_size
+    for position in [*range(0, 64), *range(64, size, 37), size - 1]:
+        flip(path, position)
+        with pytest.raises(CheckpointError, match=r"damaged|not a trivmap checkpoint"):
+            read_checkpoint(path, make_toy(3))
+        flip(path, position)
+    read_checkpoint(path, make_toy(3))
+
+
+@pytest.mark.parametrize("keep", [0, 3, 8, 30, 47, 100, -1])
+def test_checkpoint_refuses_a_truncated_file(tmp_path, keep):
+    path = tmp_path / "a.ckpt"
+    write_checkpoint(path, make_toy(3))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        read_header(path)
+
+
+def test_checkpoint_refuses_other_files(tmp_path):
+    with pytest.raises(CheckpointError, match="No such file"):
+        read_header(tmp_path / "missing")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        read_header(tmp_path)
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(CheckpointError, match="not a trivmap checkpoint"):
+        read_header(tmp_path / "text")
+
+
+def test_checkpoint_of_another_structure_names_the_first_difference(tmp_path):
+    path = tmp_path / "a.ckpt"
+    write_checkpoint(path, make_toy(5))
+    with pytest.raises(CheckpointError, match=r"stored \.weight float64\[5\], expected \.weight float64\[6\]"):
+        read_checkpoint(path, make_toy(6))
+    with pytest.raises(CheckpointError, match="4 leaves, expected 1"):
+        read_checkpoint(path, {"weight": jnp.zeros(5)})
+    with pytest.raises(CheckpointError, match="expected nothing"):
+        read_checkpoint(path, jax.tree.map(lambda x: x, eqx.tree_at(lambda t: t.count, make_toy(5), None)))
+    single = eqx.tree_at(lambda t: t.weight, make_toy(5), jnp.zeros(5, jnp.float32))
+    with pytest.raises(CheckpointError, match="Switch x64 on or off"):
+        read_checkpoint(path, single)
+
+
+def test_interrupted_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write_half():
+        with atomic_path(path) as temporary:
+            temporary.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_ensemble_round_trip(tmp_path):
+    ensemble = make_ensemble()
+    write_ensemble(tmp_path / "e.h5", ensemble, {"theory": "u1", "beta": 2.0, "seed": 5})
+    back, attributes = read_ensemble(tmp_path / "e.h5")
+    assert_same_bits(ensemble.configurations, back.configurations)
+    assert_same_bits(ensemble.log_weights, back.log_weights)
+    assert_same_bits(ensemble.observables["plaquette"], back.observables["plaquette"])
+    assert (attributes["theory"], attributes["beta"], attributes["seed"]) == ("u1", 2.0, 5)
+    assert attributes["versions"]["trivmap"]
+    assert file_kind(tmp_path / "e.h5") == "ensemble"
+
+
+def test_ensemble_without_configurations_and_chain_round_trip(tmp_path):
+    write_ensemble(tmp_path / "e.h5", Ensemble(None, np.zeros(3), {}))
+    back, _ = read_ensemble(tmp_path / "e.h5")
+    assert back.configurations is None
+    assert len(back) == 3
+
+    chain = make_chain()
+    write_chain(tmp_path / "c.h5", chain)
+    copy, _ = read_chain(tmp_path / "c.h5")
+    for name in ("configurations", "accepted", "delta_h"):
+        assert_same_bits(getattr(chain, name), getattr(copy, name))
+    assert copy.indices is None
+    assert (copy.force_evaluations, copy.unitarity_defect) == (11, 1e-15)
+    assert_same_bits(chain.observables["two_point"], copy.observables["two_point"])
+    with pytest.raises(EnsembleFileError, match="holds 'chain', expected 'ensemble'"):
+        read_ensemble(tmp_path / "c.h5")
+
+
+def test_ensemble_file_is_chunked_along_the_samples(tmp_path):
+    import h5py
+
+    write_ensemble(tmp_path / "e.h5", Ensemble(np.zeros((500, 1000)), np.zeros(500), {}))
+    with h5py.File(tmp_path / "e.h5") as file:
+        assert file["configurations"].chunks == ((1 << 20) // 8000, 1000)  # pyright: ignore
+
+
+def test_damaged_ensemble_never_returns_other_numbers(tmp_path):
+    """HDF5 has unused bytes: a flip is either refused or changes nothing that is returned."""
+    path = tmp_path / "e.h5"
+    ensemble = make_ensemble()
+    write_ensemble(path, ensemble, {"beta": 2.0})
+    size, refused = path.stat().st_size, 0
+    # Configurations are 12800 of the bytes, so that most flips hit data.
+    positions = range(0, size, 61)
+    for position in positions:
+        flip(path, position)
+        try:
+            back, attributes = read_ensemble(path)
+        except EnsembleFileError:
+            refused += 1
+        else:
+            assert_same_bits(ensemble.configurations, back.configurations)
+            assert_same_bits(ensemble.log_weights, back.log_weights)
+            assert attributes["beta"] == 2.0
+        flip(path, position)
+    assert refused > 0.8 * 12800 / size * len(positions)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.5, 0.999])
+def test_truncated_ensemble_is_refused(tmp_path, fraction):
+    path = tmp_path / "e.h5"
+    write_ensemble(path, make_ensemble())
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
+    with pytest.raises(EnsembleFileError, match="not an intact HDF5 file"):
+        read_ensemble(path)
+
+
+def test_other_hdf5_files_are_refused(tmp_path):
+    import h5py
+
+    with pytest.raises(EnsembleFileError, match="no such file"):
+        read_ensemble(tmp_path / "none.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros(3)
+    with pytest.raises(EnsembleFileError, match="no trivmap header"):
+        read_ensemble(tmp_path / "other.h5")
+
+
+def test_headers_are_plain_json(tmp_path):
+    write_checkpoint(tmp_path / "a", make_toy(2), {"config": {"beta": 2.0}})
+    assert json.loads(json.dumps(read_header(tmp_path / "a")))["config"] == {"beta": 2.0}
