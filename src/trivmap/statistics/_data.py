@@ -1,0 +1,112 @@
+"""Results of sampling, kept on the host: weighted ensembles and Markov chains."""
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+
+def _host(x: Any) -> np.ndarray | None:
+    return None if x is None else np.asarray(x)
+
+
+def _host_observables(observables: Any, leading: tuple[int, ...], what: str) -> dict[str, np.ndarray]:
+    result = {}
+    for name, values in (observables or {}).items():
+        values = np.asarray(values)
+        if values.shape[: len(leading)] != leading:
+            raise ValueError(
+                f"observable {name!r} has shape {values.shape}, expected the leading axes {leading} ({what}): "
+                "one value (of any shape) per configuration"
+            )
+        result[name] = values
+    return result
+
+
+class Ensemble(eqx.Module):
+    """Configurations with log weights `log w = -S(x) - log q(x)`, from a flow or any other proposal density.
+
+    - `log_weights`: float64 array `(samples,)`; `-inf` marks a sample of weight zero;
+    - `configurations`: array `(samples, *configuration shape)`, or `None` where only observables were kept;
+    - `observables`: measured values by name, each of shape `(samples, ...)`.
+    """
+
+    configurations: np.ndarray | None
+    log_weights: np.ndarray
+    observables: dict[str, np.ndarray]
+
+    def __init__(self, configurations: Any, log_weights: Any, observables: Any = None):
+        self.log_weights = np.asarray(log_weights, np.float64)
+        if self.log_weights.ndim != 1:
+            raise ValueError(f"log_weights must have shape (samples,), got {self.log_weights.shape}")
+        self.configurations = _host(configurations)
+        n = len(self.log_weights)
+        if self.configurations is not None and self.configurations.shape[:1] != (n,):
+            raise ValueError(
+                f"{n} log weights, but configurations of shape {self.configurations.shape}: "
+                "the first axis must count the samples"
+            )
+        self.observables = _host_observables(observables, (n,), "samples")
+
+    def __len__(self) -> int:
+        return len(self.log_weights)
+
+
+class Chain(eqx.Module):
+    """Consecutive states of one or more Markov chains.
+
+    - `configurations`: array `(chains, n, *configuration shape)`, or `None` where only observables were kept;
+    - `observables`: measured values by name, each `(chains, n, ...)`;
+    - `accepted`: booleans `(chains, updates)`, one per Metropolis decision (more than `n` where chains are thinned);
+    - `delta_h`: energy violations of HMC, same shape as `accepted`;
+    - `force_evaluations`: gradients of the action per trajectory and chain, the unit of cost of HMC;
+    - `unitarity_defect`: largest violation met before re-unitarisation, for SU(N);
+    - `indices`: `(chains, n)`, the proposal held at each step of independence Metropolis;
+    - `state`: what the sampler needs to continue, bit for bit.
+    """
+
+    configurations: np.ndarray | None
+    observables: dict[str, np.ndarray]
+    accepted: np.ndarray | None
+    delta_h: np.ndarray | None
+    force_evaluations: int | None
+    unitarity_defect: float | None
+    indices: np.ndarray | None
+    state: Any
+
+    def __init__(
+        self,
+        configurations: Any,
+        observables: Any = None,
+        accepted: Any = None,
+        delta_h: Any = None,
+        force_evaluations: int | None = None,
+        unitarity_defect: float | None = None,
+        indices: Any = None,
+        state: Any = None,
+    ):
+        self.configurations = _host(configurations)
+        self.accepted, self.delta_h, self.indices = _host(accepted), _host(delta_h), _host(indices)
+        self.force_evaluations = force_evaluations
+        self.unitarity_defect = unitarity_defect
+        self.state = state
+        self.observables = _host_observables(observables, self._leading(observables), "chains, n")
+
+    def _leading(self, observables: Any) -> tuple[int, ...]:
+        if self.configurations is not None:
+            arrays, what = [self.configurations], "configurations"
+        elif self.indices is not None:
+            arrays, what = [self.indices], "indices"
+        else:
+            arrays, what = [np.asarray(v) for v in (observables or {}).values()], "observables"
+        if arrays and arrays[0].ndim < 2:
+            raise ValueError(f"{what} of a chain need the leading axes (chains, n), got shape {arrays[0].shape}")
+        return arrays[0].shape[:2] if arrays else ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(chains, measurements per chain)."""
+        for array in (self.configurations, self.indices, *self.observables.values()):
+            if array is not None:
+                return array.shape[0], array.shape[1]
+        raise ValueError("this chain holds neither configurations nor observables")

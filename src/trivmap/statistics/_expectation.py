@@ -1,0 +1,132 @@
+"""Expectation values of observables in ensembles and chains."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._data import Chain, Ensemble
+from ._derived import linearise
+from ._estimate import Estimate
+from ._gamma import gamma_method
+from ._weights import normalised_weights
+
+
+def expectation(
+    data: Ensemble | Chain,
+    observable: Callable | str | Any,
+    *,
+    function: Callable | None = None,
+    batch_size: int = 256,
+    s: float = 2.0,
+) -> Estimate:
+    r"""Expectation value with its statistical error.
+
+    In an `Ensemble` the mean is reweighted, $\bar O = \sum w O / \sum w$, with the delta-method error
+    $\sigma^2 = \sum_i \hat w_i^2 (O_i - \bar O)^2$, $\sum\hat w = 1$. In a `Chain` the error is that of the Gamma method
+    (`gamma_method`) and the estimate carries `tau_int`.
+
+    **Arguments:**
+
+    - `data`: an `Ensemble` or a `Chain`.
+    - `observable`: a function of one configuration, real and of any shape; a `DerivedObservable`; or the name of a
+      stored measurement.
+    - `function`: optional map from the vector of means to a scalar or vector, for derived quantities of stored
+      measurements.
+    - `batch_size`: configurations measured at once.
+    - `s`: the parameter of the automatic window for chains.
+    """
+    if _is_derived(observable):
+        if function is not None:
+            raise ValueError("a derived observable brings its own function; drop `function=`")
+        observable, function = observable.primary, observable.function
+    values = _values(data, observable, batch_size)
+    if isinstance(data, Chain):
+        return gamma_method(values, function, s)
+    return _reweighted(values, data.log_weights, function)
+
+
+def measure(observable: Callable, configurations: Any, batch_size: int = 256) -> np.ndarray:
+    """Values of an observable, compiled once, on a stack of configurations `(samples, ...)`.
+
+    The last batch is padded, so that any number of configurations needs a single compilation.
+    """
+    configurations = np.asarray(configurations)
+    n = len(configurations)
+    size = max(1, min(batch_size, n))
+    if n == 0:
+        raise ValueError("there are no configurations to measure")
+    results = []
+    for start in range(0, n, size):
+        batch = configurations[start : start + size]
+        count = len(batch)
+        if count < size:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
+        results.append(np.asarray(_measure_batch(observable, jnp.asarray(batch)))[:count])
+    return np.concatenate(results)
+
+
+@eqx.filter_jit
+def _measure_batch(observable: Callable, batch: jax.Array) -> jax.Array:
+    return jax.vmap(observable)(batch)
+
+
+def _is_derived(observable: Any) -> bool:
+    return hasattr(observable, "primary") and hasattr(observable, "function")
+
+
+def _values(data: Ensemble | Chain, observable: Any, batch_size: int) -> np.ndarray:
+    kind = type(data).__name__.lower()
+    if not isinstance(data, Ensemble | Chain):
+        raise TypeError(f"expected an Ensemble or a Chain, got {type(data).__name__}")
+    if isinstance(observable, str):
+        if observable not in data.observables:
+            raise ValueError(
+                f"no stored measurement {observable!r} in this {kind}; it holds {sorted(data.observables)}. "
+                'Ask for it when sampling: measure={"name": function}'
+            )
+        return data.observables[observable]
+    if not callable(observable):
+        raise TypeError(
+            f"an observable is a function of one configuration, a DerivedObservable or a name, got {observable!r}"
+        )
+    if data.configurations is None:
+        raise ValueError(
+            f"this {kind} keeps no configurations, only the measurements {sorted(data.observables)}: pass one of these "
+            "names, or sample again without `measure=`"
+        )
+    if isinstance(data, Ensemble):
+        return measure(observable, data.configurations, batch_size)
+    chains, n = data.shape
+    flat = data.configurations.reshape(chains * n, *data.configurations.shape[2:])
+    values = measure(observable, flat, batch_size)
+    return values.reshape(chains, n, *values.shape[1:])
+
+
+def _reweighted(values: np.ndarray, log_weights: np.ndarray, function: Callable | None) -> Estimate:
+    if np.iscomplexobj(values):
+        raise TypeError(
+            "the observable is complex: estimate its real part, imaginary part or modulus, "
+            "for example with `lambda x: jnp.real(observable(x))`"
+        )
+    weights = normalised_weights(log_weights)
+    if len(weights) < 2:
+        raise ValueError("an error needs at least two samples")
+    # A sample of weight zero may hold anything, nan included.
+    kept = weights > 0.0
+    weights, values = weights[kept], values[kept].astype(np.float64)
+    bad = values.size - np.isfinite(values).sum()
+    if bad:
+        raise ValueError(f"{bad} of {values.size} measured values are nan or infinite at samples of non-zero weight")
+    means = np.tensordot(weights, values, axes=1)
+    deltas = values - means
+    spread = np.sqrt(np.tensordot(weights**2, deltas**2, axes=1))
+    if function is None:
+        return Estimate.of(means, spread)
+    value, jacobian = linearise(function, means, spread)
+    projected = np.tensordot(deltas, jacobian, axes=[range(1, values.ndim), range(-means.ndim, 0)])
+    return Estimate.of(value, np.sqrt(np.tensordot(weights**2, projected**2, axes=1)))
+

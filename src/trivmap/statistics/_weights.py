@@ -1,0 +1,96 @@
+"""Quality and normalisation of importance weights, in float64 on the host."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ._data import Ensemble
+from ._estimate import Estimate
+
+
+def check_log_weights(log_weights: Any) -> np.ndarray:
+    """Log weights as a float64 vector; `-inf` (weight zero) is allowed, nan, `+inf` and all-zero weights are not."""
+    if isinstance(log_weights, Ensemble):
+        log_weights = log_weights.log_weights
+    lw = np.asarray(log_weights, np.float64)
+    if lw.ndim != 1 or lw.size == 0:
+        raise ValueError(f"log weights must have shape (samples,) with at least one sample, got shape {lw.shape}")
+    bad = np.isnan(lw) | (lw == np.inf)
+    if bad.any():
+        raise ValueError(
+            f"{bad.sum()} of {lw.size} log weights are nan or +inf, the first at index {int(np.argmax(bad))}. "
+            "Look at the action and at log q of that sample; dropping such samples silently would bias every estimate"
+        )
+    if np.all(lw == -np.inf):
+        raise ValueError("all log weights are -inf: no sample has any weight")
+    return lw
+
+
+def log_sum_exp(x: np.ndarray) -> float:
+    top = x.max()
+    return float(top + np.log(np.sum(np.exp(x - top))))
+
+
+def normalised_weights(log_weights: Any) -> np.ndarray:
+    """Weights with sum one."""
+    lw = check_log_weights(log_weights)
+    return np.exp(lw - log_sum_exp(lw))
+
+
+def ess_fraction(log_weights: Any) -> float:
+    r"""Effective sample size per sample, $(\sum w)^2 / (M \sum w^2) \in (0, 1]$.
+
+    Biased upwards for few samples, and blind to modes that the model never visits: see also `forward_ess`.
+    `log_weights` is a vector or an `Ensemble`.
+    """
+    lw = check_log_weights(log_weights)
+    return math.exp(2.0 * log_sum_exp(lw) - log_sum_exp(2.0 * lw)) / lw.size
+
+
+def forward_ess(log_weights: Any) -> float:
+    r"""Effective sample size per sample from configurations of the *theory*: $1 / (E_p[w]\,E_p[1/w])$.
+
+    The log weights $-S - \log q$ are those of configurations drawn from the theory (by HMC, say). Unlike
+    `ess_fraction` it sees modes that the model misses.
+    """
+    lw = check_log_weights(log_weights)
+    if np.any(lw == -np.inf):
+        raise ValueError("a configuration drawn from the theory cannot have weight zero, but a log weight is -inf")
+    return math.exp(2.0 * math.log(lw.size) - log_sum_exp(lw) - log_sum_exp(-lw))
+
+
+def log_z(ensemble: Any) -> Estimate:
+    r"""Logarithm of the partition function, $\log\frac1M\sum_i w_i$ with variance $(1/\mathrm{ESS} - 1)/M$.
+
+    The normalisation is that of the reference measure: Haar measure of volume one for SU(N), $d\theta/2\pi$ for U(1),
+    plain $d\phi$ for scalars. Biased downwards where the effective sample size is small. `ensemble` is an `Ensemble` or
+    a vector of log weights (arXiv:2007.07115).
+    """
+    lw = check_log_weights(ensemble)
+    variance = (1.0 / ess_fraction(lw) - 1.0) / lw.size
+    error = math.sqrt(max(variance, 0.0)) if lw.size > 1 else math.nan
+    return Estimate(log_sum_exp(lw) - math.log(lw.size), error)
+
+
+def expected_acceptance(log_weights: Any) -> float:
+    r"""Acceptance of independence Metropolis in equilibrium, $E_{w \sim p,\,w' \sim q}\min(1, w'/w)$.
+
+    The average runs over all pairs, $\sum_{i \ne j}\min(w_i, w_j) / ((M - 1)\sum_i w_i)$, by sorting once.
+    """
+    lw = np.sort(check_log_weights(log_weights))
+    if lw.size < 2:
+        raise ValueError("the acceptance needs at least two log weights")
+    w = np.exp(lw - lw[-1])
+    pairs = np.arange(lw.size - 1, -1, -1)
+    return float(2.0 * np.dot(w, pairs) / ((lw.size - 1) * w.sum()))
+
+
+def lognormal_acceptance(ess: float) -> float:
+    r"""Acceptance $\mathrm{erfc}(s/2)$ that belongs to an effective sample size $e^{-s^2}$ when weights are lognormal.
+
+    A consistency check between a reported `ess_fraction` and a reported acceptance; a large difference tells of tails.
+    """
+    if not 0.0 < ess <= 1.0:
+        raise ValueError(f"an effective sample size per sample lies in (0, 1], got {ess}")
+    return math.erfc(0.5 * math.sqrt(-math.log(ess)))
