@@ -1,0 +1,87 @@
+"""What every integrator here shares: the result, the field's interface, arithmetic on tangent vectors."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._types import Array, Float, Inexact, Int
+from ..lattice import accumulator_dtype
+from ..manifolds import AbstractManifold
+
+# field(t, x) -> (velocity, divergence)
+VectorField: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
+
+
+class Integration(eqx.Module):
+    """Solution of dx/dt = v(t, x) x with the integral of the divergence and the embedded errors of its steps."""
+
+    x: Inexact[Array, "*shape"]
+    """Configuration at t1."""
+
+    log_det: Float[Array, ""]
+    """log |det dx(t1)/dx(t0)|, the integral of the divergence by the same stages, in the accumulator dtype."""
+
+    error_x: Float[Array, ""] | None
+    """Sum over steps of |e_x|^2, the inner product of the embedded error of the tangent vector; None if not asked for."""
+
+    error_log_det: Float[Array, ""] | None
+    """Sum over steps of e_log_det^2, in nats squared; None if not asked for."""
+
+    stats: dict[str, Int[Array, ""]]
+    """Integer counts: accepted `steps`, `rejected` steps, `evaluations` of the field."""
+
+
+def counts(steps: Any, rejected: Any, evaluations: Any) -> dict[str, Int[Array, ""]]:
+    """The `stats` of an integration."""
+    return {
+        "steps": jnp.asarray(steps),
+        "rejected": jnp.asarray(rejected),
+        "evaluations": jnp.asarray(evaluations),
+    }
+
+
+def real_dtype(x: Array) -> Any:
+    """Real dtype of the precision of an array."""
+    return jnp.finfo(x.dtype).dtype
+
+
+def scale(factor: Float[Array, ""], v: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    """Product of a real scalar and a real or complex array, in the array's dtype."""
+    factor = jnp.asarray(factor, real_dtype(v))
+    if jnp.iscomplexobj(v):
+        # Strict promotion refuses real times complex, and a complex factor would double the multiplications.
+        return jax.lax.complex(factor * jnp.real(v), factor * jnp.imag(v))
+    return factor * v
+
+
+def combination(weights: tuple[float, ...], slopes: list[Array]) -> Array:
+    """The sum over j of weights[j] * slopes[j]; zero weights cost nothing."""
+    terms = [scale(jnp.asarray(w, real_dtype(k)), k) for w, k in zip(weights, slopes, strict=False) if w != 0]
+    return sum(terms[1:], terms[0])
+
+
+def evaluate(field: VectorField, t: Any, x: Array) -> tuple[Array, Array]:
+    """Velocity and divergence of a field, the latter in the accumulator dtype.
+
+    **Raises:** `TypeError` or `ValueError` if the field does not return a tangent vector and a real scalar.
+    """
+    out = field(t, x)
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"A vector field must return (velocity, divergence), but returned {type(out).__name__}.")
+    velocity, divergence = out
+    if jnp.shape(velocity) != x.shape or velocity.dtype != x.dtype:
+        raise ValueError(
+            f"The velocity has shape {jnp.shape(velocity)} and dtype {velocity.dtype}, but the configuration has {x.shape} "
+            f"and {x.dtype}. A field must keep both; with x64 on, cast its parameters to the dtype of the configuration."
+        )
+    if jnp.shape(divergence) != () or jnp.iscomplexobj(divergence):
+        raise ValueError(f"The divergence must be one real number, got shape {jnp.shape(divergence)}: is a batch axis left over?")
+    return velocity, jnp.asarray(divergence, accumulator_dtype())
+
+
+def squared_norm(manifold: AbstractManifold, v: Array) -> Float[Array, ""]:
+    """The inner product of a tangent vector with itself, in the accumulator dtype."""
+    return jnp.asarray(manifold.inner(v, v), accumulator_dtype())
