@@ -37,9 +37,9 @@ class Integration(eqx.Module):
 def counts(steps: Any, rejected: Any, evaluations: Any) -> dict[str, Int[Array, ""]]:
     """The `stats` of an integration."""
     return {
-        "steps": jnp.asarray(steps),
-        "rejected": jnp.asarray(rejected),
-        "evaluations": jnp.asarray(evaluations),
+        "steps": jnp.asarray(steps, int),
+        "rejected": jnp.asarray(rejected, int),
+        "evaluations": jnp.asarray(evaluations, int),
     }
 
 

@@ -30,8 +30,8 @@ def max_norm(tree: Any) -> Array:
 
 
 def ode_term(field: VectorField) -> diffrax.ODETerm:
-    """The field as a diffrax term for the state (x, log_det)."""
-    return diffrax.ODETerm(lambda t, y, args: evaluate(field, t, y[0]))
+    """The field as a diffrax term for a state (x, log_det, ...), whose further entries do not move."""
+    return diffrax.ODETerm(lambda t, y, args: (*evaluate(field, t, y[0]), *map(jnp.zeros_like, y[2:])))
 
 
 def stepwise_integrate(
@@ -78,16 +78,12 @@ def has_error(solver: Any) -> bool:
 
 
 class _Recording(diffrax.AbstractAdaptiveSolver):
-    """Adds the squared errors of the accepted steps to the state: (state, (error_x, error_log_det))."""
+    """Sums the squared errors of the accepted steps in the last two entries of (x, log_det, error_x, error_log_det)."""
 
     solver: AbstractGroupSolver
 
-    # Not the wrapped solver's, whose terms diffrax would try on the recorded state.
     term_structure: ClassVar = diffrax.AbstractTerm
-
-    @property
-    def interpolation_cls(self) -> Any:
-        return diffrax.LocalLinearInterpolation
+    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
 
     def order(self, terms: Any) -> Any:
         return self.solver.order(terms)
@@ -95,19 +91,17 @@ class _Recording(diffrax.AbstractAdaptiveSolver):
     def error_order(self, terms: Any) -> Any:
         return self.solver.error_order(terms)
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
-        return None
+    def init(self, terms: Any, t0: Any, t1: Any, y0: State, args: Any) -> None:
+        """Nothing is remembered between steps."""
 
-    def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: None, made_jump: Any) -> Any:
-        state, totals = y0
-        new, e, _ = self.solver.attempt(terms, t0, t1, state, args)
-        squares = (squared_norm(self.solver.manifold, e[0]), e[1] ** 2)
-        y1 = (new, jax.tree.map(jnp.add, totals, squares))
-        # Totals are results, not unknowns: their error is zero and the controller does not see them.
-        error = (jax.tree.map(jnp.abs, e), jax.tree.map(jnp.zeros_like, totals))
-        return y1, error, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
+    def step(self, terms: Any, t0: Any, t1: Any, y0: State, args: Any, solver_state: None, made_jump: Any) -> Any:
+        (x, log_det, error_x, error_log_det), e, _ = self.solver.attempt(terms, t0, t1, y0, args)
+        error_x = error_x + squared_norm(self.solver.manifold, e[0])
+        y1 = (x, log_det, error_x, error_log_det + e[1] ** 2)
+        # The field is zero on the totals, hence their error estimate too: the controller does not see them.
+        return y1, jax.tree.map(jnp.abs, e), {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
 
-    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+    def func(self, terms: Any, t0: Any, y0: State, args: Any) -> Any:
         return terms.vf(t0, y0, args)
 
 
@@ -124,9 +118,9 @@ def adaptive_integrate(
 ) -> Integration:
     """Integrates with the steps that a controller of diffrax chooses (interface of `integrate`)."""
     zero = jnp.zeros((), accumulator_dtype())
-    start = ((x, zero), (zero, zero))
+    start = (x, zero, zero, zero)
     solution = _solve(field, start, t0, t1, _Recording(solver), controller, max_steps, diffrax.SaveAt(t1=True))
-    (x, log_det), (error_x, error_log_det) = jax.tree.map(lambda leaf: leaf[0], solution.ys)
+    x, log_det, error_x, error_log_det = jax.tree.map(lambda leaf: leaf[0], solution.ys)
     accepted, rejected = solution.stats["num_accepted_steps"], solution.stats["num_rejected_steps"]
     return Integration(
         x=x,
@@ -175,7 +169,7 @@ def with_leafwise_norm(controller: Any) -> Any:
 
 def _solve(
     field: VectorField,
-    y0: Any,
+    y0: State,
     t0: Float[Array, ""],
     t1: Float[Array, ""],
     solver: Any,
@@ -184,9 +178,10 @@ def _solve(
     saveat: diffrax.SaveAt,
 ) -> diffrax.Solution:
     # Times in the precision of the configuration: float64 times would promote a float32 state.
-    dtype = real_dtype(jax.tree.leaves(y0)[0])
+    dtype = real_dtype(y0[0])
     fixed = isinstance(controller, diffrax.StepTo)
-    with warnings.catch_warnings():
+    # Controllers of diffrax mix the dtypes of the leaves, which strict promotion refuses; `evaluate` still checks the field's.
+    with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"):
         # Complex states are checked against exact results in our tests; Runge-Kutta stages run on real coordinates.
         warnings.filterwarnings("ignore", "Complex dtype support in Diffrax")
         solution = diffrax.diffeqsolve(
