@@ -70,7 +70,8 @@ def test_vector_estimate_prints_and_pulls():
 
 def test_white_noise_has_tau_one_half():
     estimate = gamma_method(np.random.default_rng(1).normal(size=(4, 5000)))
-    assert estimate.error == pytest.approx(1 / np.sqrt(20000), rel=0.05)  # relative error of the error ~ sqrt(W/N) < 2 %
+    # The relative error of the error is sqrt((W + 1/2)/N), below 2 %.
+    assert estimate.error == pytest.approx(1 / np.sqrt(20000), rel=0.05)
     assert abs(estimate.tau_int - 0.5) < 4 * estimate.dtau_int
     assert abs(estimate.pull(0.0)) < 4
 

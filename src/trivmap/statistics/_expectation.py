@@ -26,8 +26,8 @@ def expectation(
     r"""Expectation value with its statistical error.
 
     In an `Ensemble` the mean is reweighted, $\bar O = \sum w O / \sum w$, with the delta-method error
-    $\sigma^2 = \sum_i \hat w_i^2 (O_i - \bar O)^2$, $\sum\hat w = 1$. In a `Chain` the error is that of the Gamma method
-    (`gamma_method`) and the estimate carries `tau_int`.
+    $\sigma^2 = \sum_i \hat w_i^2 (O_i - \bar O)^2$, $\sum\hat w = 1$. In a `Chain` the error is that of the Gamma
+    method (`gamma_method`) and the estimate carries `tau_int`.
 
     **Arguments:**
 
@@ -129,4 +129,3 @@ def _reweighted(values: np.ndarray, log_weights: np.ndarray, function: Callable 
     value, jacobian = linearise(function, means, spread)
     projected = np.tensordot(deltas, jacobian, axes=[range(1, values.ndim), range(-means.ndim, 0)])
     return Estimate.of(value, np.sqrt(np.tensordot(weights**2, projected**2, axes=1)))
-

@@ -101,4 +101,3 @@ def _prepare(data: Any, log_weights: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _apply(function: Callable | None, means: np.ndarray) -> np.ndarray:
     return means if function is None else np.stack([np.asarray(function(m), np.float64) for m in means])
-

@@ -1,0 +1,81 @@
+"""Where Hybrid Monte Carlo starts, and what it needs to go on."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..lattice import accumulator_dtype
+from ..manifolds import LinkField
+
+_HOT_WIDTH = 0.1
+
+
+class HMCState(eqx.Module):
+    """All that a further trajectory needs, one leading axis for the chains; action and gradient are reused."""
+
+    configuration: jax.Array
+    action: jax.Array
+    gradient: jax.Array
+    trajectory: jax.Array
+
+
+def initial_state(key: jax.Array, theory: Any, chains: int, initial: Any, dtype: Any) -> HMCState:
+    if isinstance(initial, HMCState):
+        return _checked_state(theory, chains, initial)
+    manifold = theory.manifold
+    if isinstance(initial, str):
+        x = _start(key, manifold, chains, initial, dtype)
+    else:
+        x = jnp.asarray(initial)
+        x = jnp.broadcast_to(x[None], (chains, *x.shape)) if x.shape == manifold.shape else x
+        if x.shape[0] != chains and x.shape[1:] == manifold.shape:
+            raise ValueError(f"hmc: got {x.shape[0]} initial configurations for {chains} chains")
+        manifold.check(x[0] if x.shape[1:] == manifold.shape else x)
+        if dtype is not None:
+            single = jnp.dtype(dtype) == jnp.float32
+            x = x.astype((jnp.complex64 if single else jnp.complex128) if jnp.iscomplexobj(x) else dtype)
+    state = _evaluate(theory, x)
+    if not np.all(np.isfinite(np.asarray(state.action))):
+        raise ValueError("hmc: the action of the initial configuration is not finite; start from another one")
+    return state
+
+
+@eqx.filter_jit
+def _evaluate(theory: Any, x: jax.Array) -> HMCState:
+    action = jax.vmap(theory.action)(x).astype(accumulator_dtype())
+    return HMCState(x, action, jax.vmap(theory.gradient)(x), jnp.zeros(len(x), jnp.uint32))
+
+
+def _checked_state(theory: Any, chains: int, state: HMCState) -> HMCState:
+    if state.configuration.shape != (chains, *theory.manifold.shape):
+        raise ValueError(
+            f"hmc: the state to continue has configurations of shape {state.configuration.shape}, expected "
+            f"{(chains, *theory.manifold.shape)} for {chains} chains of this theory"
+        )
+    action = np.asarray(_evaluate(theory, state.configuration).action)
+    scale = np.abs(action) + theory.manifold.dimension
+    if np.any(np.abs(action - np.asarray(state.action)) > 100 * float(jnp.finfo(state.gradient.dtype).eps) * scale):
+        raise ValueError(
+            "hmc: the state to continue belongs to another theory (its stored action differs); pass its "
+            "`configuration` as `initial` to start anew from there"
+        )
+    return state
+
+
+def _start(key: jax.Array, manifold: Any, chains: int, name: str, dtype: Any) -> jax.Array:
+    keys = jax.random.split(key, chains)
+    links = isinstance(manifold, LinkField)
+    if name == "cold":
+        tangents = jax.eval_shape(lambda k: manifold.random_tangent(k, dtype), keys[0])
+        if not links:
+            return jnp.zeros((chains, *tangents.shape), tangents.dtype)
+        one = manifold.group.identity(manifold.lattice, dtype)
+        return jnp.broadcast_to(one[None, None], (chains, *manifold.shape))
+    if name == "hot":
+        if links:
+            return jax.vmap(lambda k: manifold.reference_sample(k, dtype))(keys)
+        return jax.vmap(lambda k: _HOT_WIDTH * manifold.random_tangent(k, dtype))(keys)
+    raise ValueError(f'hmc: initial must be "hot", "cold", a configuration or a state, got {name!r}')

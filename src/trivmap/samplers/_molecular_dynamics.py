@@ -1,0 +1,41 @@
+"""Hamiltonian trajectories on any manifold."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..lattice import accumulator_dtype
+from ._splitting import Splitting
+
+
+def molecular_dynamics(
+    theory: Any, splitting: Splitting, x: jax.Array, p: jax.Array, gradient: jax.Array, length: Any, steps: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    r"""Integrates $\dot x = p\,x$, $\dot p = -\partial S(x)$ for a time `length`; returns `(x, p, gradient at x)`.
+
+    `gradient` is that of the action at the initial `x`, known from the trajectory before. The loop body holds a
+    single force evaluation, and kicks of adjoining steps are merged.
+    """
+    first, drifts, kicks = splitting.schedule(steps)
+    dtype = jnp.real(p).dtype
+    step = jnp.asarray(length, dtype) / steps
+    scale = lambda c, v: (c * step).astype(v.dtype) * v  # noqa: E731
+
+    def pair(state, coefficients):
+        x, p, _ = state
+        drift, kick = coefficients
+        x = theory.manifold.exp(scale(drift, p), x)
+        gradient = theory.gradient(x)
+        return (x, p - scale(kick, gradient), gradient), None
+
+    p = p - scale(jnp.asarray(first, dtype), gradient)
+    (x, p, gradient), _ = lax.scan(pair, (x, p, gradient), (jnp.asarray(drifts, dtype), jnp.asarray(kicks, dtype)))
+    return x, p, gradient
+
+
+def energy(theory: Any, action: jax.Array, p: jax.Array) -> jax.Array:
+    r"""$H = S + \tfrac12 \langle p, p\rangle$ in the accumulator dtype."""
+    accumulator = accumulator_dtype()
+    return action.astype(accumulator) + 0.5 * theory.manifold.inner(p, p).astype(accumulator)

@@ -1,0 +1,110 @@
+"""Independent samples of a model with their log weights."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..lattice import accumulator_dtype
+from ..statistics import Ensemble
+from ._interrupt import SamplingInterrupted, progress_bar
+
+
+def sample(
+    key: jax.Array,
+    model: Any,
+    theory: Any,
+    n: int,
+    *,
+    batch_size: int = 256,
+    measure: Any = None,
+    dtype: Any = None,
+    progress: bool = False,
+) -> Ensemble:
+    r"""Draws `n` configurations from a model, with log weights $\log w = -S(x) - \log q(x)$ towards a theory.
+
+    Sample i uses the key `fold_in(key, i)`: it can be regenerated alone, whatever the batch size.
+
+    **Arguments:**
+
+    - `model`: anything with `sample_and_log_prob(key) -> (x, log_q)` and `manifold`.
+    - `theory`: the theory whose action enters the weights; must live on the manifold of the model.
+    - `n`: number of samples, any positive integer; the last batch is padded, so that one compilation serves all.
+    - `batch_size`: samples computed at once; memory grows in proportion.
+    - `measure`: observables by name, functions of one configuration (or a `DerivedObservable`, whose primary values
+      are kept). With it observables are stored instead of configurations.
+    - `dtype`: real precision of the fields, JAX's default when `None`; log weights are float64 when x64 is on.
+    - `progress`: show a progress bar.
+
+    **Raises:** `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries the samples drawn so far, on
+    an interrupt from the keyboard.
+    """
+    _check(model, theory, n, batch_size)
+    size = min(batch_size, n)
+    functions = None if measure is None else primary_functions(measure)
+    parts: list[tuple[Any, np.ndarray]] = []
+    with progress_bar(n, "sample", progress) as advance:
+        try:
+            for start in range(0, n, size):
+                indices = jnp.arange(start, start + size, dtype=jnp.uint32)
+                kept, log_w = _sample_batch(model, theory, functions, key, indices, dtype)
+                count = min(size, n - start)
+                parts.append((jax.tree.map(lambda a, c=count: np.asarray(a)[:c], kept), np.asarray(log_w)[:count]))
+                advance(count)
+        except KeyboardInterrupt as interrupt:
+            if not parts:
+                raise
+            partial = _assemble(parts, measure is not None)
+            raise SamplingInterrupted(partial, len(partial), n) from interrupt
+    return _assemble(parts, measure is not None)
+
+
+def primary_functions(measure: Any) -> dict[str, Callable]:
+    """The functions of one configuration behind the entries of `measure=`."""
+    if not isinstance(measure, Mapping):
+        raise TypeError(f'measure= takes a dictionary such as {{"plaquette": tm.plaquette}}, got {measure!r}')
+    functions = {name: getattr(entry, "primary", entry) for name, entry in measure.items()}
+    wrong = [name for name, function in functions.items() if not callable(function)]
+    if wrong:
+        raise TypeError(f"the entries {wrong} of measure= are not functions of a configuration")
+    return functions
+
+
+@eqx.filter_jit
+def _sample_batch(model, theory, functions, key, indices, dtype):
+    def one(index):
+        k = jax.random.fold_in(key, index)
+        x, log_q = model.sample_and_log_prob(k) if dtype is None else model.sample_and_log_prob(k, dtype)
+        accumulator = accumulator_dtype()
+        log_w = -theory.action(x).astype(accumulator) - log_q.astype(accumulator)
+        return (x if functions is None else {name: f(x) for name, f in functions.items()}), log_w
+
+    return jax.vmap(one)(indices)
+
+
+def _assemble(parts: list[tuple[Any, np.ndarray]], measured: bool) -> Ensemble:
+    kept = jax.tree.map(lambda *arrays: np.concatenate(arrays), *(part[0] for part in parts))
+    log_weights = np.concatenate([part[1] for part in parts])
+    return Ensemble(None, log_weights, kept) if measured else Ensemble(kept, log_weights)
+
+
+def _check(model: Any, theory: Any, n: int, batch_size: int) -> None:
+    if n < 1 or batch_size < 1:
+        raise ValueError(f"sample: n and batch_size must be positive, got n = {n}, batch_size = {batch_size}")
+    if model.manifold != theory.manifold:
+        raise ValueError(
+            f"the model samples {model.manifold}, but the theory lives on {theory.manifold}: lattice, group and "
+            "kind of field must agree. Build the prior from theory.manifold"
+        )
+    epsilon = float(jnp.finfo(accumulator_dtype()).eps)
+    if epsilon * theory.manifold.dimension > 1e-3:
+        warnings.warn(
+            f"x64 is off: sums over {theory.manifold.dimension} degrees of freedom leave log weights with errors of "
+            f"order {epsilon * theory.manifold.dimension:.0e}. Switch it on with "
+            "jax.config.update('jax_enable_x64', True); the fields may stay float32 (dtype=)",
+            stacklevel=3,
+        )
