@@ -1,0 +1,45 @@
+"""Interfaces of vector fields and potentials; divergences and Laplacians are exact."""
+
+import abc
+
+import equinox as eqx
+from jaxtyping import Array, Float, Inexact
+
+from ..manifolds import AbstractManifold
+
+
+class AbstractVectorField(eqx.Module):
+    """A time-dependent tangent vector field with its exact divergence.
+
+    A field provides `manifold` and `__call__(t, x) -> (velocity, divergence)`, where `velocity` is a tangent vector at
+    `x` (an su(N) matrix on links, a real number on angles and scalars; the flow is dx/dt = velocity, on links
+    dU/dt = velocity U) and `divergence` is sum_i d_i velocity^i, a scalar in the accumulator precision.
+    """
+
+    manifold: eqx.AbstractVar[AbstractManifold]
+
+    @abc.abstractmethod
+    def __call__(
+        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        """The velocity at (t, x) and its divergence."""
+
+
+class AbstractPotential(eqx.Module):
+    """A time-dependent scalar function of a configuration with exact gradient and Laplacian."""
+
+    manifold: eqx.AbstractVar[AbstractManifold]
+
+    @abc.abstractmethod
+    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+        """The value of the potential."""
+
+    @abc.abstractmethod
+    def gradient_and_laplacian(
+        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        """The right-trivialised gradient and sum_a d_a d_a of the potential."""
+
+    def gradient(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+        """The right-trivialised gradient, sum_a T_a d_a of the potential on links."""
+        return self.gradient_and_laplacian(t, x)[0]

@@ -1,0 +1,72 @@
+"""The convolution field of arXiv:2207.00283 for scalar theories."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, DTypeLike, Float, Key
+
+from ..lattice import hypercubic_orbits, site_sum
+from ..manifolds import RealField
+from ._base import AbstractVectorField
+from ._spectral import convolve, symbol
+from ._time import fourier_basis
+
+
+class ConvolutionField(AbstractVectorField):
+    r"""Sine features of the field, mixed in time and convolved with a kernel over the whole lattice (arXiv:2207.00283).
+
+    velocity_x = sum_y sum_{d,f} W^{df}_{x-y} K_d(t) H_f(phi_y),
+    divergence = sum_x sum_{d,f} W^{df}_0 K_d(t) H_f'(phi_x):
+
+    only the kernel at zero displacement enters. H are `site_features` learned combinations of phi and sin(w_j phi), K
+    `time_features` learned combinations of 1, sin(2 pi k t), cos(2 pi k t). W is tied on orbits of the hypercubic group
+    and starts at zero, so that a new flow is the identity. All features are odd: the field commutes with phi -> -phi.
+
+    **Arguments:** `key`: for the frequencies, uniform in (0, 5), and the orthogonal mixing matrices; `manifold`: a
+    `RealField`; the sizes default to those of the paper (7469 parameters on 8x8); `dtype`: precision of the parameters.
+    """
+
+    frequencies: Float[Array, " sines"]
+    mix_sites: Float[Array, "site_features sines+1"]
+    mix_times: Float[Array, "time_features 2*harmonics+1"]
+    kernel: Float[Array, "time_features site_features orbits"]
+    manifold: RealField = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: Key[Array, ""],
+        manifold: RealField,
+        *,
+        sines: int = 49,
+        site_features: int = 20,
+        harmonics: int = 10,
+        time_features: int = 20,
+        dtype: DTypeLike = None,
+    ):
+        if not isinstance(manifold, RealField):
+            raise TypeError(f"ConvolutionField acts on a RealField, but was given {manifold}.")
+        dtype = jnp.zeros(0).dtype if dtype is None else dtype
+        frequency_key, site_key, time_key = jax.random.split(key, 3)
+        orthogonal = jax.nn.initializers.orthogonal()
+        orbits = int(hypercubic_orbits(manifold.lattice).max()) + 1
+        self.frequencies = jax.random.uniform(frequency_key, (sines,), dtype, 0.0, 5.0)
+        self.mix_sites = orthogonal(site_key, (site_features, sines + 1), dtype) / (sines + 1)
+        self.mix_times = orthogonal(time_key, (time_features, 2 * harmonics + 1), dtype) / (2 * harmonics + 1)
+        self.kernel = jnp.zeros((time_features, site_features, orbits), dtype)
+        self.manifold = manifold
+
+    def __call__(self, t: Float[Array, ""], x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
+        dim = len(self.manifold.lattice)
+        column = (-1,) + (1,) * dim
+        omega = self.frequencies.astype(x.dtype)
+        mix = self.mix_sites.astype(x.dtype)
+        harmonics = (self.mix_times.shape[1] - 1) // 2
+        times = self.mix_times.astype(x.dtype) @ fourier_basis(t.astype(x.dtype), harmonics)
+        kernel = jnp.tensordot(times, self.kernel.astype(x.dtype), 1)[:, hypercubic_orbits(self.manifold.lattice)]
+        phase = omega.reshape(column) * x[None]
+        features = jnp.tensordot(mix, jnp.concatenate([jnp.sin(phase), x[None]]), 1)
+        velocity = jnp.sum(convolve(symbol(kernel, dim), features, dim), axis=0)
+        centre = kernel[(slice(None),) + (0,) * dim] @ mix
+        slopes = site_sum((centre[:-1] * omega).reshape(column) * jnp.cos(phase))
+        return velocity, slopes + centre[-1].astype(slopes.dtype) * np.prod(self.manifold.lattice).item()

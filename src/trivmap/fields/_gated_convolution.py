@@ -1,0 +1,165 @@
+"""The gated convolution field: non-local, expressive, and still with an exact divergence at O(V log V)."""
+
+import itertools
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, DTypeLike, Float
+
+from ..groups import U1
+from ..lattice import hypercubic_orbits, shift, site_sum
+from ..manifolds import AbstractManifold, LinkField, RealField
+from ._base import AbstractVectorField
+from ._features import AngleFeatures, ScalarFeatures
+from ._spectral import displacements, hartley, squared_momentum, symbol
+from ._time import cosine_basis
+
+
+class _GatedConvolution(eqx.Module):
+    r"""The map W -> u of local features, convolutions and gates.
+
+    u_z = sum_j (c_j * h_j(W))(z) + sum_l g_l(W_z) m_l(z),   m_l = sum_j D_lj * h_j(W).
+
+    `linear` and `gate` hold the eigenvalues of c_j(t) and D_lj(t), one per time function and momentum orbit. They start
+    at zero, so that a new flow is the identity.
+    """
+
+    linear: Float[Array, "times features orbits"]
+    gate: Float[Array, "times gates features orbits"]
+    features: AngleFeatures | ScalarFeatures
+    lattice: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, lattice, features, times, dtype):
+        orbits = int(hypercubic_orbits(lattice).max()) + 1
+        self.linear = jnp.zeros((times, features.size, orbits), dtype)
+        self.gate = jnp.zeros((times, features.gates, features.size, orbits), dtype)
+        self.features = features
+        self.lattice = lattice
+
+    def kernels(self, t: Array, dtype: DTypeLike) -> tuple[Array, Array]:
+        """Eigenvalues of c_j and D_lj at time t on the momenta of the lattice."""
+        basis = cosine_basis(t.astype(dtype), self.linear.shape[0])
+        orbits = hypercubic_orbits(self.lattice)
+        linear = jnp.tensordot(basis, self.linear.astype(dtype), 1)
+        gate = jnp.tensordot(basis, self.gate.astype(dtype), 1)
+        return linear[:, orbits], gate[:, :, orbits]
+
+    def value_and_trace(self, t: Array, w: Array) -> tuple[Array, Array]:
+        """u and sum_x du_x/dW_x: only the kernels at zero displacement enter the trace."""
+        dim = len(self.lattice)
+        linear, gate = self.kernels(t, w.dtype)
+        h, dh, g, dg = self.features(w)
+        h_k = hartley(h, dim)
+        spectra = jnp.concatenate([jnp.sum(linear * h_k, 0)[None], jnp.sum(gate * h_k[None], 1)])
+        convolved = hartley(spectra, dim)
+        m = convolved[1:]
+        sites = tuple(range(-dim, 0))
+        local = _columns(jnp.mean(linear, sites), dim) + jnp.sum(
+            _columns(jnp.mean(gate, sites), dim) * g[:, None], axis=0
+        )
+        return convolved[0] + jnp.sum(g * m, axis=0), site_sum(dg * m) + site_sum(local * dh)
+
+    def spectrum_and_trace(self, t: Array, w: Array, weight: Array) -> tuple[Array, Array]:
+        """Hartley transform of u, and sum_{x,y} M(y - x) du_x/dW_y for the even matrix M with eigenvalues `weight`."""
+        dim = len(self.lattice)
+        linear, gate = self.kernels(t, w.dtype)
+        h, dh, g, dg = self.features(w)
+        h_k, dh_k, g_k = jnp.split(hartley(jnp.concatenate([h, dh, g]), dim), [len(h), 2 * len(h)])
+        m = hartley(jnp.sum(gate * h_k[None], axis=1), dim)
+        u_k = jnp.sum(linear * h_k, axis=0) + hartley(jnp.sum(g * m, axis=0), dim)
+        sites = tuple(range(-dim, 0))
+        # The gate term is a correlation of g_l with h_j' under the kernel D_lj(r) M(r), diagonal in momentum space.
+        gate_weight = symbol(displacements(gate, dim) * displacements(weight, dim)[None, None], dim)
+        trace = (
+            site_sum(_columns(jnp.mean(linear * weight[None], sites), dim) * dh)
+            + site_sum(jnp.mean(weight) * dg * m)
+            + site_sum(g_k * jnp.sum(gate_weight * dh_k[None], axis=1))
+        )
+        return u_k, trace
+
+
+def _columns(x: Array, dimension: int) -> Array:
+    return x.reshape(x.shape + (1,) * dimension)
+
+
+class GatedConvolutionField(AbstractVectorField):
+    r"""Features, full-lattice convolutions and local gates, for scalar fields and U(1) links, with exact divergence.
+
+    Scalars: velocity_x = u_x(phi). U(1): velocity_e = sum_x Lambda_x d_e P_x with the plaquette angles P and
+    Lambda = K * u(P), K = kappa(k)/khat^2 with learned kappa(k), so that the plaquettes of a plane move as dP/dt = u (on
+    two-dimensional lattices, kappa = 1, zero mode removed).
+
+    u_z = sum_j (c_j * h_j)(z) + sum_l g_l(z) sum_j (D_lj * h_j)(z)
+
+    The divergence needs two pointwise terms and one correlation of g_l with h_j', all at O(V log V). The features are odd,
+    the gates even and the kernels constant on orbits of the symmetries of the lattice: the field commutes with translations,
+    rotations, reflections, phi -> -phi or charge conjugation, and gauge transformations.
+
+    **Arguments:**
+
+    - `manifold`: `RealField` or `LinkField(U1(), lattice)` of dimension two or more; planes share the kernels.
+    - `features`: number of odd features h_j. `gates`: number of even gates g_l.
+    - `times`: number of time functions cos(pi k t) in each coefficient.
+    - `frequency_range`: for scalars, initial frequencies are spread evenly over this interval, in units of 1/phi.
+    - `dtype`: precision of the parameters; the field computes in the precision of the configuration.
+
+    **Raises:** `TypeError` for links of another group: their plaquettes do not commute.
+    """
+
+    convolution: _GatedConvolution
+    smoothing: Float[Array, "times orbits"] | None
+    manifold: AbstractManifold = eqx.field(static=True)
+
+    def __init__(
+        self,
+        manifold: AbstractManifold,
+        *,
+        features: int = 4,
+        gates: int = 2,
+        times: int = 4,
+        frequency_range: tuple[float, float] = (0.5, 5.0),
+        dtype: DTypeLike = None,
+    ):
+        dtype = jnp.zeros(0).dtype if dtype is None else dtype
+        self.manifold = manifold
+        if isinstance(manifold, RealField):
+            local = ScalarFeatures(
+                jnp.linspace(*frequency_range, features - 1, dtype=dtype),
+                jnp.linspace(*frequency_range, gates, dtype=dtype),
+            )
+            self.smoothing = None
+        elif isinstance(manifold, LinkField) and isinstance(manifold.group, U1):
+            local = AngleFeatures(features, gates)
+            self.smoothing = jnp.zeros((times, int(hypercubic_orbits(manifold.lattice).max()) + 1), dtype)
+        else:
+            raise TypeError(
+                f"GatedConvolutionField is defined for RealField and for U(1) links, but was given {manifold}. "
+                "For SU(N) links use GradientField(LoopPotential(...))."
+            )
+        self.convolution = _GatedConvolution(manifold.lattice, local, times, dtype)
+
+    def __call__(self, t: Float[Array, ""], x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
+        if self.smoothing is None:
+            return self.convolution.value_and_trace(t, x)
+        velocity, divergence = jnp.zeros_like(x), site_sum(jnp.zeros_like(x[:0]))
+        for mu, nu in itertools.combinations(range(len(self.manifold.lattice)), 2):
+            plane_velocity, plane_divergence = self._plane(t, x, mu, nu)
+            velocity, divergence = velocity + plane_velocity, divergence + plane_divergence
+        return velocity, divergence
+
+    def _plane(self, t: Array, x: Array, mu: int, nu: int) -> tuple[Array, Array]:
+        """Velocity of all links from the plaquettes of one plane, and its divergence."""
+        lattice = self.manifold.lattice
+        dim = len(lattice)
+        angle = x[mu] + shift(x[nu], mu, 1, dim) - shift(x[mu], nu, 1, dim) - x[nu]
+        momentum = squared_momentum(lattice)
+        inverse = np.divide(1.0, momentum, out=np.zeros(lattice), where=momentum > 1e-12)
+        kappa = 1 + cosine_basis(t.astype(x.dtype), self.smoothing.shape[0]) @ self.smoothing.astype(x.dtype)
+        kernel = kappa[hypercubic_orbits(lattice)] * jnp.asarray(inverse, x.dtype)
+        # sum_e d_e P_x d_e P_y, the Laplacian in the plane, turns the sum over links into a trace over plaquettes.
+        weight = kernel * jnp.asarray(squared_momentum(lattice, (mu, nu)), x.dtype)
+        u_k, divergence = self.convolution.spectrum_and_trace(t, angle, weight)
+        flux = hartley(kernel * u_k, dim)
+        velocity = jnp.zeros_like(x).at[mu].set(flux - shift(flux, nu, -1, dim))
+        return velocity.at[nu].set(shift(flux, mu, -1, dim) - flux), divergence

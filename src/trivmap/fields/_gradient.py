@@ -1,0 +1,27 @@
+"""The vector field that descends a potential."""
+
+from jaxtyping import Array, Float, Inexact
+
+from ..manifolds import AbstractManifold
+from ._base import AbstractPotential, AbstractVectorField
+
+
+class GradientField(AbstractVectorField):
+    """The downhill gradient of a scalar potential, the trivializing-map ansatz of arXiv:0907.5491.
+
+    velocity = -d S~(t, x),   divergence = -sum_a d_a d_a S~(t, x).
+
+    **Arguments:** `potential`: any `AbstractPotential`; equivariance under a symmetry follows from its invariance.
+    """
+
+    potential: AbstractPotential
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.potential.manifold
+
+    def __call__(
+        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        gradient, laplacian = self.potential.gradient_and_laplacian(t, x)
+        return -gradient, -laplacian

@@ -1,0 +1,3 @@
+from ._base import AbstractFlow as AbstractFlow
+from ._continuous import ContinuousFlow as ContinuousFlow
+from ._continuous import StepHalving as StepHalving

@@ -1,0 +1,53 @@
+"""A generative model: a prior pushed through a transport."""
+
+import equinox as eqx
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+
+from ..flows import AbstractFlow, ContinuousFlow
+from ..manifolds import AbstractManifold
+from ..priors import AbstractPrior
+
+
+class Model(eqx.Module):
+    """The density of x = f(z), z from a prior: log q(x) = log r(z) - log |det df/dz|.
+
+    **Arguments:** `prior`: an `AbstractPrior`. `transport`: a flow on the same manifold.
+
+    **Raises:** `ValueError` if prior and transport live on different manifolds.
+    """
+
+    prior: AbstractPrior
+    transport: AbstractFlow
+
+    def __check_init__(self):
+        if self.prior.manifold != self.transport.manifold:
+            raise ValueError(
+                f"The prior lives on {self.prior.manifold}, the transport on {self.transport.manifold}. "
+                "Build both from theory.manifold."
+            )
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.prior.manifold
+
+    def sample_and_log_prob(
+        self, key: Key[Array, ""], dtype: DTypeLike = None
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        """One configuration and its log density, in the given real precision (JAX's default when `None`)."""
+        z = self.prior.sample(key, dtype)
+        x, log_det = self.transport.forward_and_log_det(z)
+        return x, self.prior.log_prob(z) - log_det
+
+    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+        """The log density of a given configuration, by the inverse transport."""
+        z, log_det = self.transport.inverse_and_log_det(x)
+        return self.prior.log_prob(z) + log_det
+
+    def refined(self, factor: int = 2) -> "Model":
+        """The model with `factor` times as many integration steps in its continuous flow.
+
+        **Raises:** `ValueError` for a transport that has no fixed number of steps.
+        """
+        if not isinstance(self.transport, ContinuousFlow):
+            raise ValueError(f"Only a ContinuousFlow has steps to refine, but the transport is {type(self.transport).__name__}.")
+        return Model(self.prior, self.transport.refined(factor))

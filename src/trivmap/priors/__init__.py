@@ -1,0 +1,3 @@
+from ._base import AbstractPrior as AbstractPrior
+from ._gaussian import GaussianPrior as GaussianPrior
+from ._haar import HaarPrior as HaarPrior

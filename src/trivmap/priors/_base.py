@@ -1,0 +1,22 @@
+"""The interface of priors: normalised densities that can be sampled directly."""
+
+import abc
+
+import equinox as eqx
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+
+from ..manifolds import AbstractManifold
+
+
+class AbstractPrior(eqx.Module):
+    """A normalised density on a manifold of configurations, with independent samples."""
+
+    manifold: eqx.AbstractVar[AbstractManifold]
+
+    @abc.abstractmethod
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike = None) -> Inexact[Array, "*shape"]:
+        """One configuration, in the given real precision (the default precision of JAX when `None`)."""
+
+    @abc.abstractmethod
+    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+        """The log density with respect to the measure of the manifold, in the accumulator precision."""

@@ -1,0 +1,23 @@
+"""The uniform prior of gauge theories."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+
+from ..lattice import accumulator_dtype
+from ..manifolds import LinkField
+from ._base import AbstractPrior
+
+
+class HaarPrior(AbstractPrior):
+    """Independent Haar-distributed links, log density zero with respect to the Haar measure of total mass one.
+
+    **Arguments:** `manifold`: a `LinkField`; on U(1) the measure is d theta/(2 pi) per link.
+    """
+
+    manifold: LinkField
+
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike = None) -> Inexact[Array, "*shape"]:
+        return self.manifold.reference_sample(key, dtype)
+
+    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+        return jnp.zeros((), accumulator_dtype())

@@ -1,0 +1,9 @@
+from ._history import History as History
+from ._fit import TrainingDiverged as TrainingDiverged
+from ._fit import TrainingInterrupted as TrainingInterrupted
+from ._fit import fit as fit
+from ._objectives import log_variance as log_variance
+from ._objectives import reverse_kl as reverse_kl
+from ._optimiser import default_optimiser as default_optimiser
+from ._state import TrainingState as TrainingState
+from ._state import initial_state as initial_state

@@ -1,0 +1,194 @@
+"""The training loop: chunks of compiled steps, metrics after each, nothing lost on an interrupt or a NaN."""
+
+import time
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import DTypeLike, Key
+from jaxtyping import Array as JaxArray
+
+from ..flows import ContinuousFlow
+from ..models import Model
+from ..statistics import ess_fraction, expected_acceptance
+from ..theories import AbstractTheory
+from ._chunk import Chunk, Trace
+from ._history import History, Record
+from ._objectives import reverse_kl
+from ._optimiser import default_optimiser
+from ._state import TrainingState, initial_state
+
+_HALVING_SAMPLES = 128
+
+
+class _Stopped(Exception):
+    def __init__(self, message: str, state: TrainingState, history: History):
+        super().__init__(message)
+        self.state = state
+        self.history = history
+
+    @property
+    def model(self) -> Model:
+        return self.state.averaged_model
+
+
+class TrainingDiverged(_Stopped):
+    """A loss or gradient was not finite; `state`, `model` and `history` are those before the failing step."""
+
+
+class TrainingInterrupted(_Stopped, KeyboardInterrupt):
+    """Training was interrupted from the keyboard; `state`, `model` and `history` are those of the last finished chunk."""
+
+
+def fit(
+    key: Key[JaxArray, ""],
+    model: Model,
+    theory: AbstractTheory,
+    *,
+    objective: Callable = reverse_kl,
+    steps: int = 1000,
+    batch_size: int = 128,
+    optimiser: optax.GradientTransformation | None = None,
+    clip: float | None = 5.0,
+    ema: float | None = None,
+    dtype: DTypeLike = None,
+    chunk: int = 50,
+    progress: bool = True,
+    state: TrainingState | None = None,
+    on_chunk: Callable[[TrainingState, Record], None] | None = None,
+) -> tuple[Model, History]:
+    """Train every inexact array of a model, and report what matters for its weights after each chunk of steps.
+
+    **Arguments:**
+
+    - `key`: randomness of the samples. `model`, `theory`: on the same manifold.
+    - `objective`: `reverse_kl`, `log_variance` or a function of the same signature; its options by `functools.partial`.
+    - `steps`: total number of updates, counted from the start of the run also when it is resumed.
+    - `batch_size`: samples per update.
+    - `optimiser`: an optax transformation; Adam at 1e-2 with cosine decay by default.
+    - `clip`: bound for the global norm of the gradient, `None` for none.
+    - `ema`: decay per step of an exponential moving average of the parameters, e.g. 0.99; the average is returned.
+    - `dtype`: precision of the configurations in training, JAX's default when `None`; float32 is faster. Actions and
+      log-dets are summed in float64 when x64 is on.
+    - `chunk`: updates per compiled call and per record of the history.
+    - `progress`: show a progress bar.
+    - `state`: continue from here; the result is bit for bit that of an uninterrupted run (same arguments otherwise).
+    - `on_chunk`: called with state and record after each chunk, for logs and checkpoints.
+
+    **Returns:** the trained model and its `History`.
+
+    **Raises:** `ValueError` for arguments out of range or different manifolds; `TrainingDiverged` at the first loss or
+    gradient that is not finite; `TrainingInterrupted` (a `KeyboardInterrupt`) on Ctrl-C. Both carry the last good `state`.
+    """
+    _check(model, theory, steps=steps, batch_size=batch_size, chunk=chunk, ema=ema)
+    optimiser = default_optimiser(steps) if optimiser is None else optimiser
+    if clip is not None:
+        optimiser = optax.chain(optax.clip_by_global_norm(clip), optimiser)
+    state = initial_state(key, model, optimiser, ema) if state is None else state
+    advance = _Compiled(Chunk(objective, optimiser, ema, batch_size, chunk, dtype))
+    halving = _Compiled(_HalvingChange(dtype))
+    history = History()
+    with _progress_bar(steps, int(state.step), progress) as bar:
+        while int(state.step) < steps:
+            try:
+                new, trace = advance(state, theory, jnp.asarray(steps, jnp.int32))
+                record = _metrics(trace, int(new.step)) | _halving_metrics(halving, new, theory)
+            except KeyboardInterrupt:
+                message = f"Training was interrupted after step {int(state.step)}; go on with fit(..., state=error.state)."
+                raise TrainingInterrupted(message, state, history) from None
+            record |= {
+                "seconds": advance.seconds + halving.seconds,
+                "compile_seconds": advance.compile_seconds + halving.compile_seconds,
+            }
+            state = new
+            if trace.count > 0:
+                history.append(record)
+                bar.update(int(trace.count))
+                bar.set_postfix_str(f"loss {record['loss']:.4g}, ESS {record['ess']:.3f}")
+                if on_chunk is not None:
+                    on_chunk(state, record)
+            if not trace.good:
+                raise TrainingDiverged(
+                    f"The loss or its gradient is not finite at step {int(state.step)}. The state before this step is kept "
+                    "(error.state, error.model); try a lower learning rate, a smaller clip or more integrator steps.",
+                    state,
+                    history,
+                )
+    return state.averaged_model, history
+
+
+def _check(model: Model, theory: AbstractTheory, **numbers) -> None:
+    if model.manifold != theory.manifold:
+        raise ValueError(
+            f"The model lives on {model.manifold}, the theory on {theory.manifold}. Build the model from theory.manifold."
+        )
+    for name in ("steps", "batch_size", "chunk"):
+        if numbers[name] < 1:
+            raise ValueError(f"fit needs {name} >= 1, but was given {name}={numbers[name]}.")
+    if numbers["ema"] is not None and not 0 <= numbers["ema"] < 1:
+        raise ValueError(f"ema is a decay in [0, 1), e.g. 0.99, but {numbers['ema']} was given.")
+
+
+class _Compiled:
+    """A jitted function that reports the run and compile seconds of its last call apart."""
+
+    def __init__(self, function: Callable):
+        self._function = eqx.filter_jit(function)
+        self._executable = None
+        self.seconds = self.compile_seconds = 0.0
+
+    def __call__(self, *arguments):
+        start = time.perf_counter()
+        if first := self._executable is None:
+            self._executable = self._function.lower(*arguments).compile()
+        compiled = time.perf_counter()
+        result = jax.block_until_ready(self._executable(*arguments))
+        self.compile_seconds = compiled - start if first else 0.0
+        self.seconds = time.perf_counter() - compiled
+        return result
+
+
+class _HalvingChange(eqx.Module):
+    """Log weights of a continuous flow with its own steps, and with half the step size, from the same prior samples."""
+
+    dtype: DTypeLike
+
+    def __call__(self, state: TrainingState, theory: AbstractTheory):
+        def change(key):
+            z = state.model.prior.sample(key, self.dtype)
+            flow = state.model.transport
+            (x, log_det), (refined, refined_log_det) = (f.forward_and_log_det(z) for f in (flow, flow.refined()))
+            return (refined_log_det - theory.action(refined)) - (log_det - theory.action(x))
+
+        # Step -1 is never used by an update, so that monitoring does not touch the random numbers of training.
+        key = jax.random.fold_in(jax.random.fold_in(state.key, -1), state.step)
+        return jax.vmap(change)(jax.random.split(key, _HALVING_SAMPLES))
+
+
+def _halving_metrics(halving: _Compiled, state: TrainingState, theory: AbstractTheory) -> Record:
+    transport = state.model.transport
+    if not isinstance(transport, ContinuousFlow) or transport.steps is None:
+        return {}
+    change = np.asarray(halving(state, theory))
+    return {"halving_mean": float(change.mean()), "halving_std": float(change.std())}
+
+
+def _metrics(trace: Trace, step: int) -> Record:
+    count = int(trace.count)
+    log_weights = np.asarray(trace.log_weights[:count], np.float64).ravel()
+    return {
+        "step": step,
+        "loss": float(np.mean(trace.loss[:count])),
+        "ess": float(ess_fraction(log_weights)) if count else np.nan,
+        "acceptance": float(expected_acceptance(log_weights)) if count else np.nan,
+        "gradient_norm": float(np.mean(trace.gradient_norm[:count])),
+    }
+
+
+def _progress_bar(total: int, initial: int, enabled: bool):
+    from tqdm import tqdm
+
+    return tqdm(total=total, initial=initial, disable=not enabled, desc="training", unit="step", dynamic_ncols=True)
