@@ -67,7 +67,8 @@ def flip(path, position: int) -> None:
 
 
 def assert_same_bits(a, b):
-    a, b = (x if not jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key) else jax.random.key_data(x) for x in (a, b))
+    if jnp.issubdtype(getattr(a, "dtype", float), jax.dtypes.prng_key):
+        a, b = jax.random.key_data(a), jax.random.key_data(b)
     assert np.asarray(a).dtype == np.asarray(b).dtype
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 

@@ -1,0 +1,84 @@
+"""From configurations to the objects of the library."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import optax
+from jaxtyping import Array, Key
+
+from ..fields import AbstractVectorField, ConvolutionField, GatedConvolutionField, GradientField, LoopPotential
+from ..flows import ContinuousFlow
+from ..groups import SU, U1
+from ..integrators import CF4, EES27, LSCFRK3W7, LSCFRK4, LuescherW3
+from ..manifolds import AbstractManifold, LinkField, RealField
+from ..models import Model
+from ..priors import AbstractPrior, GaussianPrior, HaarPrior
+from ..theories import AbstractTheory, Phi4Action, WilsonAction
+from ..training import default_optimiser, log_variance, reverse_kl
+from ._config import ModelConfig, Phi4Config, SUConfig, TrainCommand, U1Config
+from ._run_folder import CommandError
+
+SOLVERS = {"lscfrk4": LSCFRK4, "lscfrk3w7": LSCFRK3W7, "luescher-w3": LuescherW3, "cf4": CF4, "ees27": EES27}
+OBJECTIVES = {"reverse-kl": reverse_kl, "log-variance": log_variance}
+
+
+def build_theory(config: U1Config | SUConfig | Phi4Config) -> AbstractTheory:
+    """The theory of a configuration. **Raises:** `CommandError` with the library's message for impossible lattices etc."""
+    try:
+        if isinstance(config, Phi4Config):
+            return Phi4Action(config.lattice, m2=config.m2, lam=config.lam)
+        group = U1() if isinstance(config, U1Config) else SU(config.n)
+        return WilsonAction(group, config.lattice, beta=config.beta)
+    except (TypeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+
+
+def build_model(config: ModelConfig, manifold: AbstractManifold, key: Key[Array, ""]) -> Model:
+    """An untrained flow. **Raises:** `CommandError` for parts that do not fit the manifold."""
+    try:
+        field = _field(config, manifold, key)
+        flow = ContinuousFlow(field, steps=config.integration_steps, solver=SOLVERS[config.solver]())
+        return Model(_prior(config, manifold), flow)
+    except (TypeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+
+
+def build_optimiser(config: TrainCommand) -> optax.GradientTransformation:
+    return default_optimiser(config.steps, config.learning_rate)
+
+
+def with_integration_steps(model: Model, steps: int | None) -> Model:
+    """The same flow with another number of solver steps."""
+    if steps is None:
+        return model
+    flow: Any = model.transport
+    return Model(model.prior, ContinuousFlow(flow.field, steps=steps, solver=flow.solver))
+
+
+def _field(config: ModelConfig, manifold: AbstractManifold, key: Key[Array, ""]) -> AbstractVectorField:
+    name = config.field
+    if name == "auto":
+        abelian = isinstance(manifold, RealField) or (isinstance(manifold, LinkField) and isinstance(manifold.group, U1))
+        name = "gated" if abelian else "loops"
+    build = {
+        "gated": partial(GatedConvolutionField, manifold),
+        "convolution": lambda: ConvolutionField(key, manifold),
+        "loops": lambda: GradientField(LoopPotential(manifold)),
+    }[name]
+    return build()
+
+
+def _prior(config: ModelConfig, manifold: AbstractManifold) -> AbstractPrior:
+    scalar = isinstance(manifold, RealField)
+    name = {"auto": "gaussian" if scalar else "haar"}.get(config.prior, config.prior)
+    if name == "gaussian":
+        return GaussianPrior(manifold, width=config.prior_width)
+    if scalar:
+        raise CommandError("The haar prior is for links; scalar fields need --prior gaussian.")
+    return HaarPrior(manifold)
+
+
+def keys_of(seed: int, *names: str) -> list[Key[Array, ""]]:
+    """Independent keys from one seed."""
+    return list(jax.random.split(jax.random.key(seed), len(names)))

@@ -1,0 +1,71 @@
+"""Entry point of the command line."""
+
+import signal
+import threading
+
+from ._config import (
+    Command,
+    HMCCommand,
+    InfoCommand,
+    MeasureCommand,
+    QuickstartCommand,
+    SampleCommand,
+    TrainCommand,
+    parse,
+)
+from ._report import complain
+from ._run_folder import CommandError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Exit status 0 for success, 1 for a refusal with a message, 2 for options that are not understood, 130 for an interrupt.
+    """
+    command = parse(arguments)
+    import jax
+
+    from ..io import CheckpointError, EnsembleFileError
+
+    # Exact weights need float64 sums; the library leaves this to programs, and this is one.
+    jax.config.update("jax_enable_x64", True)
+    if threading.current_thread() is threading.main_thread():
+        # Batch systems announce the end of a job so: treat it like Ctrl-C, which keeps everything.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _dispatch(command)
+    except (CommandError, CheckpointError, EnsembleFileError) as error:
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return 130
+
+
+def _dispatch(command: Command) -> int:
+    # Each command imports what it needs: `trivmap info` and mistakes answer at once.
+    match command:
+        case InfoCommand():
+            from ._info import info
+
+            return info()
+        case QuickstartCommand():
+            from ._quickstart import quickstart
+
+            return quickstart(command)
+        case TrainCommand():
+            from ._train import train
+
+            return train(command)
+        case SampleCommand():
+            from ._sample import sample_command
+
+            return sample_command(command)
+        case HMCCommand():
+            from ._hmc import hmc_command
+
+            return hmc_command(command)
+        case MeasureCommand():
+            from ._measure import measure_command
+
+            return measure_command(command)

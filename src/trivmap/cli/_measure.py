@@ -1,0 +1,61 @@
+"""`trivmap measure`."""
+
+from pathlib import Path
+from typing import Any
+
+from ..io import file_kind, read_chain, read_ensemble, write_text
+from ..statistics import Chain, Ensemble, Estimate, ess_fraction, expectation, log_z
+from ..theories import AbstractTheory
+from ._build import build_theory
+from ._config import MeasureCommand, theory_from_json
+from ._observables import exact_value, observables
+from ._report import estimates_table, pair, say
+from ._run_folder import CommandError
+
+
+def measure_command(command: MeasureCommand) -> int:
+    """Print estimates from stored samples and write them beside the file; returns the exit status."""
+    import json
+
+    path = _samples_file(Path(command.path))
+    data, attributes = read_ensemble(path) if file_kind(path) == "ensemble" else read_chain(path)
+    if "theory" not in attributes:
+        raise CommandError(f"{path} does not say which theory it belongs to; it was not written by a trivmap command.")
+    theory = build_theory(theory_from_json(attributes["theory"]))
+    estimates = _estimates(data, theory, command)
+    exact = {name: exact_value(theory, name) for name in estimates}
+    label = "flow" if isinstance(data, Ensemble) else "chain"
+    if isinstance(data, Ensemble):
+        estimates["log_z"] = log_z(data)
+        exact["log_z"] = exact_value(theory, "log_z")
+        say(f"{len(data)} weighted samples: ESS {ess_fraction(data.log_weights):.4f}")
+    else:
+        say(f"{data.shape[0]} chains of {data.shape[1]} measurements")
+    say(estimates_table({label: estimates}, exact))
+    result = {name: {label: pair(estimate), "exact": exact[name]} for name, estimate in estimates.items()}
+    target = path.with_suffix(".measure.json")
+    write_text(target, json.dumps({"theory": attributes["theory"], "observables": result}, indent=2) + "\n")
+    say(f"written to {target}")
+    return 0
+
+
+def _samples_file(path: Path) -> Path:
+    if path.is_dir():
+        path = path / "samples.h5"
+    if not path.is_file():
+        raise CommandError(f"No samples in {path}: give a run folder of `trivmap sample` or `trivmap hmc`, or an HDF5 file.")
+    return path
+
+
+def _estimates(data: Ensemble | Chain, theory: AbstractTheory, command: MeasureCommand) -> dict[str, Estimate]:
+    """Stored measurements where there are any, and the others from the configurations."""
+    names = command.observables or tuple(data.observables)
+    functions = observables(theory, names)
+    missing = [name for name in names if name not in data.observables]
+    if missing and data.configurations is None:
+        raise CommandError(
+            f"{', '.join(missing)}: not stored, and the file keeps no configurations (it has {', '.join(data.observables)}). "
+            "Sample again and keep them."
+        )
+    source: dict[str, Any] = {name: name if name in data.observables else functions[name] for name in names}
+    return {name: expectation(data, what, batch_size=command.batch_size) for name, what in source.items()}

@@ -1,0 +1,87 @@
+"""Observables by name, and their exact values where they exist."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from .. import observables as obs
+from ..groups import U1
+from ..manifolds import LinkField
+from ..theories import AbstractTheory, exact
+from ._run_folder import CommandError
+
+_WILSON = re.compile(r"wilson_(\d+)x(\d+)")
+
+
+def _abs_polyakov_squared(x):
+    return jnp.abs(obs.polyakov_loop(x)) ** 2
+
+
+SCALAR = {
+    "magnetisation": obs.magnetisation,
+    "abs_magnetisation": lambda x: jnp.abs(obs.magnetisation(x)),
+    "phi2": lambda x: jnp.mean(x**2),
+    "chi2": obs.chi2,
+    "ising_energy": obs.ising_energy,
+}
+GAUGE = {"plaquette": obs.plaquette}
+TOPOLOGY = {"charge": obs.topological_charge, "charge2": lambda x: obs.topological_charge(x) ** 2}
+
+
+def default_names(theory: AbstractTheory) -> list[str]:
+    """What is measured for a theory when nothing else is asked for."""
+    manifold = theory.manifold
+    if not isinstance(manifold, LinkField):
+        return list(SCALAR)
+    loops = ["plaquette"] + (["wilson_2x2"] if min(manifold.lattice) > 2 else [])
+    if not isinstance(manifold.group, U1):
+        return [*loops, "polyakov2"]
+    return loops + (list(TOPOLOGY) if len(manifold.lattice) == 2 else [])
+
+
+def observables(theory: AbstractTheory, names: list[str] | tuple[str, ...] = ()) -> dict[str, Callable]:
+    """Functions of one configuration, by name. **Raises:** `CommandError` for a name that the theory does not have."""
+    return {name: _observable(theory, name) for name in names or default_names(theory)}
+
+
+def _observable(theory: AbstractTheory, name: str) -> Callable:
+    manifold = theory.manifold
+    gauge = isinstance(manifold, LinkField)
+    abelian = isinstance(manifold, LinkField) and isinstance(manifold.group, U1)
+    known: dict[str, Callable] = dict(GAUGE) if gauge else dict(SCALAR)
+    if gauge and not abelian:
+        known["polyakov2"] = _abs_polyakov_squared
+    if abelian and len(theory.lattice) == 2:
+        known |= TOPOLOGY
+    if name in known:
+        return known[name]
+    if gauge and (match := _WILSON.fullmatch(name)):
+        r, t = int(match[1]), int(match[2])
+        return lambda x: obs.wilson_loop(x, r, t)
+    wilson = ", wilson_RxT" if gauge else ""
+    raise CommandError(f"No observable {name!r} for this theory; there are {', '.join(known)}{wilson}.")
+
+
+def exact_value(theory: AbstractTheory, name: str) -> float | None:
+    """The exact expectation value, or `None` where no closed form is known."""
+    functions: dict[str, Callable[[], Any]] = {
+        "log_z": lambda: exact.log_z(theory),
+        "plaquette": lambda: exact.plaquette(theory),
+        "charge": lambda: 0.0,
+        "charge2": lambda: exact.charge_squared(theory),
+        "magnetisation": lambda: 0.0,
+        "abs_magnetisation": lambda: exact.abs_magnetisation(theory),
+        "phi2": lambda: exact.phi_moment(theory, 2),
+        "chi2": lambda: exact.chi2(theory),
+        "polyakov2": lambda: exact.polyakov_loop_squared(theory),
+    }
+    if match := _WILSON.fullmatch(name):
+        functions[name] = lambda: exact.wilson_loop(theory, int(match[1]), int(match[2]))
+    if name not in functions:
+        return None
+    try:
+        return float(functions[name]())
+    except exact.NoExactResultError:
+        return None

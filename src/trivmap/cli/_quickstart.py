@@ -1,0 +1,137 @@
+"""`trivmap quickstart`: 2D U(1) by a flow, by HMC, and exactly."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..io import write_chain, write_ensemble
+from ..plotting import plot_quickstart, save_figure
+from ..samplers import hmc, independence_metropolis
+from ..statistics import Chain, Ensemble, Estimate, acceptance_rate, ess_fraction, expectation
+from ..theories import AbstractTheory, exact
+from ._build import build_theory, keys_of
+from ._config import QuickstartCommand, TrainCommand, U1Config, as_json
+from ._hmc import chain_estimates
+from ._observables import exact_value, observables
+from ._report import announce, estimates_table, pair, say
+from ._run_folder import CommandError, RunFolder
+from ._sample import draw, ensemble_estimates, say_halving, step_halving
+from ._train import train_in, training_seconds
+
+_HMC = {"trajectory_length": 1.0, "steps": 6, "chains": 16, "integrator": "omf2", "thermalisation": 100}
+_TABLE = ("plaquette", "wilson_2x2", "charge2", "log_z")
+_SHOWN = 300
+
+
+def quickstart(command: QuickstartCommand) -> int:
+    """Run the whole job and print a table of flow, HMC and exact results; returns the exit status."""
+    start = time.perf_counter()
+    config = as_json(command)
+    folder = _fresh_folder(command.out)
+    folder.claim("quickstart", config)
+    announce("quickstart", config)
+    training = TrainCommand(U1Config(), steps=command.steps, batch_size=command.batch_size, chunk=25, seed=command.seed)
+    theory = build_theory(training.theory)
+    say("U(1) gauge theory on 8x8 at beta = 2: training a continuous flow ...")
+    model = train_in(folder, training, theory)
+
+    keys = keys_of(command.seed + 1, "flow", "metropolis", "hmc")
+    clock = time.perf_counter()
+    ensemble = draw(keys[0], model, theory, command.samples, 512, jnp.dtype("float64"))
+    halving = step_halving(keys[0], model, theory, ensemble.log_weights, 512, jnp.dtype("float64"))
+    flow_chain = independence_metropolis(keys[1], Ensemble(None, ensemble.log_weights, ensemble.observables))
+    sampled, clock = time.perf_counter() - clock, time.perf_counter()
+    hmc_chain = hmc(keys[2], theory, command.trajectories, measure=observables(theory), progress=True, **_HMC)
+    seconds = training_seconds(folder) | {"sample": sampled, "hmc": time.perf_counter() - clock}
+
+    attributes = {"theory": as_json(training)["theory"], "seed": command.seed, "config": config}
+    write_ensemble(folder / "samples.h5", ensemble, attributes)
+    write_chain(folder / "hmc.h5", hmc_chain, attributes)
+    figures = _figure(folder, theory, ensemble, flow_chain, hmc_chain)
+    seconds = {"total": time.perf_counter() - start} | seconds
+    summary = _summary(theory, ensemble, flow_chain, hmc_chain) | {"theory": "U(1), 8x8, beta = 2"}
+    folder.write_json("summary.json", summary | halving | {"seconds": seconds, "seed": command.seed})
+    _print(summary | halving, seconds, theory, ensemble, hmc_chain)
+    say(f"results in {folder.path}, figure in {figures[0]}")
+    return 0
+
+
+def _fresh_folder(path: str) -> RunFolder:
+    """The run folder, cleared of an earlier quickstart but of nothing else."""
+    folder = RunFolder(path)
+    known = folder.read_json("config.json", {})
+    if known and "quickstart" not in known:
+        raise CommandError(f"{path} holds another run ({', '.join(known)}); choose another --out.")
+    if known:
+        shutil.rmtree(path)
+    return folder
+
+
+def _hmc_estimates(chain: Chain) -> dict[str, Estimate]:
+    return {name: estimate for name, estimate in chain_estimates(chain).items() if name in _TABLE}
+
+
+def _summary(theory: AbstractTheory, ensemble: Ensemble, flow_chain: Chain, hmc_chain: Chain) -> dict[str, Any]:
+    flow, chain = ensemble_estimates(ensemble), _hmc_estimates(hmc_chain)
+    observed = {
+        name: {"flow": pair(flow[name]), "hmc": pair(chain.get(name)), "exact": exact_value(theory, name)} for name in _TABLE
+    }
+    return {
+        "ess": float(ess_fraction(ensemble.log_weights)),
+        "acceptance": acceptance_rate(flow_chain),
+        "hmc_acceptance": acceptance_rate(hmc_chain),
+        "observables": observed,
+    }
+
+
+def _print(summary: dict, seconds: dict, theory: AbstractTheory, ensemble: Ensemble, hmc_chain: Chain) -> None:
+    flow = {name: estimate for name, estimate in ensemble_estimates(ensemble).items() if name in _TABLE}
+    say()
+    known = {name: exact_value(theory, name) for name in _TABLE}
+    say(estimates_table({"flow": flow, "HMC": _hmc_estimates(hmc_chain)}, known))
+    say()
+    say(f"flow: ESS {summary['ess']:.3f}, Metropolis acceptance {summary['acceptance']:.3f}, {len(ensemble)} samples")
+    say_halving(summary)
+    chains, n = hmc_chain.shape
+    tau = expectation(hmc_chain, "charge2").tau_int
+    say(f"HMC: acceptance {summary['hmc_acceptance']:.3f}, {chains} x {n} trajectories, tau_int(Q^2) = {float(tau):.1f}")
+    parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total")
+    say(f"{seconds['total']:.1f} s in all: {parts}")
+
+
+def _figure(folder: RunFolder, theory: Any, ensemble: Ensemble, flow_chain: Chain, hmc_chain: Chain) -> list[Path]:
+    records = folder.read_metrics()
+    data = {
+        "training": {"step": [r["step"] for r in records], "ess": [r["ess"] for r in records]},
+        "history": {
+            "flow": _charges(flow_chain)[0, :_SHOWN].tolist(),
+            "hmc": _charges(hmc_chain)[0, :_SHOWN].tolist(),
+        },
+        "distribution": _distribution(theory, ensemble, hmc_chain),
+    }
+    return save_figure(folder / "quickstart", plot_quickstart(data), json.loads(json.dumps(data)))
+
+
+def _charges(data: Ensemble | Chain) -> np.ndarray:
+    return np.rint(data.observables["charge"]).astype(int)
+
+
+def _distribution(theory: Any, ensemble: Ensemble, hmc_chain: Chain) -> dict[str, list[float]]:
+    """P(Q) for the charges that both samples have met."""
+    found = [np.abs(_charges(data)).max() for data in (ensemble, hmc_chain)]
+    charge = np.arange(-min(found), min(found) + 1)
+    result = {"charge": charge.tolist(), "exact": [float(exact.charge_distribution(theory, int(q))) for q in charge]}
+
+    def one_hot(data: Ensemble | Chain) -> dict[str, np.ndarray]:
+        return {"p": (_charges(data)[..., None] == charge).astype(float)}
+
+    flow = expectation(Ensemble(None, ensemble.log_weights, one_hot(ensemble)), "p")
+    chain = expectation(Chain(None, one_hot(hmc_chain)), "p")
+    for label, estimate in (("flow", flow), ("hmc", chain)):
+        result |= {label: np.asarray(estimate.value).tolist(), f"{label}_error": np.asarray(estimate.error).tolist()}
+    return result

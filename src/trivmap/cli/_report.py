@@ -1,0 +1,52 @@
+"""What commands print."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..statistics import Estimate
+from ._run_folder import config_hash, git_revision
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    print(f"trivmap: {text}", file=sys.stderr, flush=True)
+
+
+def announce(command: str, config: dict[str, Any]) -> None:
+    """The line that identifies a run."""
+    say(f"trivmap {command}: config {config_hash(config)}, seed {config['seed']}, revision {git_revision() or 'none'}")
+
+
+def table(rows: Iterable[list[str]]) -> str:
+    """Columns separated by two spaces, the first left- and the others right-aligned."""
+    rows = list(rows)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+
+    def line(row: list[str]) -> str:
+        first, *others = zip(row, widths, strict=True)
+        return "  ".join([first[0].ljust(first[1])] + [cell.rjust(width) for cell, width in others])
+
+    return "\n".join(map(line, rows))
+
+
+def estimates_table(columns: Mapping[str, Mapping[str, Estimate]], exact: Mapping[str, float | None]) -> str:
+    """One row per observable: estimates, exact value, and the deviation of each estimate in standard errors."""
+    names = list(dict.fromkeys(name for column in columns.values() for name in column))
+    head = ["observable", *columns, "exact"] + [f"pull {label}" for label in columns]
+    rows = [head]
+    for name in names:
+        found = [column.get(name) for column in columns.values()]
+        value = exact.get(name)
+        cells = ["-" if e is None else str(e) for e in found]
+        pulls = ["-" if e is None or value is None else f"{e.pull(value):+.1f}" for e in found]
+        rows.append([name, *cells, "-" if value is None else f"{value:.6g}", *pulls])
+    return table(rows)
+
+
+def pair(estimate: Estimate | None) -> list[float] | None:
+    """Value and error for JSON."""
+    return None if estimate is None else [float(estimate.value), float(estimate.error)]

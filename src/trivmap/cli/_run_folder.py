@@ -1,0 +1,153 @@
+"""Run folders: everything about a run in plain files, written so that an interrupt loses nothing."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..io import versions, write_text
+
+
+class CommandError(Exception):
+    """Something the user can mend; the command prints the message and exits with status 1."""
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Eight hexadecimal digits that identify a configuration."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def git_revision() -> str | None:
+    """Revision of the source checkout, with `+` if files differ from it; `None` for an installed package."""
+    source = Path(__file__).parent
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        tracked = ["git", "-C", str(source), "ls-files", "--error-unmatch", __file__]
+        subprocess.run(tracked, capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def environment() -> dict[str, Any]:
+    """What a run was made with: versions, devices, precision, revision, command line."""
+    import jax
+
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "backend": jax.default_backend(),
+        "devices": [str(device) for device in jax.devices()],
+        "x64": bool(jax.config.read("jax_enable_x64")),
+        "git": git_revision(),
+        "arguments": sys.argv[1:],
+    }
+
+
+class RunFolder:
+    """One folder of results.
+
+    `config.json` and `environment.json` hold one entry per command that wrote here (training and, later, samples of the
+    same flow), so that a command is refused where another configuration has already left its results.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def claim(self, entry: str, config: dict[str, Any], resume: bool = False) -> None:
+        """Reserve the folder for the results of one command.
+
+        **Raises:** `CommandError` if it holds foreign files, results of another configuration, or, where `resume` is
+        `False`, a run of this one. Samples of a flow (`sample:NAME`) may be drawn again: they come out the same.
+        """
+        known = self._known_configs()
+        hint = "another --name" if entry.startswith("sample") else "another --out"
+        if entry in known and known[entry] != config:
+            raise CommandError(
+                f"{self.path} holds a run of another configuration ({_difference(known[entry], config)}). "
+                f"Nothing was changed; choose {hint}, or remove the folder."
+            )
+        if entry in known and not resume and not entry.startswith("sample"):
+            raise CommandError(f"{self.path} already holds this run; add --resume to continue it, or choose {hint}.")
+        if entry not in known and resume:
+            raise CommandError(f"{self.path} holds no run to resume; start it without --resume.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_json("config.json", known | {entry: config})
+        self.write_json("environment.json", self.read_json("environment.json", {}) | {entry: environment()})
+
+    def config(self, entry: str) -> dict[str, Any]:
+        """The configuration of a command that ran here. **Raises:** `CommandError` if it did not."""
+        if not self.path.is_dir():
+            raise CommandError(f"{self.path} is not a folder; give the run folder of `trivmap {entry}`.")
+        known = self._known_configs()
+        if entry not in known:
+            raise CommandError(f"{self.path} is not a run folder of `trivmap {entry}` (it has {sorted(known) or 'none'}).")
+        return known[entry]
+
+    def write_json(self, name: str, value: Any) -> None:
+        write_text(self.path / name, json.dumps(value, indent=2) + "\n")
+
+    def read_json(self, name: str, default: Any = None) -> Any:
+        file = self.path / name
+        if not file.exists():
+            return default
+        try:
+            return json.loads(file.read_text())
+        except ValueError as error:
+            raise CommandError(f"{file} is damaged (not JSON: {error}); restore it or choose another folder.") from error
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add a line to `metrics.jsonl`, on disk before the next chunk starts."""
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All complete records; a last line cut off by a crash is left out."""
+        file = self.path / "metrics.jsonl"
+        records = []
+        for line in file.read_text().splitlines() if file.exists() else []:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def keep_metrics(self, step: int) -> None:
+        """Drop records after `step`, those that a checkpoint of this step has not seen."""
+        kept = [record for record in self.read_metrics() if record["step"] <= step]
+        write_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+
+    def _known_configs(self) -> dict[str, Any]:
+        known = self.read_json("config.json")
+        if known is None and self.path.is_file():
+            raise CommandError(f"{self.path} is a file, not a run folder.")
+        if known is None and self.path.is_dir() and any(self.path.iterdir()):
+            raise CommandError(f"{self.path} is not empty and not a run folder (no config.json); choose another --out.")
+        return known or {}
+
+
+def _difference(stored: dict[str, Any], given: dict[str, Any]) -> str:
+    """The first few options that differ, as `name: stored, now given`."""
+    flat_stored, flat_given = dict(_flatten(stored)), dict(_flatten(given))
+    names = [n for n in flat_stored | flat_given if flat_stored.get(n) != flat_given.get(n)]
+    shown = [f"{name} is {flat_stored.get(name)}, now {flat_given.get(name)}" for name in names[:3]]
+    return "; ".join(shown) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _flatten(config: dict[str, Any], prefix: str = ""):
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,159 @@
+"""`trivmap train`."""
+
+import time
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from ..io import read_checkpoint, save, write_checkpoint
+from ..models import Model
+from ..theories import AbstractTheory
+from ..training import TrainingDiverged, TrainingState, fit, initial_state
+from ._build import OBJECTIVES, build_model, build_optimiser, build_theory, keys_of
+from ._config import TrainCommand, as_json, model_from_json, theory_from_json
+from ._report import announce, complain, say
+from ._run_folder import CommandError, RunFolder, config_hash
+
+CHECKPOINT, MODEL = "checkpoint.ckpt", "model.ckpt"
+
+
+class _BudgetSpent(Exception):
+    """The wall clock allowed by --budget is over."""
+
+
+def train(command: TrainCommand) -> int:
+    """Train, or continue to train, in a run folder; returns the exit status."""
+    config = as_json(command)
+    theory = build_theory(command.theory)
+    folder = RunFolder(command.out or f"runs/train-{config['theory']['kind']}-{config_hash(config)}")
+    initial_model(command, theory)  # refuses impossible models before anything is written
+    folder.claim("train", config, command.resume)
+    announce("train", config)
+    try:
+        model = train_in(folder, command, theory)
+    except KeyboardInterrupt:
+        complain(f"interrupted; {_saved_step(folder)} Continue with the same command and --resume (folder {folder.path}).")
+        return 130
+    except TrainingDiverged as error:
+        complain(f"{error} Everything up to there is in {folder.path}.")
+        return 1
+    if model is not None:
+        _summarise(folder, command)
+    return 0
+
+
+def initial_model(command: TrainCommand, theory: AbstractTheory) -> Model:
+    return build_model(command.model, theory.manifold, keys_of(command.seed, "model", "training")[0])
+
+
+def train_in(folder: RunFolder, command: TrainCommand, theory: AbstractTheory) -> Model:
+    """Train with metrics and a checkpoint after every chunk, from the last checkpoint if there is one.
+
+    Whatever ends the training, `checkpoint.ckpt` holds the last good state and `model.ckpt` its model.
+    """
+    config = as_json(command)
+    optimiser = optax.chain(optax.clip_by_global_norm(command.clip), build_optimiser(command))
+    key = keys_of(command.seed, "model", "training")[1]
+    state = initial_state(key, initial_model(command, theory), optimiser, command.ema)
+    if (folder / CHECKPOINT).exists():
+        state, _ = read_checkpoint(folder / CHECKPOINT, state)
+        say(f"continuing after step {int(state.step)}")
+    folder.keep_metrics(int(state.step))
+    recorder = _Recorder(folder, config, command.budget, state)
+    try:
+        fit(
+            key,
+            state.model,
+            theory,
+            objective=OBJECTIVES[command.objective],
+            steps=command.steps,
+            batch_size=command.batch_size,
+            optimiser=optimiser,
+            clip=None,  # part of the optimiser already, so that its state has the structure of the checkpoint
+            ema=command.ema,
+            dtype=jnp.dtype(command.precision),
+            chunk=command.chunk,
+            state=state,
+            on_chunk=recorder,
+        )
+    except _BudgetSpent:
+        say(f"budget of {command.budget:g} s spent after step {int(recorder.state.step)}")
+    except TrainingDiverged as error:
+        recorder.checkpoint(error.state)
+        raise
+    finally:
+        model = recorder.state.averaged_model
+        save(folder / MODEL, model, config=config, step=int(recorder.state.step))
+    return model
+
+
+def load_model(folder: RunFolder) -> tuple[Model, AbstractTheory, dict[str, Any]]:
+    """The trained flow of a run folder with its theory and the header of the file."""
+    config = folder.config("train")
+    theory = build_theory(theory_from_json(config["theory"]))
+    if not (folder / MODEL).exists():
+        raise CommandError(f"{folder.path} has no {MODEL} yet: run its `trivmap train` again with --resume.")
+
+    def build(stored: dict[str, Any]) -> Model:
+        return build_model(model_from_json(stored["model"]), theory.manifold, keys_of(0, "model")[0])
+
+    from ..io import load
+
+    model, header = load(folder / MODEL, build)
+    if header["config"] != config:
+        raise CommandError(f"{folder / MODEL} was trained with another configuration than config.json says.")
+    return model, theory, header
+
+
+class _Recorder:
+    """Writes what a chunk of training has found, before the next one starts."""
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any], budget: float | None, state: TrainingState):
+        self.folder, self.config, self.state = folder, config, state
+        self.end = float("inf") if budget is None else time.monotonic() + budget
+
+    def __call__(self, state: TrainingState, record: dict[str, float]) -> None:
+        self.folder.append_metrics(record)
+        self.checkpoint(state)
+        if time.monotonic() > self.end:
+            raise _BudgetSpent
+
+    def checkpoint(self, state: TrainingState) -> None:
+        write_checkpoint(self.folder / CHECKPOINT, state, {"config": self.config, "step": int(state.step)})
+        self.state = state
+
+
+def _saved_step(folder: RunFolder) -> str:
+    records = folder.read_metrics()
+    return f"everything up to step {records[-1]['step']} is saved." if records else "no chunk was finished yet."
+
+
+def training_seconds(folder: RunFolder) -> dict[str, float]:
+    """Compile and run time of all chunks in `metrics.jsonl`, those before a resume included."""
+    records = folder.read_metrics()
+    return {
+        "compile": sum(r.get("compile_seconds", 0.0) for r in records),
+        "train": sum(r.get("seconds", 0.0) for r in records),
+    }
+
+
+def _summarise(folder: RunFolder, command: TrainCommand) -> None:
+    records, seconds = folder.read_metrics(), training_seconds(folder)
+    last = records[-1]
+    summary = {
+        "theory": as_json(command)["theory"],
+        "config_hash": config_hash(as_json(command)),
+        "seed": command.seed,
+        "step": last["step"],
+        "loss": last["loss"],
+        "ess": last["ess"],
+        "acceptance": last["acceptance"],
+        "seconds": {"total": sum(seconds.values())} | seconds,
+    }
+    folder.write_json("summary.json", summary)
+    say(f"step {last['step']}: loss {last['loss']:.4f}, ESS {last['ess']:.3f}, acceptance {last['acceptance']:.3f}")
+    if "halving_std" in last:
+        say(f"log weights change by {last['halving_mean']:+.1e} +- {last['halving_std']:.1e} when steps are halved")
+    say(f"compiled in {seconds['compile']:.1f} s, trained in {seconds['train']:.1f} s")
+    say(f"results in {folder.path}; next: trivmap sample {folder.path}")
