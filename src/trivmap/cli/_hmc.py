@@ -17,7 +17,7 @@ from ._build import build_theory
 from ._config import HMCCommand, as_json
 from ._observables import exact_value, observables
 from ._report import announce, complain, estimates_table, pair, say
-from ._run_folder import CommandError, RunFolder, config_hash
+from ._run_folder import RunFolder, config_hash, require_positive
 
 STATE = "checkpoint.ckpt"
 
@@ -26,10 +26,7 @@ def hmc_command(command: HMCCommand) -> int:
     """Run chains, or continue to run them, in a run folder; returns the exit status."""
     config = as_json(command)
     theory = build_theory(command.theory)
-    for name in ("trajectories", "chains", "md_steps", "chunk"):
-        if getattr(command, name) < 1:
-            option = name.replace("_", "-")
-            raise CommandError(f"--{option} must be positive, but {getattr(command, name)} was given.")
+    require_positive(command, "trajectories", "chains", "md_steps", "trajectory_length", "chunk")
     folder = RunFolder(command.out or f"runs/hmc-{config['theory']['kind']}-{config_hash(config)}")
     folder.claim("hmc", config, command.resume)
     announce("hmc", config)

@@ -30,8 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     # Exact weights need float64 sums; the library leaves this to programs, and this is one.
     jax.config.update("jax_enable_x64", True)
     if threading.current_thread() is threading.main_thread():
-        # Batch systems announce the end of a job so: treat it like Ctrl-C, which keeps everything.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Batch systems announce the end of a job by SIGTERM: treat it like Ctrl-C, which keeps everything. Shells start
+        # background jobs with SIGINT ignored: set it too.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.default_int_handler)
     try:
         return _dispatch(command)
     except (CommandError, CheckpointError, EnsembleFileError) as error:

@@ -20,7 +20,7 @@ from ._hmc import chain_estimates
 from ._observables import exact_value, observables
 from ._report import announce, estimates_table, pair, say
 from ._run_folder import CommandError, RunFolder
-from ._sample import draw, ensemble_estimates, say_halving, step_halving
+from ._sample import draw, ensemble_estimates, halving_report, say_halving
 from ._train import train_in, training_seconds
 
 _HMC = {"trajectory_length": 1.0, "steps": 6, "chains": 16, "integrator": "omf2", "thermalisation": 100}
@@ -43,7 +43,7 @@ def quickstart(command: QuickstartCommand) -> int:
     keys = keys_of(command.seed + 1, "flow", "metropolis", "hmc")
     clock = time.perf_counter()
     ensemble = draw(keys[0], model, theory, command.samples, 512, jnp.dtype("float64"))
-    halving = step_halving(keys[0], model, theory, ensemble.log_weights, 512, jnp.dtype("float64"))
+    halving = halving_report(keys[0], model, theory, ensemble, 512, jnp.dtype("float64"))
     flow_chain = independence_metropolis(keys[1], Ensemble(None, ensemble.log_weights, ensemble.observables))
     sampled, clock = time.perf_counter() - clock, time.perf_counter()
     hmc_chain = hmc(keys[2], theory, command.trajectories, measure=observables(theory), progress=True, **_HMC)

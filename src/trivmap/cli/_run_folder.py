@@ -16,6 +16,14 @@ class CommandError(Exception):
     """Something the user can mend; the command prints the message and exits with status 1."""
 
 
+def require_positive(command: Any, *names: str) -> None:
+    """**Raises:** `CommandError` unless all these options are positive."""
+    for name in names:
+        value = getattr(command, name)
+        if not value > 0:
+            raise CommandError(f"--{name.replace('_', '-')} must be positive, but {value} was given.")
+
+
 def config_hash(config: dict[str, Any]) -> str:
     """Eight hexadecimal digits that identify a configuration."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]

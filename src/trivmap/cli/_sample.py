@@ -1,24 +1,23 @@
 """`trivmap sample`."""
 
+import dataclasses
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Key
 
-from ..flows import ContinuousFlow
 from ..io import write_ensemble
 from ..models import Model
-from ..samplers import SamplingInterrupted, sample
+from ..samplers import SamplingInterrupted, sample, step_halving
 from ..statistics import Ensemble, Estimate, ess_fraction, expectation, expected_acceptance, log_z, measure
 from ..theories import AbstractTheory
 from ._build import with_integration_steps
 from ._config import SampleCommand, as_json
 from ._observables import exact_value, observables
 from ._report import announce, complain, estimates_table, pair, say
-from ._run_folder import CommandError, RunFolder
+from ._run_folder import CommandError, RunFolder, require_positive
 from ._train import load_model
 
 HALVING_SAMPLES = 2048
@@ -28,6 +27,7 @@ def sample_command(command: SampleCommand) -> int:
     """Sample a trained flow into its run folder; returns the exit status."""
     if command.samples < 2:
         raise CommandError(f"An estimate needs two samples or more, but --samples {command.samples} was given.")
+    require_positive(command, "batch_size")
     folder = RunFolder(command.run)
     model, theory, header = load_model(folder)
     model = with_integration_steps(model, command.integration_steps)
@@ -48,7 +48,7 @@ def sample_command(command: SampleCommand) -> int:
     write_ensemble(folder / f"{command.name}.h5", stored, attributes)
     summary = summarise_ensemble(ensemble, theory) | {"seconds": {"total": seconds}}
     if status == 0:
-        summary |= step_halving(key, model, theory, ensemble.log_weights, command.batch_size, dtype)
+        summary |= halving_report(key, model, theory, ensemble, command.batch_size, dtype)
     folder.write_json(f"{command.name}.json", summary)
     _print(summary, ensemble, theory, folder, command)
     return status
@@ -83,35 +83,24 @@ def summarise_ensemble(ensemble: Ensemble, theory: AbstractTheory) -> dict[str, 
     }
 
 
-def step_halving(
-    key: Key[Array, ""], model: Model, theory: AbstractTheory, log_weights: np.ndarray, batch_size: int, dtype: Any
+def halving_report(
+    key: Key[Array, ""], model: Model, theory: AbstractTheory, ensemble: Ensemble, batch_size: int, dtype: Any
 ) -> dict[str, Any]:
     """ESS of the same prior samples with the solver's steps and with twice as many, and the change of the log weights.
 
-    Sample i depends on the key and i alone, so that the first of `log_weights` are those to compare with.
+    Sample i depends on the key and i alone, so that the first of the ensemble are those to compare with.
     """
-    flow = model.transport
-    if not isinstance(flow, ContinuousFlow) or flow.steps is None:
-        return {}
-    n = min(HALVING_SAMPLES, len(log_weights))
-    refined = sample(key, Model(model.prior, flow.refined()), theory, n, batch_size=batch_size, measure={}, dtype=dtype)
-    change = refined.log_weights - log_weights[:n]
-    return {
-        "halving": {
-            "samples": n,
-            "ess": float(ess_fraction(log_weights[:n])),
-            "ess_halved": float(ess_fraction(refined.log_weights)),
-            "log_weight_mean": float(change.mean()),
-            "log_weight_std": float(change.std()),
-        }
-    }
+    n = min(HALVING_SAMPLES, len(ensemble))
+    first = Ensemble(None, ensemble.log_weights[:n], {})
+    report = step_halving(key, model, theory, n, batch_size=batch_size, dtype=dtype, ensemble=first)
+    return {"halving": {"samples": n} | dataclasses.asdict(report)}
 
 
 def say_halving(summary: dict[str, Any]) -> None:
     if halving := summary.get("halving"):
         say(
             f"step halving ({halving['samples']} samples): ESS {halving['ess']:.4f} -> {halving['ess_halved']:.4f}, "
-            f"log weights change by {halving['log_weight_std']:.1e}"
+            f"log weights change by {halving['std']:.1e}"
         )
 
 

@@ -13,7 +13,7 @@ from ..training import TrainingDiverged, TrainingState, fit, initial_state
 from ._build import OBJECTIVES, build_model, build_optimiser, build_theory, keys_of
 from ._config import TrainCommand, as_json, model_from_json, theory_from_json
 from ._report import announce, complain, say
-from ._run_folder import CommandError, RunFolder, config_hash
+from ._run_folder import CommandError, RunFolder, config_hash, require_positive
 
 CHECKPOINT, MODEL = "checkpoint.ckpt", "model.ckpt"
 
@@ -27,20 +27,29 @@ def train(command: TrainCommand) -> int:
     config = as_json(command)
     theory = build_theory(command.theory)
     folder = RunFolder(command.out or f"runs/train-{config['theory']['kind']}-{config_hash(config)}")
-    initial_model(command, theory)  # refuses impossible models before anything is written
+    _check(command, theory)
     folder.claim("train", config, command.resume)
     announce("train", config)
     try:
-        model = train_in(folder, command, theory)
+        train_in(folder, command, theory)
     except KeyboardInterrupt:
         complain(f"interrupted; {_saved_step(folder)} Continue with the same command and --resume (folder {folder.path}).")
         return 130
     except TrainingDiverged as error:
         complain(f"{error} Everything up to there is in {folder.path}.")
         return 1
-    if model is not None:
-        _summarise(folder, command)
+    _summarise(folder, command)
     return 0
+
+
+def _check(command: TrainCommand, theory: AbstractTheory) -> None:
+    """Refuse what cannot work before anything is written."""
+    require_positive(command, "steps", "batch_size", "learning_rate", "clip", "chunk")
+    if command.ema is not None and not 0 <= command.ema < 1:
+        raise CommandError(f"--ema is a decay in [0, 1), e.g. 0.99, but {command.ema} was given.")
+    if command.objective == "log-variance" and command.batch_size < 2:
+        raise CommandError("--objective log-variance needs --batch-size 2 or more.")
+    initial_model(command, theory)
 
 
 def initial_model(command: TrainCommand, theory: AbstractTheory) -> Model:

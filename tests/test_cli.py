@@ -1,0 +1,418 @@
+"""The commands, run in a temporary folder as a user would."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from trivmap.cli import main
+from trivmap.cli._info import gpu_advice
+from trivmap.cli._run_folder import RunFolder
+from trivmap.io import read_chain, read_ensemble, read_header
+
+# Small enough that compilation is nearly all of the time.
+TINY = ["--lattice", "4", "4", "--integration-steps", "2", "--batch-size", "8", "--chunk", "2", "--seed", "3"]
+TRAIN = ["train", "u1", "--steps", "6", *TINY]
+
+
+@pytest.fixture(autouse=True)
+def in_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # main installs handlers that pytest must get back
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def trivmap(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """The command in a process of its own, at 80 columns."""
+    environment = os.environ | {"COLUMNS": "80"}
+    command = [sys.executable, "-m", "trivmap", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, **options)
+
+
+def read_json(path: str):
+    with open(path) as file:
+        return json.load(file)
+
+
+def metrics(folder: str) -> list[dict]:
+    with open(f"{folder}/metrics.jsonl") as file:
+        return [json.loads(line) for line in file]
+
+
+def payload(path: str) -> bytes:
+    """The leaves of a checkpoint: what follows magic, digest, length and header."""
+    with open(path, "rb") as file:
+        data = file.read()
+    return data[48 + int.from_bytes(data[40:48], "little") :]
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["train"], ["train", "u1"], ["sample"], ["hmc", "su"], ["measure"], ["quickstart"]])
+def test_help_fits_eighty_columns(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as exit:
+        main([*words, "--help"])
+    assert exit.value.code == 0
+    shown = capsys.readouterr().out
+    assert "usage: trivmap" in shown
+    # tyro does not wrap a usage line that fits no better
+    assert max(len(line) for line in shown.splitlines() if not line.startswith("usage:")) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "u1", "--bta", "3"], "--beta"),
+        (["trian"], "train"),
+        (["train", "u1", "--beta", "strong"], "strong"),
+        (["train", "u1", "--field", "fancy"], "gated"),
+        (["train"], "phi4"),
+        (["sample"], "RUN"),
+    ],
+)
+def test_unknown_options_are_refused(words, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(words)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+    assert os.listdir() == []
+
+
+def test_unknown_option_as_a_user_sees_it():
+    done = trivmap("train", "u1", "--bta", "3")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "--beta" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "u1", "--lattice", "-4", "4"], "-4"),
+        (["train", "su", "--lattice", "4", "4", "--field", "gated"], "GatedConvolutionField"),
+        (["train", "phi4", "--prior", "haar"], "gaussian"),
+        (["train", "u1", "--integration-steps", "0"], "step"),
+        (["train", "u1", "--steps", "0"], "steps"),
+        (["train", "u1", "--ema", "1.5"], "ema"),
+        (["hmc", "u1", "--chains", "0"], "--chains"),
+        (["hmc", "phi4", "--lattice", "0", "4"], "0"),
+        (["sample", "nowhere"], "nowhere"),
+        (["measure", "nowhere.h5"], "nowhere.h5"),
+    ],
+)
+def test_impossible_values_are_refused_before_anything_is_written(words, message, capsys):
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("trivmap: ")
+    assert message in error
+    assert os.listdir() == []
+
+
+# --- info ------------------------------------------------------------------------------------------------------------
+
+
+def test_info():
+    done = trivmap("info")
+    assert done.returncode == 0, done.stderr
+    for word in ("jax", "equinox", "backend", "cpu", "x64", "on", "cache"):
+        assert word in done.stdout
+
+
+def test_info_cures_a_silent_fall_back_to_the_cpu(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert "trivmap[cuda12]" in str(gpu_advice("cpu", present=True))
+    assert gpu_advice("gpu", present=True) is None
+    assert gpu_advice("cpu", present=False) is None
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert "JAX_PLATFORMS" in str(gpu_advice("cpu", present=True))
+
+
+# --- train, sample, measure --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of TRAIN, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert main([*TRAIN, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_train_leaves_a_complete_run_folder(finished):
+    assert {path.name for path in finished.iterdir()} == {
+        "config.json", "environment.json", "metrics.jsonl", "checkpoint.ckpt", "model.ckpt", "summary.json",
+    }  # fmt: skip
+    assert [record["step"] for record in metrics(str(finished))] == [2, 4, 6]
+    for name in ("loss", "ess", "acceptance", "gradient_norm", "halving_std", "seconds", "compile_seconds"):
+        assert np.isfinite([record[name] for record in metrics(str(finished))]).all()
+    environment = read_json(f"{finished}/environment.json")["train"]
+    assert environment["versions"]["jax"] == jax.__version__
+    assert environment["x64"] is True
+    config = read_json(f"{finished}/config.json")["train"]
+    assert config["theory"] == {"kind": "u1", "lattice": [4, 4], "beta": 2.0}
+    summary = read_json(f"{finished}/summary.json")
+    assert summary["step"] == 6
+    assert summary["seconds"]["compile"] > 0
+    assert read_header(finished / "model.ckpt")["config"] == config
+
+
+def test_default_folder_and_first_lines(capsys):
+    assert main(TRAIN) == 0
+    shown = capsys.readouterr().out
+    (folder,) = os.listdir("runs")
+    identity = folder.removeprefix("train-u1-")
+    assert f"config {identity}, seed 3, revision" in shown
+    assert f"next: trivmap sample runs/{folder}" in shown
+
+
+def test_sample_then_measure(finished, capsys):
+    assert main(["sample", str(finished), "--samples", "40", "--batch-size", "16", "--name", "few"]) == 0
+    assert "ESS" in (shown := capsys.readouterr().out)
+    assert "step halving" in shown
+    ensemble, attributes = read_ensemble(finished / "few.h5")
+    assert len(ensemble) == 40
+    assert attributes["theory"]["beta"] == 2.0
+    summary = read_json(f"{finished}/few.json")
+    assert set(summary["observables"]) == {"plaquette", "wilson_2x2", "charge", "charge2", "log_z"}
+    assert 0 < summary["ess"] <= 1
+
+    # the same numbers again, and one that was not stored
+    assert main(["measure", str(finished / "few.h5"), "--observables", "plaquette", "wilson_1x2"]) == 0
+    measured = read_json(f"{finished}/few.measure.json")["observables"]
+    assert measured["plaquette"]["flow"] == summary["observables"]["plaquette"]["flow"]
+    assert set(measured) == {"plaquette", "wilson_1x2", "log_z"}
+
+    capsys.readouterr()
+    assert main(["measure", str(finished / "few.h5"), "--observables", "chi2"]) == 1
+    assert "no observable 'chi2'" in capsys.readouterr().err.lower()
+
+    # samples are a function of the configuration: again is allowed, otherwise is refused
+    first = ensemble.log_weights
+    assert main(["sample", str(finished), "--samples", "40", "--batch-size", "16", "--name", "few"]) == 0
+    np.testing.assert_array_equal(read_ensemble(finished / "few.h5")[0].log_weights, first)
+    assert main(["sample", str(finished), "--samples", "41", "--batch-size", "16", "--name", "few"]) == 1
+    assert "samples is 40, now 41" in capsys.readouterr().err
+
+
+def test_sample_without_configurations(finished, capsys):
+    words = ["sample", str(finished), "--samples", "8", "--batch-size", "8", "--no-keep-configurations", "--name", "bare"]
+    assert main(words) == 0
+    assert read_ensemble(finished / "bare.h5")[0].configurations is None
+    assert main(["measure", str(finished / "bare.h5"), "--observables", "wilson_1x2"]) == 1
+    assert "keeps no configurations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("theory", [["phi4"], ["su", "--n", "2"]])
+def test_other_theories_train_and_sample(theory):
+    assert main(["train", *theory, "--steps", "2", *TINY, "--out", "run"]) == 0
+    assert main(["sample", "run", "--samples", "8", "--batch-size", "8"]) == 0
+    summary = read_json("run/samples.json")
+    assert all(np.isfinite(row["flow"]).all() for row in summary["observables"].values())
+
+
+# --- interrupt, resume, refusals ----------------------------------------------------------------------------------------
+
+
+def test_interrupted_training_resumes_bit_for_bit(finished, monkeypatch, capsys):
+    """Interrupted after the second of three chunks, between metrics and checkpoint: the worst moment."""
+    append = RunFolder.append_metrics
+
+    def interrupt(self, record):
+        append(self, record)
+        if record["step"] == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "append_metrics", interrupt)
+    assert main([*TRAIN, "--out", "run"]) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert read_header("run/checkpoint.ckpt")["step"] == 2
+    monkeypatch.setattr(RunFolder, "append_metrics", append)
+    assert main([*TRAIN, "--out", "run", "--resume"]) == 0
+    assert "continuing after step 2" in capsys.readouterr().out
+    assert payload("run/model.ckpt") == payload(f"{finished}/model.ckpt")
+    assert payload("run/checkpoint.ckpt") == payload(f"{finished}/checkpoint.ckpt")
+    losses = [[record["loss"] for record in metrics(folder)] for folder in ("run", str(finished))]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_during_training_keeps_everything(number):
+    words = ["train", "u1", "--steps", "1000000", *TINY, "--out", "run"]
+    command = [sys.executable, "-m", "trivmap", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 240
+        while not (os.path.exists("run/checkpoint.ckpt")) and time.monotonic() < end:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.2)
+        process.send_signal(number)
+        errors = process.communicate(timeout=120)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "--resume" in errors
+    step = read_header("run/checkpoint.ckpt")["step"]
+    assert step >= 2
+    assert step in [record["step"] for record in metrics("run")]
+    assert read_header("run/model.ckpt")["step"] == step
+
+
+def test_budget_ends_training_early_and_resume_goes_on(capsys):
+    assert main([*TRAIN, "--out", "run", "--budget", "0"]) == 0
+    assert "budget" in capsys.readouterr().out
+    assert [record["step"] for record in metrics("run")] == [2]
+    assert main([*TRAIN, "--out", "run", "--resume"]) == 0
+    assert [record["step"] for record in metrics("run")] == [2, 4, 6]
+
+
+def test_run_folder_of_another_configuration_is_refused(finished, capsys):
+    before = {path: path.read_bytes() for path in finished.iterdir()}
+    for extra in ([], ["--resume"]):
+        assert main([*TRAIN, "--beta", "2.5", "--out", str(finished), *extra]) == 1
+        assert "theory.beta is 2.0, now 2.5" in capsys.readouterr().err
+    assert main([*TRAIN, "--out", str(finished)]) == 1
+    assert "add --resume" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_folder_with_other_files_is_refused(tmp_path, capsys):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("...")
+    assert main([*TRAIN, "--out", "thesis"]) == 1
+    assert "not a run folder" in capsys.readouterr().err
+    assert main(["quickstart", "--out", "thesis"]) == 1
+    assert os.listdir("thesis") == ["chapter1.tex"]
+    assert main([*TRAIN, "--out", "fresh", "--resume"]) == 1
+    assert "no run to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_damaged_checkpoint_is_refused(capsys, damage):
+    assert main([*TRAIN, "--out", "run", "--budget", "0"]) == 0
+    for name in ("checkpoint.ckpt", "model.ckpt"):
+        with open(f"run/{name}", "rb") as file:
+            data = bytearray(file.read())
+        if damage == "flip":
+            data[len(data) // 2] ^= 1
+        else:
+            del data[-10:]
+        with open(f"run/{name}", "wb") as file:
+            file.write(data)
+    capsys.readouterr()
+    assert main([*TRAIN, "--out", "run", "--resume"]) == 1
+    assert "checkpoint.ckpt: the checkpoint is damaged" in capsys.readouterr().err
+    assert main(["sample", "run"]) == 1
+    assert "model.ckpt: the checkpoint is damaged" in capsys.readouterr().err
+
+
+def test_damaged_config_and_samples_are_refused(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"train": ')
+    assert main([*TRAIN, "--out", "run"]) == 1
+    assert "config.json is damaged" in capsys.readouterr().err
+    (tmp_path / "samples.h5").write_bytes(b"no HDF5")
+    assert main(["measure", "samples.h5"]) == 1
+    assert "not an intact HDF5 file" in capsys.readouterr().err
+
+
+def test_diverging_training_stops_and_keeps_the_last_good_state(capsys):
+    words = ["train", "phi4", "--m2", "nan", "--steps", "4", *TINY, "--out", "run"]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert "not finite at step 0" in error
+    assert read_header("run/model.ckpt")["step"] == 0
+
+
+# --- hmc ---------------------------------------------------------------------------------------------------------------
+
+HMC = ["hmc", "u1", "--lattice", "4", "4", "--trajectories", "6", "--warmup", "2", "--chains", "2", "--chunk", "2"]
+
+
+def test_hmc_resumes_bit_for_bit(monkeypatch, capsys):
+    assert main([*HMC, "--out", "whole"]) == 0
+    assert "tau" not in capsys.readouterr().err.lower()
+    summary = read_json("whole/summary.json")
+    assert len(summary["observables"]["plaquette"]["hmc"]) == 2
+    assert sorted(os.listdir("whole")) == ["checkpoint.ckpt", "config.json", "environment.json", "samples.h5", "summary.json"]
+
+    import trivmap.cli._hmc as module
+
+    write, count = module.write_checkpoint, []
+
+    def interrupt(*arguments):
+        count.append(1)
+        if len(count) == 2:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setattr(module, "write_checkpoint", interrupt)
+    assert main([*HMC, "--out", "parts"]) == 130
+    assert "--resume" in capsys.readouterr().err
+    monkeypatch.setattr(module, "write_checkpoint", write)
+    assert main([*HMC, "--out", "parts", "--resume"]) == 0
+    whole, parts = (read_chain(f"{folder}/samples.h5")[0] for folder in ("whole", "parts"))
+    assert whole.shape == (2, 6)
+    for name in whole.observables:
+        np.testing.assert_array_equal(whole.observables[name], parts.observables[name])
+    np.testing.assert_array_equal(whole.delta_h, parts.delta_h)
+    assert main([*HMC, "--out", "parts"]) == 1
+    assert main(["measure", "parts"]) == 0
+
+
+def test_hmc_keeps_configurations():
+    words = ["hmc", "su", "--n", "2", "--lattice", "2", "2", "--trajectories", "2", "--warmup", "1", "--chains", "2"]
+    assert main([*words, "--keep-configurations", "--out", "run"]) == 0
+    chain, _ = read_chain("run/samples.h5")
+    assert chain.configurations.shape == (2, 2, 2, 2, 2, 2, 2)
+    assert "plaquette" in chain.observables
+
+
+# --- quickstart --------------------------------------------------------------------------------------------------------
+
+
+def check_quickstart(folder: str) -> dict:
+    summary = read_json(f"{folder}/summary.json")
+    assert {"theory", "ess", "acceptance", "observables", "seconds"} <= set(summary)
+    assert {"total", "compile", "train", "sample", "hmc"} <= set(summary["seconds"])
+    assert set(summary["observables"]) == {"plaquette", "wilson_2x2", "charge2", "log_z"}
+    for suffix in ("png", "pdf", "json"):
+        assert os.path.getsize(f"{folder}/quickstart.{suffix}") > 1000
+    return summary
+
+
+def test_quickstart_in_small():
+    words = ["quickstart", "--steps", "2", "--batch-size", "8", "--samples", "64", "--trajectories", "20", "--out", "q"]
+    assert main(words) == 0
+    first = check_quickstart("q")
+    assert main(words) == 0  # replaces its own folder
+    assert check_quickstart("q")["observables"] == first["observables"]
+
+
+@pytest.mark.slow
+def test_quickstart():
+    done = trivmap("quickstart")
+    assert done.returncode == 0, done.stderr
+    summary = check_quickstart("runs/quickstart")
+    assert summary["ess"] >= 0.85
+    # 1 % of the samples decide: the same up to the statistical error of an ESS from 2048 samples
+    assert summary["halving"]["ess_halved"] == pytest.approx(summary["halving"]["ess"], abs=0.01)
+    for name, row in summary["observables"].items():
+        for source in ("flow", "hmc"):
+            if row[source] is not None:
+                value, error = row[source]
+                assert abs(value - row["exact"]) < 4 * error, (name, source)
+    # a minute on two idle cores; tests may share them
+    assert summary["seconds"]["total"] < 150

@@ -1,0 +1,48 @@
+"""The code in README and documentation runs as printed, in a process like a user's: no strict settings, no hooks."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def run(code: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def estimates(line: str) -> tuple[float, float]:
+    """Value and error of the first `0.123(45)` in a line."""
+    value, digits = re.search(r"(-?\d+\.\d+)\((\d+)\)", line).groups()  # pyright: ignore
+    return float(value), int(digits) * 10.0 ** -len(value.split(".")[1])
+
+
+@pytest.mark.slow
+def test_readme_runs_as_printed(tmp_path):
+    blocks = python_blocks("README.md")
+    assert len(blocks) == 2
+    # about 15 and 10 lines were promised
+    assert [len([line for line in b.splitlines() if line.strip()]) for b in blocks] <= [20, 12]
+    lines = run("\n".join(blocks), tmp_path).splitlines()
+    assert float(lines[0].split()[1]) > 0.8  # ESS
+    for line in lines[1:5]:
+        value, error = estimates(line)
+        exact = float(line.split("exact")[1])
+        assert abs(value - exact) < 4 * error, line
+    assert lines[5].startswith("<phi^2> =")
+
+
+@pytest.mark.slow
+def test_extension_page_runs_as_printed(tmp_path):
+    lines = run("\n".join(python_blocks("docs/extend.md")), tmp_path).splitlines()
+    assert lines[0].startswith("<phi^2> =")
+    assert float(lines[1].split()[1]) > 0.1
