@@ -11,3 +11,5 @@ from ._splitting import Splitting as Splitting
 from ._splitting import leapfrog as leapfrog
 from ._splitting import omf2 as omf2
 from ._splitting import omf4 as omf4
+from ._step_halving import StepHalvingReport as StepHalvingReport
+from ._step_halving import step_halving as step_halving

@@ -102,9 +102,9 @@ class _Record(eqx.Module):
     """Buffers filled by the compiled loop: kept values (chunk, chains, ...), decisions (chunk * thin, chains)."""
 
     kept: Any
-    accepted: jax.Array
-    delta_h: jax.Array
-    defect: jax.Array
+    accepted: Any
+    delta_h: Any
+    defect: Any
 
 
 def _update(theory: Any, splitting: Splitting, steps: int, length: jax.Array, key: jax.Array, state: HMCState):
@@ -118,8 +118,10 @@ def _update(theory: Any, splitting: Splitting, steps: int, length: jax.Array, ke
     x_new = manifold.project(x_new)
     action = theory.action(x_new).astype(state.action.dtype)
     delta_h = energy(theory, action, p_new) - energy(theory, state.action, p)
+    # A diverged trajectory has weight zero, also in the Creutz equality.
+    delta_h = jnp.where(jnp.isfinite(delta_h), delta_h, jnp.inf)
     uniform = jax.random.uniform(accept_key, dtype=delta_h.dtype)
-    accept = jnp.isfinite(delta_h) & (jnp.log(uniform) < -delta_h)
+    accept = jnp.log(uniform) < -delta_h
     proposal = HMCState(x_new, action, gradient, state.trajectory + 1)
     rejected = eqx.tree_at(lambda s: s.trajectory, state, state.trajectory + 1)
     return jax.tree.map(lambda a, b: jnp.where(accept, a, b), proposal, rejected), accept, delta_h, defect

@@ -44,8 +44,7 @@ class Splitting:
     def _order_defects(self, length: int) -> list[float]:
         """Coefficients of all words of one length in A and B, less those of exp(A + B)."""
         return [
-            self._word_coefficient(word) - 1.0 / math.factorial(length)
-            for word in itertools.product("AB", repeat=length)
+            self._word_coefficient(word) - 1.0 / math.factorial(length) for word in itertools.product("AB", repeat=length)
         ]
 
     def _word_coefficient(self, word: tuple[str, ...]) -> float:

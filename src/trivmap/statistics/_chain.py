@@ -1,6 +1,5 @@
 """Numbers that characterise a Markov chain."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from ._expectation import expectation
 from ._gamma import gamma_method
 
 
-def n_eff(chain: Chain, observable: Callable | str | Any, *, batch_size: int = 256) -> Any:
+def n_eff(chain: Chain, observable: Any, *, batch_size: int = 256) -> Any:
     """Effective number of independent measurements, `N / (2 tau_int)`, over all chains together."""
     chains, n = chain.shape
     tau_int = np.asarray(expectation(chain, observable, batch_size=batch_size).tau_int, float)

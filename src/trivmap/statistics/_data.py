@@ -31,7 +31,7 @@ class Ensemble(eqx.Module):
     - `observables`: measured values by name, each of shape `(samples, ...)`.
     """
 
-    configurations: np.ndarray | None
+    configurations: Any  # an array or None; Any spares users of type checkers a cast
     log_weights: np.ndarray
     observables: dict[str, np.ndarray]
 
@@ -65,13 +65,13 @@ class Chain(eqx.Module):
     - `state`: what the sampler needs to continue, bit for bit.
     """
 
-    configurations: np.ndarray | None
+    configurations: Any
     observables: dict[str, np.ndarray]
-    accepted: np.ndarray | None
-    delta_h: np.ndarray | None
+    accepted: Any
+    delta_h: Any
     force_evaluations: int | None
     unitarity_defect: float | None
-    indices: np.ndarray | None
+    indices: Any
     state: Any
 
     def __init__(

@@ -1,5 +1,6 @@
 """Functions of mean values and their gradients."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,13 @@ def linearise(function: Callable, means: Any, spread: Any) -> tuple[np.ndarray, 
         return np.asarray(value, np.float64), np.asarray(jacobian, np.float64)
     except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
         return np.asarray(function(means), np.float64), _central_differences(function, means, spread)
+
+
+def project(deltas: np.ndarray, jacobian: np.ndarray, components: int) -> np.ndarray:
+    """Fluctuations (*samples, *components) contracted with a Jacobian (*value, *components): (*samples, *value)."""
+    lead, value = (a.shape[: a.ndim - components] for a in (deltas, jacobian))
+    size = math.prod(deltas.shape[deltas.ndim - components :])
+    return (deltas.reshape(*lead, size) @ jacobian.reshape(-1, size).T).reshape(*lead, *value)
 
 
 def _central_differences(function: Callable, means: np.ndarray, spread: np.ndarray) -> np.ndarray:

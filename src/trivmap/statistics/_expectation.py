@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._data import Chain, Ensemble
-from ._derived import linearise
+from ._derived import linearise, project
 from ._estimate import Estimate
 from ._gamma import gamma_method
 from ._weights import normalised_weights
@@ -17,7 +17,7 @@ from ._weights import normalised_weights
 
 def expectation(
     data: Ensemble | Chain,
-    observable: Callable | str | Any,
+    observable: Any,
     *,
     function: Callable | None = None,
     batch_size: int = 256,
@@ -127,5 +127,5 @@ def _reweighted(values: np.ndarray, log_weights: np.ndarray, function: Callable 
     if function is None:
         return Estimate.of(means, spread)
     value, jacobian = linearise(function, means, spread)
-    projected = np.tensordot(deltas, jacobian, axes=[range(1, values.ndim), range(-means.ndim, 0)])
+    projected = project(deltas, jacobian, values.ndim - 1)
     return Estimate.of(value, np.sqrt(np.tensordot(weights**2, projected**2, axes=1)))

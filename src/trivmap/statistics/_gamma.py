@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._derived import linearise
+from ._derived import linearise, project
 from ._estimate import Estimate
 
 _MIN_LENGTH = 4
@@ -37,7 +37,7 @@ def gamma_method(data: Any, function: Callable | None = None, s: float = 2.0) ->
     else:
         spread = np.sqrt(samples.reshape(-1, *shape).var(axis=0) / (samples.shape[0] * samples.shape[1]))
         value, jacobian = linearise(function, means, spread)
-        projected = np.tensordot(samples - means, jacobian, axes=[range(2, samples.ndim), range(-len(shape), 0)])
+        projected = project(samples - means, jacobian, len(shape))
         shape = np.shape(value)
     flat = projected.reshape(*samples.shape[:2], -1)
     columns = [_analyse(flat[:, :, k], s) for k in range(flat.shape[2])]

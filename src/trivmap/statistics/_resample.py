@@ -10,9 +10,7 @@ from ._estimate import Estimate
 from ._weights import normalised_weights
 
 
-def jackknife(
-    data: Any, function: Callable | None = None, *, log_weights: Any = None, bins: int | None = None
-) -> Estimate:
+def jackknife(data: Any, function: Callable | None = None, *, log_weights: Any = None, bins: int | None = None) -> Estimate:
     r"""Function of the means of `data` with its delete-one-bin jackknife error.
 
     $\sigma^2 = \frac{B-1}{B}\sum_b (f_b - \bar f)^2$ where $f_b$ leaves out bin b.
