@@ -99,12 +99,13 @@ class GatedConvolutionField(AbstractVectorField):
     **Arguments:**
 
     - `manifold`: `RealField` or `LinkField(U1(), lattice)` of dimension two or more; planes share the kernels.
-    - `features`: number of odd features h_j. `gates`: number of even gates g_l.
+    - `features`: number of odd features h_j, by default 8 for scalars and 4 for angles. `gates`: number of even gates g_l.
     - `times`: number of time functions cos(pi k t) in each coefficient.
     - `frequency_range`: for scalars, initial frequencies are spread evenly over this interval, in units of 1/phi.
     - `dtype`: precision of the parameters; the field computes in the precision of the configuration.
 
-    **Raises:** `TypeError` for links of another group: their plaquettes do not commute.
+    **Raises:** `TypeError` for links of another group: their plaquettes do not commute. `ValueError` for sizes below one and
+    for links on a one-dimensional lattice.
     """
 
     convolution: _GatedConvolution
@@ -115,12 +116,18 @@ class GatedConvolutionField(AbstractVectorField):
         self,
         manifold: AbstractManifold,
         *,
-        features: int = 4,
+        features: int | None = None,
         gates: int = 2,
         times: int = 4,
         frequency_range: tuple[float, float] = (0.5, 5.0),
         dtype: DTypeLike = None,
     ):
+        if features is None:
+            features = 8 if isinstance(manifold, RealField) else 4
+        if min(features, gates, times) < 1:
+            raise ValueError(
+                f"GatedConvolutionField needs features, gates and times >= 1, but was given {features}, {gates}, {times}."
+            )
         dtype = jnp.zeros(0).dtype if dtype is None else dtype
         self.manifold = manifold
         if isinstance(manifold, RealField):
@@ -130,6 +137,8 @@ class GatedConvolutionField(AbstractVectorField):
             )
             self.smoothing = None
         elif isinstance(manifold, LinkField) and isinstance(manifold.group, U1):
+            if len(manifold.lattice) < 2:
+                raise ValueError(f"Plaquettes need two dimensions or more, but the lattice is {manifold.lattice}.")
             local = AngleFeatures(features, gates)
             self.smoothing = jnp.zeros((times, int(hypercubic_orbits(manifold.lattice).max()) + 1), dtype)
         else:
