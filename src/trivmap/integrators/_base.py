@@ -48,6 +48,12 @@ def real_dtype(x: Array) -> Any:
     return jnp.finfo(x.dtype).dtype
 
 
+def remat(function: Callable[..., Any], wanted: bool | str) -> Callable[..., Any]:
+    """The body of a scan, recomputed in reverse mode if wanted."""
+    # A scan keeps the recomputation apart by itself, so the barriers against common subexpressions are not needed.
+    return jax.checkpoint(function, prevent_cse=False) if wanted else function
+
+
 def scale(factor: Float[Array, ""], v: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
     """Product of a real scalar and a real or complex array, in the array's dtype."""
     factor = jnp.asarray(factor, real_dtype(v))

@@ -1,4 +1,4 @@
-"""Fixed steps of a low-storage scheme: one scan over steps and stages, one field evaluation in its body."""
+"""Fixed steps of a low-storage scheme: scans over steps and stages around a single evaluation of the field."""
 
 from typing import Any, NamedTuple
 
@@ -9,48 +9,42 @@ import numpy as np
 from .._types import Array, Float
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
-from ._base import Integration, VectorField, counts, evaluate, real_dtype, scale, squared_norm
+from ._base import Integration, VectorField, counts, evaluate, real_dtype, remat, scale, squared_norm
 from ._tableau import LowStorageTableau
 
 
 class _Stage(NamedTuple):
-    """Coefficients of one stage, scanned over."""
+    """Coefficients of the stages, leading axes (steps, stages), scanned over."""
 
     t: Array
     decay: Array  # A_i
     exponent: Array  # h B_i
     weight: Array  # h b_i, of the log-det
     error: Array  # h d_i
-    keep: Array  # 0 in the first stage of a step, where the error registers start anew
-    close: Array  # 1 in the last stage of a step, where they are read
 
 
 class _Registers(NamedTuple):
     x: Array
     slope: Array
     log_det: Array
-    error: tuple[Array, Array] | None  # e_x, e_log_det of this step
-    total: tuple[Array, Array] | None  # their squares, summed over the steps so far
+    error: tuple[Array, Array] | None  # embedded errors of x and log_det in this step
 
 
-def _stages(tableau: LowStorageTableau, dtype: Any, t0: Array, t1: Array, steps: int) -> _Stage:
-    scheme, size = tableau.expanded, tableau.stages
-    # Times from integers: adding up steps would drift and, in an adaptive loop, produce a spurious last step.
+def _coefficients(tableau: LowStorageTableau, dtype: Any, t0: Array, t1: Array, steps: int) -> _Stage:
+    scheme = tableau.expanded
+    # Times from integers: adding up steps would drift.
     offsets = np.arange(steps)[:, None] + np.array(scheme.c)
     h = (t1 - t0) / steps
-    last = np.arange(size) == size - 1
 
     def tile(values: Any, dtype: Any) -> Array:
-        return jnp.tile(jnp.asarray(np.asarray(values), dtype), steps)
+        return jnp.asarray(np.broadcast_to(np.asarray(values), (steps, tableau.stages)), dtype)
 
     return _Stage(
-        t=(t0 + h * jnp.asarray(offsets.reshape(-1), h.dtype)).astype(dtype),
+        t=(t0 + h * jnp.asarray(offsets, h.dtype)).astype(dtype),
         decay=tile(tableau.a, dtype),
         exponent=h.astype(dtype) * tile(tableau.b, dtype),
         weight=h * tile(scheme.butcher[1], h.dtype),
         error=h * tile(scheme.error_weights, h.dtype),
-        keep=tile(np.arange(size) > 0, h.dtype),
-        close=tile(last, h.dtype),
     )
 
 
@@ -64,42 +58,31 @@ def low_storage_integrate(
     steps: int,
     *,
     error: bool,
-    checkpoint: bool,
+    checkpoint: bool | str,
 ) -> Integration:
     """Integrates with `steps` equal steps (interface of `integrate`)."""
-    accumulator = accumulator_dtype()
-    zero = jnp.zeros((), accumulator)
+    zero = jnp.zeros((), accumulator_dtype())
 
     def stage(registers: _Registers, s: _Stage) -> tuple[_Registers, None]:
         velocity, divergence = evaluate(field, s.t, registers.x)
         slope = scale(s.decay, registers.slope) + velocity
-        new = _Registers(
-            x=manifold.exp(scale(s.exponent, slope), registers.x),
-            slope=slope,
-            # The log-det does not feed back, so its recurrence is the plain quadrature with weights b_i.
-            log_det=registers.log_det + s.weight * divergence,
-            error=None,
-            total=None,
-        )
-        if not error:
-            return new, None
-        e_x = scale(s.keep, registers.error[0]) + scale(s.error, velocity)
-        e_log_det = s.keep * registers.error[1] + s.error * divergence
-        total = (
-            registers.total[0] + s.close * squared_norm(manifold, e_x),
-            registers.total[1] + s.close * e_log_det**2,
-        )
-        return new._replace(error=(e_x, e_log_det), total=total), None
+        errors = registers.error
+        if errors is not None:
+            errors = (errors[0] + scale(s.error, velocity), errors[1] + s.error * divergence)
+        # The log-det does not feed back, so its recurrence is the plain quadrature with weights b_i.
+        log_det = registers.log_det + s.weight * divergence
+        return _Registers(manifold.exp(scale(s.exponent, slope), registers.x), slope, log_det, errors), None
 
-    start = _Registers(
-        x=x,
-        slope=jnp.zeros_like(x),
-        log_det=zero,
-        error=(jnp.zeros_like(x), zero) if error else None,
-        total=(zero, zero) if error else None,
-    )
-    # Recomputing stage by stage stores two configurations per stage (three with errors) and nothing of the field.
-    body = jax.checkpoint(stage, prevent_cse=False) if checkpoint else stage
-    end, _ = jax.lax.scan(body, start, _stages(tableau, real_dtype(x), t0, t1, steps))
-    error_x, error_log_det = end.total if error else (None, None)
-    return Integration(end.x, end.log_det, error_x, error_log_det, counts(steps, 0, steps * tableau.stages))
+    def step(carry: tuple[Array, Array, Any], s: _Stage) -> tuple[tuple[Array, Array, Any], None]:
+        x, log_det, totals = carry
+        start = _Registers(x, jnp.zeros_like(x), log_det, (jnp.zeros_like(x), zero) if error else None)
+        end, _ = jax.lax.scan(remat(stage, checkpoint == "stage"), start, s)
+        if end.error is not None:
+            totals = (totals[0] + squared_norm(manifold, end.error[0]), totals[1] + end.error[1] ** 2)
+        return (end.x, end.log_det, totals), None
+
+    carry = (x, zero, (zero, zero) if error else None)
+    coefficients = _coefficients(tableau, real_dtype(x), t0, t1, steps)
+    (x, log_det, totals), _ = jax.lax.scan(remat(step, checkpoint), carry, coefficients)
+    error_x, error_log_det = totals if error else (None, None)
+    return Integration(x, log_det, error_x, error_log_det, counts(steps, 0, steps * tableau.stages))

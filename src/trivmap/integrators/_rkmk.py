@@ -28,7 +28,7 @@ def dexpinv(manifold: AbstractManifold, x: Any, v: Any, truncation: int) -> Any:
     """Inverse differential of the exponential, sum_{k <= q} (B_k / k!) ad_x^k v.
 
     The minus sign of the first commutator belongs to multiplication from the left. Keeping k <= q leaves a Runge-Kutta
-    scheme of order p with order min(p, q + 2).
+    scheme of order p with order min(p, q + 2), or min(p, q + 3) for even q >= 2, whose next Bernoulli number vanishes.
 
     **Arguments:** `x`, `v`: tangent vectors; `truncation`: q.
     """
@@ -92,9 +92,11 @@ class RKMK(AbstractGroupSolver, diffrax.AbstractWrappedSolver):
         return Interpolator(_ChartInterpolation, (self.manifold, self.solver.interpolation_cls))
 
     def order(self, terms: Any) -> int | None:
-        """Order of the wrapped solver, or q + 2 if fewer commutators are kept than it needs."""
-        order = self.solver.order(terms)
-        return order if self.truncation is None or order is None else min(order, self.truncation + 2)
+        """Order of the wrapped solver, or less if fewer commutators are kept than it needs (`dexpinv`)."""
+        order, q = self.solver.order(terms), self.truncation
+        if order is None or q is None:
+            return order
+        return min(order, q + 3 if q >= 2 and q % 2 == 0 else q + 2)
 
     def strong_order(self, terms: Any) -> Any:
         return self.solver.strong_order(terms)

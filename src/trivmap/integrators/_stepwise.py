@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from .._types import Array, Float
 from ..lattice import accumulator_dtype
-from ._base import Integration, VectorField, counts, evaluate, real_dtype, squared_norm
+from ._base import Integration, VectorField, counts, evaluate, real_dtype, remat, squared_norm
 from ._solver import AbstractGroupSolver, State
 
 
@@ -43,7 +43,7 @@ def stepwise_integrate(
     steps: int,
     *,
     error: bool,
-    checkpoint: bool,
+    checkpoint: bool | str,
 ) -> Integration:
     """Integrates with `steps` equal steps of any solver (interface of `integrate`)."""
     term, dtype = ode_term(field), real_dtype(x)
@@ -59,9 +59,8 @@ def stepwise_integrate(
             error_log_det = error_log_det + e[1] ** 2
         return (y, error_x, error_log_det), None
 
-    body = jax.checkpoint(step, prevent_cse=False) if checkpoint else step
     start = ((x, zero), zero, zero)
-    (y, error_x, error_log_det), _ = jax.lax.scan(body, start, jnp.arange(steps, dtype=h.dtype))
+    (y, error_x, error_log_det), _ = jax.lax.scan(remat(step, checkpoint), start, jnp.arange(steps, dtype=h.dtype))
     known = error and has_error(solver)
     return Integration(
         x=y[0],
