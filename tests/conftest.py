@@ -1,9 +1,15 @@
 """Strict numerics for every test. The package itself never touches these settings."""
 
 import os
+from pathlib import Path
 
-# Before JAX is imported: tests are about CPU numbers, and two test workers must not fight for the cores.
+# Before JAX is imported, and for the commands that tests start: the numbers of the tests are those of a CPU, and many tests
+# compile the same programs.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# XLA reports its own tuning flags as missing machine features when it loads from this cache.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 import pytest

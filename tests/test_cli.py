@@ -106,6 +106,7 @@ def test_unknown_option_as_a_user_sees_it():
         (["train", "u1", "--steps", "0"], "steps"),
         (["train", "u1", "--ema", "1.5"], "ema"),
         (["hmc", "u1", "--chains", "0"], "--chains"),
+        (["hmc", "u1", "--trajectories", "3"], "--trajectories"),
         (["hmc", "phi4", "--lattice", "0", "4"], "0"),
         (["sample", "nowhere"], "nowhere"),
         (["measure", "nowhere.h5"], "nowhere.h5"),
@@ -373,10 +374,10 @@ def test_hmc_resumes_bit_for_bit(monkeypatch, capsys):
 
 
 def test_hmc_keeps_configurations():
-    words = ["hmc", "su", "--n", "2", "--lattice", "2", "2", "--trajectories", "2", "--warmup", "1", "--chains", "2"]
+    words = ["hmc", "su", "--n", "2", "--lattice", "2", "2", "--trajectories", "4", "--warmup", "1", "--chains", "2"]
     assert main([*words, "--keep-configurations", "--out", "run"]) == 0
     chain, _ = read_chain("run/samples.h5")
-    assert chain.configurations.shape == (2, 2, 2, 2, 2, 2, 2)
+    assert np.shape(chain.configurations) == (2, 4, 2, 2, 2, 2, 2)
     assert "plaquette" in chain.observables
 
 

@@ -56,7 +56,7 @@ def with_integration_steps(model: Model, steps: int | None) -> Model:
     return Model(model.prior, ContinuousFlow(flow.field, steps=steps, solver=flow.solver))
 
 
-def _field(config: ModelConfig, manifold: AbstractManifold, key: Key[Array, ""]) -> AbstractVectorField:
+def _field(config: ModelConfig, manifold: Any, key: Key[Array, ""]) -> AbstractVectorField:
     name = config.field
     if name == "auto":
         abelian = isinstance(manifold, RealField) or (isinstance(manifold, LinkField) and isinstance(manifold.group, U1))
@@ -69,7 +69,7 @@ def _field(config: ModelConfig, manifold: AbstractManifold, key: Key[Array, ""])
     return build()
 
 
-def _prior(config: ModelConfig, manifold: AbstractManifold) -> AbstractPrior:
+def _prior(config: ModelConfig, manifold: Any) -> AbstractPrior:
     scalar = isinstance(manifold, RealField)
     name = {"auto": "gaussian" if scalar else "haar"}.get(config.prior, config.prior)
     if name == "gaussian":

@@ -20,7 +20,7 @@ def info() -> int:
         ["backend", jax.default_backend()],
         ["devices", ", ".join(f"{d.device_kind} {d.id}" for d in devices)],
         ["cpus", str(os.cpu_count())],
-        ["x64", "on (switched on by the command line)" if jax.config.read("jax_enable_x64") else "off"],
+        ["x64", "on (switched on by the command line)" if jax.config.values["jax_enable_x64"] else "off"],
         ["compilation cache", _cache()],
     ]
     for name, value in rows:
@@ -47,4 +47,5 @@ def gpu_advice(backend: str, present: bool) -> str | None:
 def _cache() -> str:
     import jax
 
-    return jax.config.read("jax_compilation_cache_dir") or "off (set JAX_COMPILATION_CACHE_DIR to keep compiled programs)"
+    folder = jax.config.values["jax_compilation_cache_dir"]
+    return folder or "off (set JAX_COMPILATION_CACHE_DIR to keep compiled programs)"

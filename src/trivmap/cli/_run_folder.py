@@ -52,7 +52,7 @@ def environment() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "backend": jax.default_backend(),
         "devices": [str(device) for device in jax.devices()],
-        "x64": bool(jax.config.read("jax_enable_x64")),
+        "x64": bool(jax.config.values["jax_enable_x64"]),
         "git": git_revision(),
         "arguments": sys.argv[1:],
     }

@@ -122,7 +122,7 @@ class _Recorder:
         self.folder, self.config, self.state = folder, config, state
         self.end = float("inf") if budget is None else time.monotonic() + budget
 
-    def __call__(self, state: TrainingState, record: dict[str, float]) -> None:
+    def __call__(self, state: TrainingState, record: dict[str, Any]) -> None:
         self.folder.append_metrics(record)
         self.checkpoint(state)
         if time.monotonic() > self.end:
