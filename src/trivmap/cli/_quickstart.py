@@ -125,7 +125,7 @@ def _charges(data: Ensemble | Chain) -> np.ndarray:
     return np.rint(data.observables["charge"]).astype(int)
 
 
-def _distribution(theory: Any, ensemble: Ensemble, hmc_chain: Chain) -> dict[str, list[float]]:
+def _distribution(theory: Any, ensemble: Ensemble, hmc_chain: Chain) -> dict[str, list]:
     """P(Q) for the charges that both samples have met."""
     found = [np.abs(_charges(data)).max() for data in (ensemble, hmc_chain)]
     charge = np.arange(-min(found), min(found) + 1)
