@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -42,7 +43,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _page(module: ModuleType, name: str) -> str:
-    head = f"# {name}\n\n{inspect.getdoc(module) or ''}\n\n"
+    head = f"# {name}\n\n{_markdown(inspect.getdoc(module) or '')}\n\n"
     return head + "\n".join(_entry(key, value, f"trivmap.{name}") for key, value in _public(module))
 
 
@@ -64,10 +65,16 @@ def _entry(name: str, value: object, module: str) -> str:
     return _directive(kind, f"{name}{_signature(value)}", f":module: {module}\n\n{body}\n\n{methods}", ":::::")
 
 
+def _markdown(docstring: str) -> str:
+    """A docstring with the underscores of its plain-text formulas kept from being read as emphasis."""
+    parts = re.split(r"(`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|^ {4}[^\n]*$)", docstring, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if i % 2 else part.replace("_", r"\_") for i, part in enumerate(parts))
+
+
 def _own_doc(value: object) -> str:
     # A dataclass without a docstring gets its signature for one, which says nothing new.
     doc = inspect.getdoc(value) or ""
-    return "" if doc.startswith(f"{getattr(value, '__name__', '')}(") else doc
+    return "" if doc.startswith(f"{getattr(value, '__name__', '')}(") else _markdown(doc)
 
 
 def _methods(cls: type) -> list[tuple[str, object]]:
@@ -82,10 +89,10 @@ def _member_doc(member: object) -> str:
 
 def _method(name: str, member: object) -> str:
     if isinstance(member, property):
-        return _directive("property", name, inspect.cleandoc(_member_doc(member)), "::::")
+        return _directive("property", name, _markdown(inspect.cleandoc(_member_doc(member))), "::::")
     flag = ":classmethod:\n\n" if isinstance(member, classmethod) else ""
     target = getattr(member, "__func__", member)
-    body = flag + inspect.cleandoc(_member_doc(member))
+    body = flag + _markdown(inspect.cleandoc(_member_doc(member)))
     return _directive("method", f"{name}{_signature(target, drop_first=True)}", body, "::::")
 
 
