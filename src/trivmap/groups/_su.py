@@ -10,7 +10,15 @@ from jax import lax
 from .._types import Array, PRNGKey, Shape
 from ._base import AbstractGroup, real_dtype
 from ._exponential import exp_su2, exp_su3, exp_taylor
-from ._matrix import adjoint, determinant, matrix_product, to_complex, trace, unitary_frame
+from ._matrix import (
+    adjoint,
+    anti_hermitian_traceless,
+    determinant,
+    matrix_product,
+    to_complex,
+    trace,
+    unitary_frame,
+)
 
 
 class SU(AbstractGroup):
@@ -71,10 +79,7 @@ class SU(AbstractGroup):
         return sum(u[i, i].real for i in range(self.n)) / self.n
 
     def project_algebra(self, m: Array) -> Array:
-        anti = (m - adjoint(m)) / 2
-        shift = trace(anti) / self.n
-        unit = jnp.eye(self.n, dtype=m.dtype).reshape((self.n, self.n) + (1,) * (m.ndim - 2))
-        return anti - unit * shift[None, None]
+        return anti_hermitian_traceless(m)
 
     def bracket(self, v: Array, w: Array) -> Array:
         # (v w)^dagger = w v for anti-Hermitian factors: one product serves both orders.

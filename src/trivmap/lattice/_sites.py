@@ -31,14 +31,6 @@ def accumulator_dtype() -> Any:
     return jnp.result_type(float)
 
 
-def shift(x: Array, mu: int, steps: int, dim: int) -> Array:
-    """Value at `x + steps * mu`, for a field with `dim` trailing periodic site axes.
-
-    Leading axes (directions, colours) are untouched.
-    """
-    return jnp.roll(x, -steps, axis=x.ndim - dim + mu)
-
-
 def site_sum(x: Inexact[Array, "..."]) -> Inexact[Array, ""]:
     """Sum over all axes, accumulated in float64 (complex128) when x64 is enabled."""
     kind = complex if jnp.issubdtype(x.dtype, jnp.complexfloating) else float

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from .._types import Array, Shape
-from ._sites import shift
+from ._shift import shift
 
 Adjoint = Callable[[Array], Array]
 

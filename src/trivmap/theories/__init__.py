@@ -1,0 +1,6 @@
+"""Lattice field theories: an action on a manifold of configurations."""
+
+from ._base import AbstractTheory as AbstractTheory
+from ._free_scalar import FreeScalarAction as FreeScalarAction
+from ._phi4 import Phi4Action as Phi4Action
+from ._wilson import WilsonAction as WilsonAction

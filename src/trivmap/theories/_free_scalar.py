@@ -1,0 +1,38 @@
+from typing import Any
+
+import equinox as eqx
+
+from .._types import Array, RealScalar, Shape
+from ..lattice import shift, site_sum
+from ..manifolds import RealField
+from ._base import AbstractTheory, coupling
+
+
+class FreeScalarAction(AbstractTheory):
+    r"""Free real scalar field in any dimension, without a factor 1/2:
+
+    $$S = \sum_x \Big[ \sum_\mu (\phi_{x+\mu} - \phi_x)^2 + m^2 \phi_x^2 \Big]$$
+
+    **Arguments:** `lattice`: extents; `m2`: squared mass, a scalar (positive for a normalisable weight).
+    """
+
+    manifold: RealField = eqx.field(static=True)
+    m2: RealScalar
+
+    def __init__(self, lattice: Shape, m2: Any):
+        self.manifold = RealField(lattice)
+        self.m2 = coupling(m2)
+
+    def action(self, x: Array) -> RealScalar:
+        """The action, summed in float64 when x64 is enabled."""
+        self.manifold.check(x)
+        mass = site_sum(x * x)
+        return kinetic_term(x) + self.m2.astype(mass.dtype) * mass
+
+
+def kinetic_term(x: Array) -> Array:
+    """`sum_{x, mu} (phi_{x+mu} - phi_x)^2`."""
+    total = 0.0
+    for mu in range(x.ndim):
+        total = total + (shift(x, mu, 1, x.ndim) - x) ** 2
+    return site_sum(total)

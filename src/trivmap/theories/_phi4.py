@@ -1,0 +1,50 @@
+from typing import Any
+
+import equinox as eqx
+
+from .._types import Array, RealScalar, Shape
+from ..lattice import site_sum
+from ..manifolds import RealField
+from ._base import AbstractTheory, coupling
+from ._free_scalar import kinetic_term
+
+
+class Phi4Action(AbstractTheory):
+    r"""Real $\phi^4$ theory in any dimension, without factors 1/2 or 1/4!:
+
+    $$S = \sum_x \Big[ \sum_\mu (\phi_{x+\mu} - \phi_x)^2 + m^2 \phi_x^2 + \lambda \phi_x^4 \Big]$$
+
+    The measure is `prod_x d phi(x)`. Along an extent of 2 both bonds between a pair of sites count.
+
+    **Arguments:** `lattice`: extents; `m2`: squared mass (may be negative); `lam`: quartic coupling. Both are scalars.
+    Source of the convention: arXiv:1904.12072.
+    """
+
+    manifold: RealField = eqx.field(static=True)
+    m2: RealScalar
+    lam: RealScalar
+
+    def __init__(self, lattice: Shape, m2: Any, lam: Any):
+        self.manifold = RealField(lattice)
+        self.m2 = coupling(m2)
+        self.lam = coupling(lam)
+
+    @classmethod
+    def from_kappa(cls, lattice: Shape, kappa: Any, lam: Any) -> "Phi4Action":
+        r"""From the hopping form $S_h = \sum_x [-2\kappa \sum_\mu \varphi_x \varphi_{x+\mu} + \varphi_x^2 +
+        \lambda_h (\varphi_x^2 - 1)^2]$.
+
+        The fields are related by $\phi = \sqrt\kappa\, \varphi$ and the actions by $S = S_h - V \lambda_h$;
+        $\lambda = \lambda_h / \kappa^2$, $m^2 = (1 - 2\lambda_h)/\kappa - 2d$.
+
+        **Arguments:** `kappa`: hopping parameter, positive; `lam`: the quartic coupling of the hopping form.
+        """
+        kappa, lam = coupling(kappa), coupling(lam)
+        return cls(lattice, (1 - 2 * lam) / kappa - 2 * len(lattice), lam / kappa**2)
+
+    def action(self, x: Array) -> RealScalar:
+        """The action, summed in float64 when x64 is enabled."""
+        self.manifold.check(x)
+        square = x * x
+        mass, quartic = site_sum(square), site_sum(square * square)
+        return kinetic_term(x) + self.m2.astype(mass.dtype) * mass + self.lam.astype(mass.dtype) * quartic
