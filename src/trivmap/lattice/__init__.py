@@ -1,10 +1,10 @@
 """Sites of a periodic lattice: shifts, sums, symmetries and their orbits."""
 
 from ._orbits import hypercubic_orbits as hypercubic_orbits
+from ._shift import shift as shift
 from ._sites import accumulator_dtype as accumulator_dtype
 from ._sites import check_lattice as check_lattice
 from ._sites import site_sum as site_sum
-from ._shift import shift as shift
 from ._symmetry import reflect as reflect
 from ._symmetry import rotate as rotate
 from ._symmetry import translate as translate

@@ -1,0 +1,102 @@
+import functools
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._types import Array, Float, RealScalar
+from ._scalar import magnetisation, two_point
+
+
+class DerivedObservable(eqx.Module):
+    """A function of means: `function(mean(primary(x)))`.
+
+    **Arguments:** `primary`: maps a configuration to a vector of primary observables; `function`: maps the vector of their
+    means to a scalar. Errors follow by linear propagation or resampling.
+    """
+
+    primary: Callable[[Array], Array] = eqx.field(static=True)
+    function: Callable[[Array], Array] = eqx.field(static=True)
+
+
+def _even_moments(phi: Array) -> Float[Array, " 2"]:
+    m2 = magnetisation(phi) ** 2
+    return jnp.stack([m2, m2**2])
+
+
+def _binder(means: Float[Array, " 2"]) -> RealScalar:
+    return 1 - means[1] / (3 * means[0] ** 2)
+
+
+binder_cumulant = DerivedObservable(_even_moments, _binder)
+r"""$U_4 = 1 - \langle M^4\rangle / (3 \langle M^2\rangle^2)$."""
+
+
+def _scaled_moments(phi: Array) -> Float[Array, " 2"]:
+    m = magnetisation(phi)
+    return jnp.stack([phi.size * m**2, phi.size**0.5 * jnp.abs(m)])
+
+
+def _variance(means: Float[Array, " 2"]) -> RealScalar:
+    return means[0] - means[1] ** 2
+
+
+connected_chi2 = DerivedObservable(_scaled_moments, _variance)
+r"""$V (\langle M^2\rangle - \langle |M|\rangle^2)$."""
+
+
+@functools.cache  # equal arguments give the same object: no recompilation where it is a static argument
+def pole_mass(axis: int = 0, t: int | None = None, connected: bool = False) -> DerivedObservable:
+    r"""Effective mass $\mathrm{arccosh} \frac{C(t-1) + C(t+1)}{2 C(t)}$ of the zero-momentum two-point function.
+
+    Exact at every `t` for a single state on a periodic lattice.
+
+    **Arguments:** `axis`: direction of the correlator; `t`: separation, by default half of the extent, where the formula
+    reads $\mathrm{arccosh}\, C(L/2-1)/C(L/2)$; `connected`: subtract $(V/L) \langle |M|\rangle^2$.
+    """
+
+    def function(means: Array) -> RealScalar:
+        c = _correlator(means, connected)
+        extent = c.shape[0]
+        if extent < 3:
+            raise ValueError(f"pole_mass: got an extent of {extent} along axis {axis}, expected at least 3.")
+        centre = extent // 2 if t is None else t % extent
+        return jnp.arccosh((c[centre - 1] + c[(centre + 1) % extent]) / (2 * c[centre]))
+
+    return DerivedObservable(_correlator_primary(axis, connected), function)
+
+
+@functools.cache
+def second_moment_mass(axis: int = 0, connected: bool = False) -> DerivedObservable:
+    r"""Second-moment mass $m^2 = 4 \sin^2(\pi/L)\, \frac{G(p)}{G(0) - G(p)}$, $p = 2\pi/L$ along `axis`; $\xi = 1/m$.
+
+    Exact for a free field: the bare mass.
+
+    **Arguments:** as for `pole_mass`.
+    """
+
+    def function(means: Array) -> RealScalar:
+        c = _correlator(means, connected)
+        extent = c.shape[0]
+        momentum = 2 * jnp.pi / extent
+        zero = jnp.sum(c)
+        lowest = jnp.sum(c * jnp.cos(momentum * jnp.arange(extent, dtype=c.dtype)))
+        return 2 * jnp.sin(momentum / 2) * jnp.sqrt(lowest / (zero - lowest))
+
+    return DerivedObservable(_correlator_primary(axis, connected), function)
+
+
+def _correlator_primary(axis: int, connected: bool) -> Callable[[Array], Array]:
+    def primary(phi: Array) -> Array:
+        c = two_point(phi, axis)
+        if not connected:
+            return c
+        # Scaled so that its square is the disconnected part of C(t) and the function needs no volume.
+        transverse = phi.size // phi.shape[axis]
+        return jnp.concatenate([c, (transverse**0.5 * jnp.abs(magnetisation(phi)))[None]])
+
+    return primary
+
+
+def _correlator(means: Array, connected: bool) -> Array:
+    return means[:-1] - means[-1] ** 2 if connected else means

@@ -1,0 +1,65 @@
+import itertools
+import math
+
+import jax.numpy as jnp
+
+from .._types import Array, RealScalar
+from ..groups import U1, AbstractGroup
+from ..lattice import shift, site_sum
+from ..theories._plaquettes import plaquette_angle
+from ._links import check_plane, link_group
+
+
+def plaquette(x: Array, plane: tuple[int, int] | None = None) -> RealScalar:
+    r"""Mean plaquette $\mathrm{Re\,tr}\, U_P / N$ ($\cos\theta_P$ for U(1)).
+
+    **Arguments:** `x`: links; `plane`: directions `(mu, nu)`, by default the average over all planes.
+    """
+    return wilson_loop(x, 1, 1, plane)
+
+
+def wilson_loop(x: Array, r: int, t: int, plane: tuple[int, int] | None = None) -> RealScalar:
+    r"""Mean rectangular loop $\mathrm{Re\,tr}\, W / N$, averaged over sites.
+
+    **Arguments:** `x`: links; `r`, `t`: extents in lattice units; `plane`: directions `(mu, nu)` for the loop with extent
+    `r` along `mu` and `t` along `nu`; by default the average over all planes and both orientations.
+    """
+    group, dim = link_group(x), x.shape[0]
+    if r < 1 or t < 1:
+        raise ValueError(f"wilson_loop: got extents {r} x {t}, expected positive integers.")
+    pairs = itertools.combinations(range(dim), 2) if r == t else itertools.permutations(range(dim), 2)
+    planes = list(pairs) if plane is None else [check_plane(plane, dim)]
+    if not planes:
+        raise ValueError("wilson_loop: got links of a one-dimensional lattice, expected at least two dimensions.")
+    loops = [site_sum(_loop_trace(group, x, mu, r, nu, t)) for mu, nu in planes]
+    return sum(loops[1:], loops[0]) / (len(planes) * math.prod(x.shape[-dim:]))
+
+
+def topological_charge(x: Array) -> RealScalar:
+    r"""Geometric charge of two-dimensional U(1) links, $Q = \frac{1}{2\pi} \sum_x \theta_P(x)$ with
+    $\theta_P \in (-\pi, \pi]$: an integer up to rounding.
+    """
+    group = link_group(x)
+    if group.complex_elements or x.shape[0] != 2:
+        raise ValueError(
+            f"topological_charge: got {x.shape[0]}-dimensional links of {group.name}, expected two-dimensional U(1); "
+            "for SU(n) in four dimensions use clover_charge."
+        )
+    return site_sum(U1().project(plaquette_angle(x, 0, 1))) / (2 * jnp.pi)
+
+
+def _loop_trace(group: AbstractGroup, x: Array, mu: int, r: int, nu: int, t: int) -> Array:
+    """`Re tr / n` of the loop that starts at every site along `mu`."""
+    dim = x.shape[0]
+    along, across = _line(group, x, mu, r), _line(group, x, nu, t)
+    lower = group.multiply(along, shift(across, mu, r, dim))
+    upper = group.multiply(across, shift(along, nu, t, dim))
+    return group.real_trace(group.multiply(lower, group.adjoint(upper)))
+
+
+def _line(group: AbstractGroup, x: Array, mu: int, length: int) -> Array:
+    """Ordered product of `length` links along `mu`."""
+    line = x[mu]
+    for _ in range(length - 1):
+        line = group.multiply(x[mu], shift(line, mu, 1, x.shape[0]))
+    return line
