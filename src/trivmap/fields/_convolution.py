@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Key
 
 from ..lattice import hypercubic_orbits, site_sum
-from ..manifolds import RealField
+from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractVectorField
 from ._spectral import convolve, symbol
 from ._time import fourier_basis
@@ -36,13 +36,13 @@ class ConvolutionField(AbstractVectorField):
     def __init__(
         self,
         key: Key[Array, ""],
-        manifold: RealField,
+        manifold: AbstractManifold,
         *,
         sines: int = 49,
         site_features: int = 20,
         harmonics: int = 10,
         time_features: int = 20,
-        dtype: DTypeLike = None,
+        dtype: DTypeLike | None = None,
     ):
         if not isinstance(manifold, RealField):
             raise TypeError(f"ConvolutionField acts on a RealField, but was given {manifold}.")
@@ -56,7 +56,9 @@ class ConvolutionField(AbstractVectorField):
         self.kernel = jnp.zeros((time_features, site_features, orbits), dtype)
         self.manifold = manifold
 
-    def __call__(self, t: Float[Array, ""], x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "*shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
         dim = len(self.manifold.lattice)
         column = (-1,) + (1,) * dim
         omega = self.frequencies.astype(x.dtype)

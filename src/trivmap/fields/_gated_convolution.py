@@ -120,7 +120,7 @@ class GatedConvolutionField(AbstractVectorField):
         gates: int = 2,
         times: int = 4,
         frequency_range: tuple[float, float] = (0.5, 5.0),
-        dtype: DTypeLike = None,
+        dtype: DTypeLike | None = None,
     ):
         if features is None:
             features = 8 if isinstance(manifold, RealField) else 4
@@ -148,7 +148,9 @@ class GatedConvolutionField(AbstractVectorField):
             )
         self.convolution = _GatedConvolution(manifold.lattice, local, times, dtype)
 
-    def __call__(self, t: Float[Array, ""], x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "*shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
         if self.smoothing is None:
             return self.convolution.value_and_trace(t, x)
         velocity, divergence = jnp.zeros_like(x), site_sum(jnp.zeros_like(x[:0]))

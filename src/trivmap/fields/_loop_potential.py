@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
-from ..manifolds import LinkField
+from ..manifolds import AbstractManifold, LinkField
 from ..theories import WilsonAction
 from ._base import AbstractPotential
 from ._time import cosine_basis
@@ -26,9 +26,13 @@ class LoopPotential(AbstractPotential):
     coefficients: Float[Array, " times"]
     manifold: LinkField = eqx.field(static=True)
 
-    def __init__(self, manifold: LinkField, *, coefficient: float = 0.0, times: int = 4, dtype: DTypeLike = None):
+    def __init__(
+        self, manifold: AbstractManifold, *, coefficient: float = 0.0, times: int = 4, dtype: DTypeLike | None = None
+    ):
         if not isinstance(manifold, LinkField):
-            raise TypeError(f"LoopPotential acts on gauge links, but was given {manifold}. For scalars use ConvolutionField.")
+            raise TypeError(
+                f"LoopPotential acts on gauge links, but was given {manifold}. For scalars use GatedConvolutionField."
+            )
         if min(manifold.lattice) < 2:
             raise ValueError(f"LoopPotential needs extents of two or more, but the lattice is {manifold.lattice}.")
         dtype = jnp.zeros(0).dtype if dtype is None else dtype

@@ -49,7 +49,9 @@ def displacements(symbols: Float[Array, "*shape"], dimension: int) -> Float[Arra
     return hartley(symbols, dimension) / np.sqrt(np.prod(symbols.shape[-dimension:])).item()
 
 
-def convolve(kernel_symbol: Float[Array, "*shape"], x: Float[Array, "*shape"], dimension: int) -> Float[Array, "*shape"]:
+def convolve(
+    kernel_symbol: Float[Array, "*shape"], x: Float[Array, "*shape"], dimension: int
+) -> Float[Array, "*shape"]:
     """The circular convolution of x with an even kernel given by its eigenvalues."""
     return hartley(kernel_symbol * hartley(x, dimension), dimension)
 

@@ -108,7 +108,9 @@ class ContinuousFlow(AbstractFlow):
         **Raises:** `ValueError` for adaptive flows, whose accuracy is set by the controller.
         """
         if self.steps is None:
-            raise ValueError("An adaptive flow has no number of steps to refine; tighten the tolerances of its controller.")
+            raise ValueError(
+                "An adaptive flow has no number of steps to refine; tighten the tolerances of its controller."
+            )
         return ContinuousFlow(
             self.field,
             steps=factor * self.steps,

@@ -31,7 +31,7 @@ class Model(eqx.Module):
         return self.prior.manifold
 
     def sample_and_log_prob(
-        self, key: Key[Array, ""], dtype: DTypeLike = None
+        self, key: Key[Array, ""], dtype: DTypeLike | None = None
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """One configuration and its log density, in the given real precision (JAX's default when `None`)."""
         z = self.prior.sample(key, dtype)
@@ -49,5 +49,7 @@ class Model(eqx.Module):
         **Raises:** `ValueError` for a transport that has no fixed number of steps.
         """
         if not isinstance(self.transport, ContinuousFlow):
-            raise ValueError(f"Only a ContinuousFlow has steps to refine, but the transport is {type(self.transport).__name__}.")
+            raise ValueError(
+                f"Only a ContinuousFlow has steps to refine, but the transport is {type(self.transport).__name__}."
+            )
         return Model(self.prior, self.transport.refined(factor))

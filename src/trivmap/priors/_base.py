@@ -14,7 +14,7 @@ class AbstractPrior(eqx.Module):
     manifold: eqx.AbstractVar[AbstractManifold]
 
     @abc.abstractmethod
-    def sample(self, key: Key[Array, ""], dtype: DTypeLike = None) -> Inexact[Array, "*shape"]:
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
         """One configuration, in the given real precision (the default precision of JAX when `None`)."""
 
     @abc.abstractmethod

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from ..lattice import accumulator_dtype, site_sum
-from ..manifolds import RealField
+from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractPrior
 
 
@@ -24,7 +24,7 @@ class GaussianPrior(AbstractPrior):
     manifold: RealField
     log_width: Float[Array, ""]
 
-    def __init__(self, manifold: RealField, width: float = 1.0):
+    def __init__(self, manifold: AbstractManifold, width: float = 1.0):
         if not isinstance(manifold, RealField):
             raise TypeError(f"GaussianPrior needs a RealField, but was given {manifold}. For links use HaarPrior.")
         if not width > 0:
@@ -32,7 +32,7 @@ class GaussianPrior(AbstractPrior):
         self.manifold = manifold
         self.log_width = jnp.log(jnp.asarray(width, float))
 
-    def sample(self, key: Key[Array, ""], dtype: DTypeLike = None) -> Inexact[Array, "*shape"]:
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
         noise = jax.random.normal(key, self.manifold.shape, dtype=float if dtype is None else dtype)
         return jnp.exp(self.log_width).astype(noise.dtype) * noise
 

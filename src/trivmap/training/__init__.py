@@ -1,7 +1,7 @@
-from ._history import History as History
 from ._fit import TrainingDiverged as TrainingDiverged
 from ._fit import TrainingInterrupted as TrainingInterrupted
 from ._fit import fit as fit
+from ._history import History as History
 from ._objectives import log_variance as log_variance
 from ._objectives import reverse_kl as reverse_kl
 from ._optimiser import default_optimiser as default_optimiser

@@ -32,9 +32,11 @@ class Chunk(eqx.Module):
     ema: float | None
     batch_size: int
     length: int
-    dtype: DTypeLike
+    dtype: DTypeLike | None
 
-    def __call__(self, state: TrainingState, theory: AbstractTheory, stop: Int[Array, ""]) -> tuple[TrainingState, Trace]:
+    def __call__(
+        self, state: TrainingState, theory: AbstractTheory, stop: Int[Array, ""]
+    ) -> tuple[TrainingState, Trace]:
         arrays, static = eqx.partition(state, eqx.is_array)
 
         def unfinished(carry):
@@ -62,9 +64,10 @@ class Chunk(eqx.Module):
             return self.objective(key, eqx.combine(parameters, static), theory, self.batch_size, dtype=self.dtype)
 
         (loss, log_weights), gradient = jax.value_and_grad(loss_of, has_aux=True)(parameters)
-        norm = optax.global_norm(gradient).astype(accumulator_dtype())
+        norm = optax.tree.norm(gradient).astype(accumulator_dtype())
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
-        updates, optimiser_state = self.optimiser.update(gradient, state.optimiser_state, parameters)
+        with jax.numpy_dtype_promotion("standard"):  # optax multiplies integers and floats
+            updates, optimiser_state = self.optimiser.update(gradient, state.optimiser_state, parameters)
         updated = optax.apply_updates(parameters, updates)
         average = state.average
         if self.ema is not None:

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import DTypeLike, Key
 from jaxtyping import Array as JaxArray
+from jaxtyping import DTypeLike, Key
 
 from ..flows import ContinuousFlow
 from ..models import Model
@@ -54,7 +54,7 @@ def fit(
     optimiser: optax.GradientTransformation | None = None,
     clip: float | None = 5.0,
     ema: float | None = None,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     chunk: int = 50,
     progress: bool = True,
     state: TrainingState | None = None,
@@ -80,44 +80,57 @@ def fit(
 
     **Returns:** the trained model and its `History`.
 
-    **Raises:** `ValueError` for arguments out of range or different manifolds; `TrainingDiverged` at the first loss or
+    **Raises:** `ValueError` for arguments out of range, different manifolds or a `state` of another run; `TrainingDiverged` at the first loss or
     gradient that is not finite; `TrainingInterrupted` (a `KeyboardInterrupt`) on Ctrl-C. Both carry the last good `state`.
     """
     _check(model, theory, steps=steps, batch_size=batch_size, chunk=chunk, ema=ema)
     optimiser = default_optimiser(steps) if optimiser is None else optimiser
     if clip is not None:
         optimiser = optax.chain(optax.clip_by_global_norm(clip), optimiser)
-    state = initial_state(key, model, optimiser, ema) if state is None else state
+    state = _resumed(state, initial_state(key, model, optimiser, ema))
     advance = _Compiled(Chunk(objective, optimiser, ema, batch_size, chunk, dtype))
     halving = _Compiled(_HalvingChange(dtype))
     history = History()
     with _progress_bar(steps, int(state.step), progress) as bar:
-        while int(state.step) < steps:
-            try:
+        try:
+            while int(state.step) < steps:
                 new, trace = advance(state, theory, jnp.asarray(steps, jnp.int32))
                 record = _metrics(trace, int(new.step)) | _halving_metrics(halving, new, theory)
-            except KeyboardInterrupt:
-                message = f"Training was interrupted after step {int(state.step)}; go on with fit(..., state=error.state)."
-                raise TrainingInterrupted(message, state, history) from None
-            record |= {
-                "seconds": advance.seconds + halving.seconds,
-                "compile_seconds": advance.compile_seconds + halving.compile_seconds,
-            }
-            state = new
-            if trace.count > 0:
-                history.append(record)
-                bar.update(int(trace.count))
-                bar.set_postfix_str(f"loss {record['loss']:.4g}, ESS {record['ess']:.3f}")
-                if on_chunk is not None:
-                    on_chunk(state, record)
-            if not trace.good:
-                raise TrainingDiverged(
-                    f"The loss or its gradient is not finite at step {int(state.step)}. The state before this step is kept "
-                    "(error.state, error.model); try a lower learning rate, a smaller clip or more integrator steps.",
-                    state,
-                    history,
-                )
+                record["seconds"] = advance.seconds + halving.seconds
+                record["compile_seconds"] = advance.compile_seconds + halving.compile_seconds
+                state = new
+                if trace.count > 0:
+                    history.append(record)
+                    bar.update(int(trace.count))
+                    bar.set_postfix_str(f"loss {record['loss']:.4g}, ESS {record['ess']:.3f}")
+                    if on_chunk is not None:
+                        on_chunk(state, record)
+                if not trace.good:
+                    raise TrainingDiverged(_DIVERGED.format(int(state.step)), state, history)
+        except KeyboardInterrupt:
+            raise TrainingInterrupted(_INTERRUPTED.format(int(state.step)), state, history) from None
     return state.averaged_model, history
+
+
+_DIVERGED = (
+    "The loss or its gradient is not finite at step {}. The state before this step is kept (error.state, error.model); "
+    "try a lower learning rate, a smaller clip or more integrator steps."
+)
+_INTERRUPTED = "Training was interrupted after step {}; go on with fit(..., state=error.state)."
+
+
+def _resumed(state: TrainingState | None, fresh: TrainingState) -> TrainingState:
+    if state is None:
+        return fresh
+    shapes = [
+        jax.tree.map(lambda leaf: (jnp.shape(leaf), leaf.dtype), eqx.filter(s, eqx.is_array)) for s in (state, fresh)
+    ]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "The state to resume from has another structure than a run with these arguments; give the model, optimiser, "
+            "clip and ema of the run that made it."
+        )
+    return state
 
 
 def _check(model: Model, theory: AbstractTheory, **numbers) -> None:
@@ -154,7 +167,7 @@ class _Compiled:
 class _HalvingChange(eqx.Module):
     """Log weights of a continuous flow with its own steps, and with half the step size, from the same prior samples."""
 
-    dtype: DTypeLike
+    dtype: DTypeLike | None
 
     def __call__(self, state: TrainingState, theory: AbstractTheory):
         def change(key):
@@ -163,8 +176,8 @@ class _HalvingChange(eqx.Module):
             (x, log_det), (refined, refined_log_det) = (f.forward_and_log_det(z) for f in (flow, flow.refined()))
             return (refined_log_det - theory.action(refined)) - (log_det - theory.action(x))
 
-        # Step -1 is never used by an update, so that monitoring does not touch the random numbers of training.
-        key = jax.random.fold_in(jax.random.fold_in(state.key, -1), state.step)
+        # No update folds in this number, so that monitoring does not touch the random numbers of training.
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 2**32 - 1), state.step)
         return jax.vmap(change)(jax.random.split(key, _HALVING_SAMPLES))
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-Record = dict[str, float]
+Record = dict[str, int | float]
 
 
 class History(list[Record]):

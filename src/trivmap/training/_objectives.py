@@ -5,7 +5,6 @@ which the error is profitable: without a penalty, losses far below the bound -lo
 objective therefore adds the squared embedded error of every step, which vanishes with the step size.
 """
 
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ _POSITION_WEIGHT = 10.0
 
 
 def _log_weight_and_error(
-    key: Key[Array, ""], model: Model, theory: AbstractTheory, dtype: DTypeLike
+    key: Key[Array, ""], model: Model, theory: AbstractTheory, dtype: DTypeLike | None
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     z = model.prior.sample(key, dtype)
     if isinstance(model.transport, ContinuousFlow):
@@ -44,7 +43,7 @@ def reverse_kl(
     theory: AbstractTheory,
     batch_size: int,
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     error_weight: float = 1.0,
 ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
     r"""The reverse Kullback-Leibler divergence up to log Z, with the embedded-error term.
@@ -68,7 +67,7 @@ def log_variance(
     theory: AbstractTheory,
     batch_size: int,
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     error_weight: float = 1.0,
 ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
     r"""Half the variance of the log weights over the model's own samples, with the embedded-error term.

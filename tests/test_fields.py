@@ -1,0 +1,238 @@
+"""Every vector field, one line each in the table: exact divergence, symmetries, precisions, transformations."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import dense_divergence, gauge_transform, random_gauge_transformation, randomised
+
+from trivmap.fields import ConvolutionField, GatedConvolutionField, GradientField, LoopPotential
+from trivmap.fields._spectral import convolve, displacements, hartley, symbol
+from trivmap.groups import SU, U1
+from trivmap.lattice import hypercubic_orbits, reflect, rotate, translate
+from trivmap.manifolds import LinkField, RealField
+
+EPS = np.finfo(np.float64).eps
+TIME = jnp.asarray(0.3)
+
+
+def _loops(group, lattice):
+    return GradientField(LoopPotential(LinkField(group, lattice), coefficient=0.7))
+
+
+# Extents are unequal, so that a mix-up of axes shows; rotations are tested on the square lattices.
+FIELDS = {
+    "gated_scalar_1d": lambda: GatedConvolutionField(RealField((5,)), features=3),
+    "gated_scalar_2d": lambda: GatedConvolutionField(RealField((3, 4))),
+    "gated_scalar_square": lambda: GatedConvolutionField(RealField((4, 4)), features=3, gates=3),
+    "gated_scalar_3d": lambda: GatedConvolutionField(RealField((2, 3, 2)), gates=1),
+    "gated_u1_2d": lambda: GatedConvolutionField(LinkField(U1(), (3, 4))),
+    "gated_u1_square": lambda: GatedConvolutionField(LinkField(U1(), (4, 4)), features=3, gates=3),
+    "gated_u1_extent_2": lambda: GatedConvolutionField(LinkField(U1(), (2, 2)), features=2),
+    "gated_u1_3d": lambda: GatedConvolutionField(LinkField(U1(), (2, 3, 2)), features=2, gates=1),
+    "convolution_2d": lambda: ConvolutionField(jax.random.key(5), RealField((3, 4)), sines=5, site_features=3),
+    "convolution_square": lambda: ConvolutionField(jax.random.key(5), RealField((4, 4)), sines=5, site_features=3),
+    "loops_u1": lambda: _loops(U1(), (3, 3)),
+    "loops_su2": lambda: _loops(SU(2), (3, 2)),
+    "loops_su3": lambda: _loops(SU(3), (2, 2)),
+    "loops_su4": lambda: _loops(SU(4), (2, 2)),
+    "loops_su2_3d": lambda: _loops(SU(2), (2, 2, 2)),
+}
+
+
+@eqx.filter_jit
+def evaluate(field, t, x):
+    """One compilation per field serves all its tests."""
+    return field(t, x)
+
+
+def _case(name, dtype=None):
+    field = randomised(jax.random.key(1), FIELDS[name](), 0.3)
+    manifold = field.manifold
+    if isinstance(manifold, RealField):
+        x = jax.random.normal(jax.random.key(2), manifold.shape, dtype=float if dtype is None else dtype)
+    else:
+        x = manifold.reference_sample(jax.random.key(2), dtype)
+    return field, x
+
+
+def _adjoint(manifold):
+    return None if isinstance(manifold, RealField) else manifold.group.adjoint
+
+
+@eqx.filter_jit
+def _dense_divergence(field, x):
+    return dense_divergence(lambda y: field(TIME, y)[0], field.manifold, x)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_divergence_is_the_trace_of_the_dense_jacobian(name):
+    field, x = _case(name)
+    _, divergence = evaluate(field, TIME, x)
+    expected = _dense_divergence(field, x)
+    # Sums of at most a few thousand terms of order one, rounded once each; 1e-10 leaves three digits of slack.
+    assert jnp.abs(divergence - expected) < 1e-10 * max(1.0, jnp.abs(expected))
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_new_field_is_the_identity_and_its_parameters_matter(name):
+    field, x = _case(name)
+    if not name.startswith("loops"):
+        velocity, divergence = evaluate(FIELDS[name](), TIME, x)
+        assert jnp.all(velocity == 0)
+        assert divergence == 0
+    assert jnp.linalg.norm(evaluate(field, TIME, x)[0].ravel()) > 1e-3
+
+
+def _symmetries(manifold):
+    dim, adjoint = len(manifold.lattice), _adjoint(manifold)
+    yield "translation", lambda y: translate(y, tuple(range(1, dim + 1)))
+    for axis in range(dim):
+        yield f"reflection {axis}", lambda y, axis=axis: reflect(y, axis, dim=dim, adjoint=adjoint)
+    for mu in range(dim):
+        for nu in range(mu + 1, dim):
+            if manifold.lattice[mu] == manifold.lattice[nu]:
+                yield f"rotation {mu}{nu}", lambda y, plane=(mu, nu): rotate(y, plane, dim=dim, adjoint=adjoint)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_field_commutes_with_the_symmetries_of_the_lattice(name):
+    field, x = _case(name)
+    manifold = field.manifold
+    velocity, divergence = evaluate(field, TIME, x)
+    for label, transform in _symmetries(manifold):
+        moved, moved_divergence = evaluate(field, TIME, transform(x))
+        # d/ds transform(exp(s v) x) at s = 0, against d/ds exp(s v') transform(x): both as motions of the configuration.
+        # Reversed links make the velocity itself transform by more than a permutation.
+        expected = transform(_motion(manifold, velocity, x))
+        actual = _motion(manifold, moved, transform(x))
+        scale = jnp.max(jnp.abs(expected))
+        assert jnp.max(jnp.abs(actual - expected)) < 1e-12 * scale, label
+        assert jnp.abs(moved_divergence - divergence) < 1e-12 * max(1.0, jnp.abs(divergence)) * x.size, label
+
+
+@eqx.filter_jit
+def _motion(manifold, velocity, x):
+    """d/ds exp(s v) x at s = 0. The symmetries are (real) linear in the configuration, and act on it as on x."""
+    return jax.jvp(lambda s: manifold.exp(_times(s, velocity), x), (0.0,), (1.0,))[1]
+
+
+def _times(s, v):
+    return v * jnp.asarray(s, v.dtype)
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if "scalar" in name or "convolution" in name])
+def test_scalar_fields_commute_with_the_sign_flip(name):
+    field, x = _case(name)
+    velocity, divergence = evaluate(field, TIME, x)
+    flipped, flipped_divergence = evaluate(field, TIME, -x)
+    assert jnp.max(jnp.abs(flipped + velocity)) < 1e-12 * jnp.max(jnp.abs(velocity))
+    assert jnp.abs(flipped_divergence - divergence) < 1e-12 * x.size
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if "u1" in name or "su" in name])
+def test_gauge_fields_commute_with_charge_conjugation_and_gauge_transformations(name):
+    field, x = _case(name)
+    group = field.manifold.group
+    velocity, divergence = evaluate(field, TIME, x)
+    conjugate = (lambda y: -y) if group.n == 1 else jnp.conj
+    conjugated, conjugated_divergence = evaluate(field, TIME, conjugate(x))
+    assert jnp.max(jnp.abs(conjugated - conjugate(velocity))) < 1e-12 * jnp.max(jnp.abs(velocity))
+    assert jnp.abs(conjugated_divergence - divergence) < 1e-12 * x.size
+    omega = random_gauge_transformation(jax.random.key(3), group, field.manifold.lattice)
+    transformed, transformed_divergence = evaluate(field, TIME, gauge_transform(group, omega, x))
+    # v_mu(x) -> Omega(x) v_mu(x) Omega(x)^dagger; on U(1) the velocity is invariant.
+    expected = velocity if group.n == 1 else jnp.einsum("ij...,mjk...,lk...->mil...", omega, velocity, jnp.conj(omega))
+    assert jnp.max(jnp.abs(transformed - expected)) < 1e-12 * jnp.max(jnp.abs(velocity))
+    assert jnp.abs(transformed_divergence - divergence) < 1e-12 * max(1.0, jnp.abs(divergence)) * x.size
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_float32_configurations_give_float32_velocities_and_float64_divergences(name):
+    field, x = _case(name)
+    velocity, divergence = evaluate(field, TIME, x)
+    low = x.astype(jnp.complex64 if jnp.iscomplexobj(x) else jnp.float32)
+    low_velocity, low_divergence = evaluate(field, TIME.astype(jnp.float32), low)
+    assert low_velocity.dtype == low.dtype
+    assert low_divergence.dtype == jnp.float64
+    # Chains of about a hundred rounded operations per entry, amplified by at most ten: 1e3 eps(float32) = 1e-4.
+    assert jnp.max(jnp.abs(low_velocity.astype(velocity.dtype) - velocity)) < 1e-4 * max(
+        1.0, jnp.max(jnp.abs(velocity))
+    )
+    assert jnp.abs(low_divergence - divergence) < 1e-4 * max(1.0, jnp.abs(divergence)) * x.size
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_jit_vmap_and_gradients(name):
+    field, x = _case(name)
+    batch = jnp.stack([x, field.manifold.exp(evaluate(field, TIME, x)[0], x)])
+    velocity, divergence = eqx.filter_jit(eqx.filter_vmap(lambda f, y: f(TIME, y), in_axes=(None, 0)))(field, batch)
+    for i in range(2):
+        one_velocity, one_divergence = evaluate(field, TIME, batch[i])
+        assert jnp.max(jnp.abs(velocity[i] - one_velocity)) < 1e-12 * max(1.0, jnp.max(jnp.abs(one_velocity)))
+        assert jnp.abs(divergence[i] - one_divergence) < 1e-12 * max(1.0, jnp.abs(one_divergence)) * x.size
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda f: f(TIME, x)[1]))(field)
+    direction = randomised(
+        jax.random.key(7), jax.tree.map(jnp.zeros_like, eqx.filter(field, eqx.is_inexact_array)), 1.0
+    )
+
+    def along(s):
+        return evaluate(eqx.apply_updates(field, jax.tree.map(lambda d: s * d, direction)), TIME, x)[1]
+
+    h = 1e-5
+    difference = (along(h) - along(-h)) / (2 * h)
+    slope = sum(jnp.sum(g * d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
+    # Central difference: h^2 f''' / 6 = 1e-10 relative, plus eps/h = 2e-11 of the size of f.
+    assert jnp.abs(difference - slope) < 1e-6 * max(1.0, jnp.abs(slope), jnp.abs(divergence[0]))
+
+
+@pytest.mark.parametrize("lattice", [(5,), (3, 4), (2, 3, 4), (66, 3)])
+def test_hartley_transform_diagonalises_even_kernels(lattice):
+    x = jax.random.normal(jax.random.key(0), lattice)
+    dim = len(lattice)
+    # One rounding per term of a sum over the extents.
+    tolerance = 20 * EPS * sum(lattice)
+    assert jnp.max(jnp.abs(hartley(hartley(x, dim), dim) - x)) < tolerance
+    orbits = hypercubic_orbits(lattice)
+    kernel = jax.random.normal(jax.random.key(1), (int(orbits.max()) + 1,))[orbits]
+    direct = jnp.fft.ifftn(jnp.fft.fftn(kernel) * jnp.fft.fftn(x)).real
+    assert (
+        jnp.max(jnp.abs(convolve(symbol(kernel, dim), x, dim) - direct)) < tolerance * jnp.max(jnp.abs(direct)) * x.size
+    )
+    assert jnp.max(jnp.abs(displacements(symbol(kernel, dim), dim) - kernel)) < tolerance * x.size
+
+
+def test_convolution_field_has_the_parameters_of_the_paper():
+    # 49 frequencies, 20x50 and 20x21 mixing matrices, 20x20 kernels on the 15 orbits of 8x8 (10 of 6x6): arXiv:2207.00283.
+    for extent, parameters in ((8, 7469), (6, 5469)):
+        field = ConvolutionField(jax.random.key(0), RealField((extent, extent)))
+        assert sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(field, eqx.is_inexact_array))) == parameters
+
+
+def test_loop_potential_matches_its_closed_form_laplacian_and_the_leading_order():
+    manifold = LinkField(SU(3), (3, 3))
+    potential = LoopPotential(manifold, coefficient=2.0, times=1)
+    x = manifold.reference_sample(jax.random.key(0))
+    gradient, laplacian = potential.gradient_and_laplacian(TIME, x)
+    # L_0 tr U_p = 4 C_F tr U_p with C_F = 4/3.
+    assert jnp.abs(laplacian + 16 / 3 * potential(TIME, x)) < 1e-12
+    direction = manifold.random_tangent(jax.random.key(1))
+    _, slope = jax.jvp(lambda s: potential(TIME, manifold.exp(_times(s, direction), x)), (0.0,), (1.0,))
+    assert jnp.abs(manifold.inner(gradient, direction) - slope) < 1e-12 * jnp.abs(slope)
+
+
+@pytest.mark.parametrize(
+    ("construct", "error", "message"),
+    [
+        (lambda: GatedConvolutionField(LinkField(SU(2), (4, 4))), TypeError, "U\\(1\\) links.*GradientField"),
+        (lambda: ConvolutionField(jax.random.key(0), LinkField(U1(), (4, 4))), TypeError, "RealField"),
+        (lambda: LoopPotential(RealField((4, 4))), TypeError, "gauge links"),
+        (lambda: LoopPotential(LinkField(SU(2), (4, 1))), ValueError, "extents of two or more"),
+        (lambda: GatedConvolutionField(RealField((4, 4)), features=0), ValueError, "features"),
+        (lambda: GatedConvolutionField(LinkField(U1(), (4,))), ValueError, "two dimensions or more"),
+    ],
+)
+def test_errors_teach(construct, error, message):
+    with pytest.raises(error, match=message):
+        construct()

@@ -1,0 +1,188 @@
+"""Every flow, one line each in the table: inverse, log-det against a dense Jacobian, precisions, memory, errors."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import dense_jacobian, randomised
+
+import trivmap as tm
+
+TIGHT = diffrax.Dopri8()
+
+
+def _gated(manifold, **options):
+    return tm.ContinuousFlow(tm.GatedConvolutionField(manifold, features=2, gates=1, times=2), **options)
+
+
+def _loops(group, lattice, **options):
+    return tm.ContinuousFlow(
+        tm.GradientField(tm.LoopPotential(tm.LinkField(group, lattice), coefficient=0.5)), **options
+    )
+
+
+def _convolution(lattice, **options):
+    field = tm.ConvolutionField(jax.random.key(0), tm.RealField(lattice), sines=3, site_features=2)
+    return tm.ContinuousFlow(field, **options)
+
+
+FLOWS = {
+    "gated_scalar": lambda **options: _gated(tm.RealField((2, 3)), **options),
+    "gated_u1": lambda **options: _gated(tm.LinkField(tm.U1(), (3, 2)), **options),
+    "convolution": lambda **options: _convolution((2, 3), **options),
+    "loops_u1": lambda **options: _loops(tm.U1(), (2, 3), **options),
+    "loops_su2": lambda **options: _loops(tm.SU(2), (2, 2), **options),
+    "loops_su3": lambda **options: _loops(tm.SU(3), (2, 2), **options),
+}
+
+
+def _case(name, **options):
+    flow = randomised(jax.random.key(1), FLOWS[name](**options), 0.1)
+    manifold = flow.manifold
+    if isinstance(manifold, tm.RealField):
+        return flow, jax.random.normal(jax.random.key(2), manifold.shape)
+    return flow, manifold.reference_sample(jax.random.key(2))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_log_det_matches_the_dense_jacobian(name):
+    # Order 8 with 12 steps: (1/12)^8 = 2e-9 times an error constant below 1e-3 for these smooth fields.
+    flow, z = _case(name, solver=TIGHT, steps=12)
+    x, log_det = eqx.filter_jit(flow.forward_and_log_det)(z)
+    _, expected = jnp.linalg.slogdet(dense_jacobian(flow.forward, flow.manifold, z))
+    assert jnp.abs(log_det) > 1e-3
+    assert jnp.abs(log_det - expected) < 1e-10 * max(1.0, jnp.abs(expected))
+    back, inverse_log_det = eqx.filter_jit(flow.inverse_and_log_det)(x)
+    assert jnp.max(jnp.abs(back - z)) < 1e-10
+    assert jnp.abs(inverse_log_det + log_det) < 1e-9
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_default_solver_converges_at_fourth_order(name):
+    flow, z = _case(name, steps=4)
+    exact_x, exact = eqx.tree_at(lambda f: f.solver, _case(name, solver=TIGHT, steps=12)[0], TIGHT).forward_and_log_det(
+        z
+    )
+    errors = []
+    for factor in (1, 2, 4):
+        _, log_det = eqx.filter_jit(flow.refined(factor).forward_and_log_det)(z)
+        errors.append(float(jnp.abs(log_det - exact)))
+    slopes = np.log2(np.array(errors[:-1]) / errors[1:])
+    # Fourth order asymptotically; half an order of slack where the next order still counts, or rounding already does.
+    assert slopes[-1] > 3.5 or errors[-1] < 1e-11, (errors, slopes)
+
+
+def test_step_halving_reports_the_change_of_the_solution():
+    flow, z = _case("loops_su2", steps=3)
+    change = flow.step_halving(z)
+    x, log_det = flow.forward_and_log_det(z)
+    refined, refined_log_det = flow.refined().forward_and_log_det(z)
+    assert flow.refined().steps == 6
+    assert change.log_det_change == refined_log_det - log_det
+    assert change.distance == flow.manifold.distance(x, refined)
+    assert 0 < change.distance < 0.1
+
+
+def test_checkpointing_does_not_change_gradients():
+    flow, z = _case("gated_u1", steps=3)
+
+    def gradient(checkpoint):
+        chosen = randomised(jax.random.key(1), _gated(flow.manifold, steps=3, checkpoint=checkpoint), 0.1)
+        return jax.tree.leaves(eqx.filter_jit(eqx.filter_grad(lambda f: f.forward_and_log_det(z)[1]))(chosen))
+
+    for a, b in zip(gradient(True), gradient(False), strict=True):
+        assert jnp.max(jnp.abs(a - b)) < 1e-12 * max(1.0, jnp.max(jnp.abs(a)))
+
+
+def _gradient_memory(checkpoint, steps):
+    flow = _gated(tm.LinkField(tm.U1(), (8, 8)), steps=steps, checkpoint=checkpoint)
+    z = flow.manifold.reference_sample(jax.random.key(0))
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda f, z: f.forward_and_log_det(z)[1]))
+    return gradient.lower(flow, z).compile().compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_checkpointing_bounds_the_memory_of_a_gradient():
+    per_step = (_gradient_memory(True, 40) - _gradient_memory(True, 20)) / 20
+    stored = (_gradient_memory(False, 40) - _gradient_memory(False, 20)) / 20
+    # Five stages of a step keep two configurations each (2x8x8 doubles = 1 kB); the field's intermediates are recomputed.
+    assert per_step < 20 * 1024
+    assert stored > 3 * per_step
+
+
+def test_adaptive_flow_reaches_its_tolerance():
+    tight, z = _case("loops_su3", solver=TIGHT, steps=12)
+    controller = diffrax.PIDController(rtol=0.0, atol=1e-8)
+    flow, _ = _case("loops_su3", solver=diffrax.Tsit5(), controller=controller)
+    x, log_det = flow.forward_and_log_det(z)
+    exact_x, exact = tight.forward_and_log_det(z)
+    # The controller bounds the error per step; a handful of steps add up.
+    assert jnp.max(jnp.abs(x - exact_x)) < 1e-6
+    assert jnp.abs(log_det - exact) < 1e-6
+    with pytest.raises(ValueError, match="no number of steps"):
+        flow.refined()
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_float32_flows_accumulate_in_float64(name):
+    flow, z = _case(name, steps=4)
+    x, log_det = flow.forward_and_log_det(z)
+    low_x, low = flow.forward_and_log_det(z.astype(jnp.complex64 if jnp.iscomplexobj(z) else jnp.float32))
+    assert low.dtype == jnp.float64
+    # 20 evaluations of a few hundred operations, eps = 1.2e-7.
+    assert jnp.abs(low - log_det) < 1e-4 * max(1.0, jnp.abs(log_det))
+    assert jnp.max(jnp.abs(low_x.astype(x.dtype) - x)) < 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name in FLOWS if "u1" in name or "su" in name])
+def test_model_density_is_gauge_invariant(name):
+    from helpers import gauge_transform, random_gauge_transformation
+
+    flow, x = _case(name, solver=TIGHT, steps=12)
+    model = tm.Model(tm.HaarPrior(flow.manifold), flow)
+    group = flow.manifold.group
+    omega = random_gauge_transformation(jax.random.key(4), group, flow.manifold.lattice)
+    log_prob = eqx.filter_jit(model.log_prob)
+    assert jnp.abs(log_prob(gauge_transform(group, omega, x)) - log_prob(x)) < 1e-11
+
+
+def test_model_sampling_and_density_agree():
+    flow, _ = _case("gated_scalar", solver=TIGHT, steps=12)
+    model = tm.Model(tm.GaussianPrior(flow.manifold, 0.7), flow)
+    x, log_q = model.sample_and_log_prob(jax.random.key(0))
+    assert jnp.abs(model.log_prob(x) - log_q) < 1e-9
+
+
+def test_gaussian_prior_is_normalised_and_has_its_width():
+    manifold = tm.RealField((3,))
+    prior = tm.GaussianPrior(manifold, 0.7)
+    z = jax.vmap(prior.sample)(jax.random.split(jax.random.key(0), 20000))
+    # Variance of the sample variance of 60000 normal numbers: 2 sigma^4 / 60000.
+    assert jnp.abs(jnp.mean(z**2) - 0.49) < 4 * 0.49 * np.sqrt(2 / 60000)
+    grid = jnp.linspace(-7, 7, 401)
+    density = jnp.exp(jax.vmap(lambda v: prior.log_prob(jnp.full(3, 0.0).at[0].set(v)))(grid))
+    normal = 1 / np.sqrt(2 * np.pi * 0.49)
+    assert jnp.abs(jnp.sum(density) * (grid[1] - grid[0]) - normal**2) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("construct", "error", "message"),
+    [
+        (lambda: _gated(tm.RealField((2, 2))), ValueError, "either steps or controller"),
+        (lambda: _gated(tm.RealField((2, 2)), steps=0), ValueError, "at least one step"),
+        (lambda: tm.GaussianPrior(tm.RealField((2, 2)), -1.0), ValueError, "positive"),
+        (lambda: tm.GaussianPrior(tm.LinkField(tm.U1(), (2, 2))), TypeError, "HaarPrior"),
+        (lambda: tm.HaarPrior(tm.RealField((2, 2))), TypeError, "GaussianPrior"),
+        (
+            lambda: tm.Model(tm.GaussianPrior(tm.RealField((2, 2))), _gated(tm.RealField((4, 4)), steps=2)),
+            ValueError,
+            "theory.manifold",
+        ),
+        (lambda: _gated(tm.RealField((2, 2)), steps=2).forward(jnp.zeros((3, 3))), ValueError, "shape"),
+        (lambda: _gated(tm.RealField((2, 2)), steps=2).forward(jnp.zeros((2, 2), int)), TypeError, "dtype"),
+    ],
+)
+def test_errors_teach(construct, error, message):
+    with pytest.raises(error, match=message):
+        construct()

@@ -1,0 +1,205 @@
+"""Training: objectives, exact resumption, and what happens when a run goes wrong."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import trivmap as tm
+from trivmap.training import initial_state
+
+QUIET = {"progress": False}
+
+
+def _phi4(extent=4):
+    theory = tm.Phi4Action((extent, extent), m2=-4.0, lam=8.0)
+    field = tm.GatedConvolutionField(theory.manifold, features=4, gates=2, times=2)
+    return theory, tm.Model(tm.GaussianPrior(theory.manifold, 0.5), tm.ContinuousFlow(field, steps=3, checkpoint=False))
+
+
+def _u1():
+    theory = tm.WilsonAction(tm.U1(), (4, 4), beta=1.0)
+    field = tm.GatedConvolutionField(theory.manifold, features=2, gates=1, times=2)
+    return theory, tm.Model(tm.HaarPrior(theory.manifold), tm.ContinuousFlow(field, steps=3, checkpoint=False))
+
+
+def _leaves(tree):
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if eqx.is_array(leaf)]
+    return [jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf for leaf in arrays]
+
+
+def _identical(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(_leaves(a), _leaves(b), strict=True))
+
+
+@pytest.mark.parametrize("objective", [tm.reverse_kl, tm.log_variance])
+def test_objectives_are_functions_of_the_log_weights_and_the_embedded_error(objective):
+    theory, model = _phi4()
+    loss, log_weights = objective(jax.random.key(0), model, theory, 16, error_weight=0.0)
+    expected = -np.mean(log_weights) if objective is tm.reverse_kl else np.var(log_weights, ddof=1) / 2
+    assert abs(loss - expected) < 1e-12 * abs(expected)
+    # A new flow is the identity: log w = -S(z) - log r(z), and no step has an error.
+    keys = jax.random.split(jax.random.key(0), 16)
+    z = jax.vmap(model.prior.sample)(keys)
+    direct = -jax.vmap(theory.action)(z) - jax.vmap(model.prior.log_prob)(z)
+    assert np.max(np.abs(log_weights - direct)) < 1e-12 * np.max(np.abs(direct))
+    assert objective(jax.random.key(0), model, theory, 16)[0] == loss
+
+
+def test_the_embedded_error_enters_the_loss():
+    theory, model = _u1()
+    model = eqx.tree_at(lambda m: m.transport.field.convolution.linear, model, replace_fn=lambda a: a + 0.5)
+    with_error, log_weights = tm.reverse_kl(jax.random.key(0), model, theory, 8)
+    without, same = tm.reverse_kl(jax.random.key(0), model, theory, 8, error_weight=0.0)
+    assert np.array_equal(log_weights, same)
+    z = model.prior.sample(jax.random.split(jax.random.key(0), 8)[0])
+    result = model.transport.integrate(z, error=True)
+    assert result.error_log_det + 10 * result.error_x > 0
+    assert with_error > without
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", [tm.reverse_kl, tm.log_variance])
+@pytest.mark.parametrize("case", [_phi4, _u1])
+def test_training_reaches_the_theory(case, objective):
+    theory, model = case()
+    start = tm.ess_fraction(tm.sample(jax.random.key(1), model, theory, 2048, measure={}).log_weights)
+    model, history = tm.fit(
+        jax.random.key(0), model, theory, objective=objective, steps=200, batch_size=64, dtype=jnp.float32, **QUIET
+    )
+    ensemble = tm.sample(jax.random.key(1), model, theory, 4096, measure={})
+    assert tm.ess_fraction(ensemble.log_weights) > 0.85 > 2 * start
+    # The embedded-error term keeps the loss above the bound: -log Z up to the standard error of one batch, 1/8.
+    exact = tm.exact.log_z(theory)
+    if objective is tm.reverse_kl:
+        assert history[-1]["loss"] > -exact - 0.1
+    estimate = tm.log_z(ensemble)
+    assert abs(estimate.value - exact) < 4 * estimate.error + 3 * abs(history[-1]["halving_mean"])
+    assert history[-1]["halving_std"] < 0.05
+    assert [record["step"] for record in history] == [50, 100, 150, 200]
+
+
+def test_resuming_is_bit_identical_and_chunks_do_not_matter():
+    theory, model = _u1()
+    options = dict(steps=12, batch_size=8, ema=0.9, **QUIET)
+    states = []
+    whole, _ = tm.fit(
+        jax.random.key(0), model, theory, chunk=4, on_chunk=lambda state, _: states.append(state), **options
+    )
+    assert [int(state.step) for state in states] == [4, 8, 12]
+    resumed, history = tm.fit(jax.random.key(0), model, theory, chunk=4, state=states[0], **options)
+    assert _identical(resumed, whole)
+    assert [record["step"] for record in history] == [8, 12]
+    other, _ = tm.fit(jax.random.key(0), model, theory, chunk=5, **options)
+    assert _identical(other, whole)
+
+
+def test_moving_average_of_decay_zero_is_the_last_model():
+    theory, model = _u1()
+    options = dict(steps=3, batch_size=8, chunk=3, **QUIET)
+    plain, _ = tm.fit(jax.random.key(0), model, theory, **options)
+    averaged, _ = tm.fit(jax.random.key(0), model, theory, ema=0.0, **options)
+    assert _identical(plain, averaged)
+    slow, _ = tm.fit(jax.random.key(0), model, theory, ema=0.5, **options)
+    # Parameters p_0 = 0, p_1, p_2, p_3 give p_0/8 + p_1/8 + p_2/4 + p_3/2.
+    trail = []
+    tm.fit(jax.random.key(0), model, theory, on_chunk=lambda s, _: trail.append(s.model), **(options | {"chunk": 1}))
+    linear = [m.transport.field.convolution.linear for m in trail]
+    expected = linear[0] / 8 + linear[1] / 4 + linear[2] / 2
+    assert np.allclose(slow.transport.field.convolution.linear, expected, rtol=0, atol=1e-15)
+
+
+class _Poisoned(tm.AbstractTheory):
+    """A free action that turns into NaN once the width of the samples has moved."""
+
+    manifold: tm.RealField
+    threshold: float
+
+    def action(self, x):
+        value = jnp.sum(x**2, dtype=jnp.float64)
+        return jnp.where(value < self.threshold, jnp.nan, value)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_state():
+    manifold = tm.RealField((2, 2))
+    model = tm.Model(
+        tm.GaussianPrior(manifold, 3.0),
+        tm.ContinuousFlow(tm.GatedConvolutionField(manifold, features=2, gates=1), steps=2),
+    )
+    options = dict(steps=50, batch_size=4, optimiser=optax.adam(0.3), chunk=5, **QUIET)
+    with pytest.raises(tm.TrainingDiverged, match="not finite at step [0-9]+.*learning rate") as caught:
+        tm.fit(jax.random.key(0), model, _Poisoned(manifold, 2.0), **options)
+    stopped = int(caught.value.state.step)
+    assert 0 < stopped < 50
+    assert caught.value.history[-1]["step"] == stopped
+    good, _ = tm.fit(jax.random.key(0), model, _Poisoned(manifold, -1.0), **(options | {"steps": stopped}))
+    assert _identical(caught.value.model, good)
+
+
+def test_an_interrupt_keeps_the_finished_chunks():
+    theory, model = _u1()
+    options = dict(batch_size=8, chunk=2, **QUIET)
+
+    def interrupt(state, record):
+        if record["step"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(tm.TrainingInterrupted, match="after step 4.*state=error.state") as caught:
+        tm.fit(jax.random.key(0), model, theory, steps=8, on_chunk=interrupt, **options)
+    resumed, _ = tm.fit(jax.random.key(0), model, theory, steps=8, state=caught.value.state, **options)
+    whole, _ = tm.fit(jax.random.key(0), model, theory, steps=8, **options)
+    assert _identical(resumed, whole)
+    assert isinstance(caught.value, KeyboardInterrupt)
+
+
+def test_clipping_bounds_the_update():
+    theory, model = _u1()
+    options = dict(steps=1, batch_size=8, chunk=1, optimiser=optax.sgd(1.0), **QUIET)
+    clipped, history = tm.fit(jax.random.key(0), model, theory, clip=1e-3, **options)
+    change = jax.tree.map(
+        lambda a, b: a - b, eqx.filter(clipped, eqx.is_inexact_array), eqx.filter(model, eqx.is_inexact_array)
+    )
+    assert history[0]["gradient_norm"] > 1e-3
+    assert abs(optax.tree.norm(change) - 1e-3) < 1e-12
+
+
+def test_objective_options_by_partial_and_custom_objectives():
+    theory, model = _u1()
+    options = dict(steps=2, batch_size=8, chunk=2, **QUIET)
+    partial = functools.partial(tm.reverse_kl, error_weight=0.0)
+    a, _ = tm.fit(jax.random.key(0), model, theory, objective=partial, **options)
+
+    def custom(key, model, theory, batch_size, *, dtype=None):
+        return tm.reverse_kl(key, model, theory, batch_size, dtype=dtype, error_weight=0.0)
+
+    b, _ = tm.fit(jax.random.key(0), model, theory, objective=custom, **options)
+    assert _identical(a, b)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps >= 1"),
+        ({"batch_size": 0}, "batch_size >= 1"),
+        ({"chunk": 0}, "chunk >= 1"),
+        ({"ema": 1.0}, "decay in"),
+        ({"theory": tm.WilsonAction(tm.U1(), (6, 6), beta=1.0)}, "theory.manifold"),
+        ({"objective": tm.log_variance, "batch_size": 1}, "batch_size >= 2"),
+    ],
+)
+def test_errors_teach(change, message):
+    theory, model = _u1()
+    arguments = {"theory": theory, "steps": 2, "batch_size": 4} | change
+    with pytest.raises(ValueError, match=message):
+        tm.fit(jax.random.key(0), model, progress=False, **arguments)
+
+
+def test_a_state_of_another_run_is_refused():
+    theory, model = _u1()
+    state = initial_state(jax.random.key(0), model, optax.sgd(1.0))
+    with pytest.raises(ValueError, match="another structure"):
+        tm.fit(jax.random.key(0), model, theory, steps=2, state=state, progress=False)
