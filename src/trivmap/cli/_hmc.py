@@ -15,7 +15,7 @@ from ..statistics import Chain, Estimate, acceptance_rate, creutz, expectation, 
 from ..theories import AbstractTheory
 from ._build import build_theory
 from ._config import HMCCommand, as_json
-from ._observables import exact_value, observables
+from ._observables import exact_values, observables
 from ._report import announce, complain, estimates_table, pair, say
 from ._run_folder import CommandError, RunFolder, config_hash, require_positive
 
@@ -157,13 +157,11 @@ def chain_estimates(chain: Chain) -> dict[str, Estimate]:
 
 def summarise_chain(chain: Chain, theory: AbstractTheory) -> dict[str, Any]:
     """Acceptance, Creutz equality, estimates with autocorrelation times and exact values, for JSON."""
+    estimates = chain_estimates(chain)
+    known = exact_values(theory, estimates)
     observed = {
-        name: {
-            "hmc": pair(estimate),
-            "tau_int": [float(estimate.tau_int), float(estimate.dtau_int)],
-            "exact": exact_value(theory, name),
-        }
-        for name, estimate in chain_estimates(chain).items()
+        name: {"hmc": pair(e), "tau_int": [float(e.tau_int), float(e.dtau_int)], "exact": known[name]}
+        for name, e in estimates.items()
     }
     return {
         "acceptance": acceptance_rate(chain),

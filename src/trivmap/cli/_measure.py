@@ -8,7 +8,7 @@ from ..statistics import Chain, Ensemble, Estimate, ess_fraction, expectation, l
 from ..theories import AbstractTheory
 from ._build import build_theory
 from ._config import MeasureCommand, theory_from_json
-from ._observables import exact_value, observables
+from ._observables import exact_values, observables
 from ._report import estimates_table, pair, say
 from ._run_folder import CommandError
 
@@ -23,14 +23,13 @@ def measure_command(command: MeasureCommand) -> int:
         raise CommandError(f"{path} does not say which theory it belongs to; it was not written by a trivmap command.")
     theory = build_theory(theory_from_json(attributes["theory"]))
     estimates = _estimates(data, theory, command)
-    exact = {name: exact_value(theory, name) for name in estimates}
     label = "flow" if isinstance(data, Ensemble) else "chain"
     if isinstance(data, Ensemble):
         estimates["log_z"] = log_z(data)
-        exact["log_z"] = exact_value(theory, "log_z")
         say(f"{len(data)} weighted samples: ESS {ess_fraction(data.log_weights):.4f}")
     else:
         say(f"{data.shape[0]} chains of {data.shape[1]} measurements")
+    exact = exact_values(theory, estimates)
     say(estimates_table({label: estimates}, exact))
     result = {name: {label: pair(estimate), "exact": exact[name]} for name, estimate in estimates.items()}
     target = path.with_suffix(".measure.json")

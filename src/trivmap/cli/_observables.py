@@ -1,7 +1,7 @@
 """Observables by name, and their exact values where they exist."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,20 +9,22 @@ import jax.numpy as jnp
 from .. import observables as obs
 from ..groups import U1
 from ..manifolds import LinkField
-from ..theories import AbstractTheory, exact
+from ..theories import AbstractTheory, Phi4Action, exact
+from ._report import say
 from ._run_folder import CommandError
 
 _WILSON = re.compile(r"wilson_(\d+)x(\d+)")
 
 
-def _abs_polyakov_squared(x):
-    return jnp.abs(obs.polyakov_loop(x)) ** 2
+def _polyakov2(x):
+    """|tr P / N|^2 of single lines: an order parameter without phase."""
+    return obs.polyakov_correlator(x, 0)
 
 
 SCALAR = {
     "magnetisation": obs.magnetisation,
     "abs_magnetisation": lambda x: jnp.abs(obs.magnetisation(x)),
-    "phi2": lambda x: jnp.mean(x**2),
+    "phi2": lambda x: obs.moment(x, 2),
     "chi2": obs.chi2,
     "ising_energy": obs.ising_energy,
 }
@@ -52,7 +54,7 @@ def _observable(theory: AbstractTheory, name: str) -> Callable:
     abelian = isinstance(manifold, LinkField) and isinstance(manifold.group, U1)
     known: dict[str, Callable] = dict(GAUGE) if gauge else dict(SCALAR)
     if gauge and not abelian:
-        known["polyakov2"] = _abs_polyakov_squared
+        known["polyakov2"] = _polyakov2
     if abelian and len(theory.lattice) == 2:
         known |= TOPOLOGY
     if name in known:
@@ -64,17 +66,24 @@ def _observable(theory: AbstractTheory, name: str) -> Callable:
     raise CommandError(f"No observable {name!r} for this theory; there are {', '.join(known)}{wilson}.")
 
 
-def exact_value(theory: AbstractTheory, name: str) -> float | None:
-    """The exact expectation value, or `None` where no closed form is known."""
+def exact_values(theory: AbstractTheory, names: Iterable[str]) -> dict[str, float | None]:
+    """Exact expectation values, `None` where they are not known."""
+    if isinstance(theory, Phi4Action):
+        say("looking for exact results (a transfer matrix of width 8 takes half a minute)")
+    return {name: _exact_value(theory, name) for name in names}
+
+
+def _exact_value(theory: AbstractTheory, name: str) -> float | None:
     functions: dict[str, Callable[[], Any]] = {
         "log_z": lambda: exact.log_z(theory),
         "plaquette": lambda: exact.plaquette(theory),
         "charge": lambda: 0.0,
         "charge2": lambda: exact.charge_squared(theory),
-        "magnetisation": lambda: 0.0,
+        "magnetisation": lambda: exact.magnetisation(theory),
         "abs_magnetisation": lambda: exact.abs_magnetisation(theory),
-        "phi2": lambda: exact.phi_moment(theory, 2),
+        "phi2": lambda: exact.phi_squared(theory),
         "chi2": lambda: exact.chi2(theory),
+        "ising_energy": lambda: exact.ising_energy(theory),
         "polyakov2": lambda: exact.polyakov_loop_squared(theory),
     }
     if match := _WILSON.fullmatch(name):

@@ -15,7 +15,7 @@ from ..statistics import Ensemble, Estimate, ess_fraction, expectation, expected
 from ..theories import AbstractTheory
 from ._build import with_integration_steps
 from ._config import SampleCommand, as_json
-from ._observables import exact_value, observables
+from ._observables import exact_values, observables
 from ._report import announce, complain, estimates_table, pair, say
 from ._run_folder import CommandError, RunFolder, require_positive
 from ._train import load_model
@@ -71,10 +71,9 @@ def ensemble_estimates(ensemble: Ensemble) -> dict[str, Estimate]:
 
 def summarise_ensemble(ensemble: Ensemble, theory: AbstractTheory) -> dict[str, Any]:
     """Quality of the weights, estimates and exact values, for JSON."""
-    observed = {
-        name: {"flow": pair(estimate), "exact": exact_value(theory, name)}
-        for name, estimate in ensemble_estimates(ensemble).items()
-    }
+    estimates = ensemble_estimates(ensemble)
+    known = exact_values(theory, estimates)
+    observed = {name: {"flow": pair(estimate), "exact": known[name]} for name, estimate in estimates.items()}
     return {
         "samples": len(ensemble),
         "ess": float(ess_fraction(ensemble.log_weights)),
