@@ -10,7 +10,8 @@ from helpers import dense_jacobian, randomised
 
 import trivmap as tm
 
-TIGHT = diffrax.Dopri8()
+# The dense Jacobian is made of tangents, which diffrax's own reverse-mode loop over stages refuses.
+TIGHT = diffrax.Dopri8(scan_kind="lax")
 
 
 def _gated(manifold, **options):
@@ -24,7 +25,7 @@ def _loops(group, lattice, **options):
 
 
 def _convolution(lattice, **options):
-    field = tm.ConvolutionField(jax.random.key(0), tm.RealField(lattice), sines=3, site_features=2)
+    field = tm.ConvolutionField(jax.random.key(0), tm.RealField(lattice), sines=3, site_features=2, harmonics=1)
     return tm.ContinuousFlow(field, **options)
 
 
@@ -46,12 +47,22 @@ def _case(name, **options):
     return flow, manifold.reference_sample(jax.random.key(2))
 
 
+@eqx.filter_jit
+def _dense_jacobian(flow, z):
+    return dense_jacobian(flow.forward, flow.manifold, z)
+
+
+@eqx.filter_jit
+def forward(flow, z):
+    return flow.forward_and_log_det(z)
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_log_det_matches_the_dense_jacobian(name):
-    # Order 8 with 12 steps: (1/12)^8 = 2e-9 times an error constant below 1e-3 for these smooth fields.
-    flow, z = _case(name, solver=TIGHT, steps=12)
-    x, log_det = eqx.filter_jit(flow.forward_and_log_det)(z)
-    _, expected = jnp.linalg.slogdet(dense_jacobian(flow.forward, flow.manifold, z))
+    # Order 8 with 20 steps: (1/20)^8 = 4e-11 times an error constant below one for these smooth fields.
+    flow, z = _case(name, solver=TIGHT, steps=20)
+    x, log_det = forward(flow, z)
+    _, expected = jnp.linalg.slogdet(_dense_jacobian(flow, z))
     assert jnp.abs(log_det) > 1e-3
     assert jnp.abs(log_det - expected) < 1e-10 * max(1.0, jnp.abs(expected))
     back, inverse_log_det = eqx.filter_jit(flow.inverse_and_log_det)(x)
@@ -66,8 +77,8 @@ def test_default_solver_converges_at_fourth_order(name):
         z
     )
     errors = []
-    for factor in (1, 2, 4):
-        _, log_det = eqx.filter_jit(flow.refined(factor).forward_and_log_det)(z)
+    for factor in (2, 4, 8):
+        _, log_det = forward(flow.refined(factor), z)
         errors.append(float(jnp.abs(log_det - exact)))
     slopes = np.log2(np.array(errors[:-1]) / errors[1:])
     # Fourth order asymptotically; half an order of slack where the next order still counts, or rounding already does.
@@ -76,12 +87,12 @@ def test_default_solver_converges_at_fourth_order(name):
 
 def test_step_halving_reports_the_change_of_the_solution():
     flow, z = _case("loops_su2", steps=3)
-    change = flow.step_halving(z)
-    x, log_det = flow.forward_and_log_det(z)
-    refined, refined_log_det = flow.refined().forward_and_log_det(z)
+    change = eqx.filter_jit(lambda f, z: f.step_halving(z))(flow, z)
+    x, log_det = forward(flow, z)
+    refined, refined_log_det = forward(flow.refined(), z)
     assert flow.refined().steps == 6
-    assert change.log_det_change == refined_log_det - log_det
-    assert change.distance == flow.manifold.distance(x, refined)
+    assert abs(change.log_det_change - (refined_log_det - log_det)) < 1e-13
+    assert abs(change.distance - flow.manifold.distance(x, refined)) < 1e-13
     assert 0 < change.distance < 0.1
 
 
@@ -115,8 +126,8 @@ def test_adaptive_flow_reaches_its_tolerance():
     tight, z = _case("loops_su3", solver=TIGHT, steps=12)
     controller = diffrax.PIDController(rtol=0.0, atol=1e-8)
     flow, _ = _case("loops_su3", solver=diffrax.Tsit5(), controller=controller)
-    x, log_det = flow.forward_and_log_det(z)
-    exact_x, exact = tight.forward_and_log_det(z)
+    x, log_det = forward(flow, z)
+    exact_x, exact = forward(tight, z)
     # The controller bounds the error per step; a handful of steps add up.
     assert jnp.max(jnp.abs(x - exact_x)) < 1e-6
     assert jnp.abs(log_det - exact) < 1e-6
@@ -127,8 +138,8 @@ def test_adaptive_flow_reaches_its_tolerance():
 @pytest.mark.parametrize("name", FLOWS)
 def test_float32_flows_accumulate_in_float64(name):
     flow, z = _case(name, steps=4)
-    x, log_det = flow.forward_and_log_det(z)
-    low_x, low = flow.forward_and_log_det(z.astype(jnp.complex64 if jnp.iscomplexobj(z) else jnp.float32))
+    x, log_det = forward(flow, z)
+    low_x, low = forward(flow, z.astype(jnp.complex64 if jnp.iscomplexobj(z) else jnp.float32))
     assert low.dtype == jnp.float64
     # 20 evaluations of a few hundred operations, eps = 1.2e-7.
     assert jnp.abs(low - log_det) < 1e-4 * max(1.0, jnp.abs(log_det))
@@ -150,8 +161,8 @@ def test_model_density_is_gauge_invariant(name):
 def test_model_sampling_and_density_agree():
     flow, _ = _case("gated_scalar", solver=TIGHT, steps=12)
     model = tm.Model(tm.GaussianPrior(flow.manifold, 0.7), flow)
-    x, log_q = model.sample_and_log_prob(jax.random.key(0))
-    assert jnp.abs(model.log_prob(x) - log_q) < 1e-9
+    x, log_q = eqx.filter_jit(model.sample_and_log_prob)(jax.random.key(0))
+    assert jnp.abs(eqx.filter_jit(model.log_prob)(x) - log_q) < 1e-9
 
 
 def test_gaussian_prior_is_normalised_and_has_its_width():
@@ -180,7 +191,7 @@ def test_gaussian_prior_is_normalised_and_has_its_width():
             "theory.manifold",
         ),
         (lambda: _gated(tm.RealField((2, 2)), steps=2).forward(jnp.zeros((3, 3))), ValueError, "shape"),
-        (lambda: _gated(tm.RealField((2, 2)), steps=2).forward(jnp.zeros((2, 2), int)), TypeError, "dtype"),
+        (lambda: _gated(tm.RealField((2, 2)), steps=2).forward(jnp.zeros((2, 2), complex)), TypeError, "dtype"),
     ],
 )
 def test_errors_teach(construct, error, message):

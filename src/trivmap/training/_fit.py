@@ -80,8 +80,9 @@ def fit(
 
     **Returns:** the trained model and its `History`.
 
-    **Raises:** `ValueError` for arguments out of range, different manifolds or a `state` of another run; `TrainingDiverged` at the first loss or
-    gradient that is not finite; `TrainingInterrupted` (a `KeyboardInterrupt`) on Ctrl-C. Both carry the last good `state`.
+    **Raises:** `ValueError` for arguments out of range, different manifolds or a `state` of another run;
+    `TrainingDiverged` at the first loss or gradient that is not finite; `TrainingInterrupted` (a `KeyboardInterrupt`) on
+    Ctrl-C. The last two carry the last good `state`.
     """
     _check(model, theory, steps=steps, batch_size=batch_size, chunk=chunk, ema=ema)
     optimiser = default_optimiser(steps) if optimiser is None else optimiser
