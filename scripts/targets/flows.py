@@ -1,0 +1,158 @@
+"""Trains continuous flows on the reference points and compares them with exact results.
+
+    python scripts/targets/flows.py [NAME ...] [--out FILE] [--smoke]
+
+For each point: seconds of training and compilation, ESS of 10^4 and more samples with float64 weights, the same with half
+the step size, acceptance of independence Metropolis against the log-normal relation erfc(sqrt(-log ESS)/2), and
+observables with pulls. `--smoke` runs every point for a few steps on few samples.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+jax.config.update("jax_enable_x64", True)
+
+import trivmap as tm  # noqa: E402
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    theory: Callable
+    field: Callable
+    integration_steps: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    least_ess: float
+    most_seconds: float
+
+
+def _phi4(extent: int, lam: float) -> Callable:
+    return lambda: tm.Phi4Action((extent, extent), m2=-4.0, lam=lam)
+
+
+def _u1(extent: int, beta: float) -> Callable:
+    return lambda: tm.WilsonAction(tm.U1(), (extent, extent), beta=beta)
+
+
+def _su(n: int, extent: int, beta: float) -> Callable:
+    return lambda: tm.WilsonAction(tm.SU(n), (extent, extent), beta=beta)
+
+
+def _gated(manifold):
+    return tm.GatedConvolutionField(manifold, dtype=jnp.float32)
+
+
+def _loops(manifold):
+    return tm.GradientField(tm.LoopPotential(manifold, dtype=jnp.float32))
+
+
+def _gerdes(manifold):
+    return tm.ConvolutionField(jax.random.key(1), manifold, dtype=jnp.float32)
+
+
+POINTS = {
+    "phi4_8x8": Point(_phi4(8, 8.0), _gated, 5, 1500, 64, 1e-2, 0.95, 300),
+    "phi4_6x6": Point(_phi4(6, 6.975), _gated, 5, 1500, 64, 1e-2, 0.93, 300),
+    "phi4_6x6_convolution": Point(_phi4(6, 6.975), _gerdes, 6, 1000, 64, 5e-3, 0.0, 300),
+    "u1_8x8": Point(_u1(8, 2.0), _gated, 5, 300, 64, 3e-2, 0.85, 60),
+    "u1_16x16": Point(_u1(16, 3.0), _gated, 6, 900, 64, 2e-2, 0.80, 600),
+    "su3_4x4": Point(_su(3, 4, 2.0), _loops, 4, 150, 64, 3e-2, 0.0, 300),
+    "su2_4x4": Point(_su(2, 4, 2.2), _loops, 5, 150, 64, 3e-2, 0.0, 300),
+}
+
+
+def _observables(theory) -> dict:
+    """Name -> (function of a configuration, exact value)."""
+    if isinstance(theory, tm.Phi4Action):
+        return {
+            "phi^2": (lambda x: jnp.mean(x**2), tm.exact.phi_squared(theory)),
+            "chi2": (tm.chi2, tm.exact.chi2(theory)),
+            "ising_energy": (tm.ising_energy, tm.exact.ising_energy(theory)),
+        }
+    table = {
+        "plaquette": (tm.plaquette, tm.exact.plaquette(theory)),
+        "wilson_2x2": (lambda x: tm.wilson_loop(x, 2, 2), tm.exact.wilson_loop(theory, 2, 2)),
+    }
+    if theory.group.n == 1:
+        table["Q^2"] = (lambda x: tm.topological_charge(x) ** 2, tm.exact.charge_squared(theory))
+    return table
+
+
+def run(name: str, point: Point, samples: int, smoke: bool) -> dict:
+    theory = point.theory()
+    scalar = isinstance(theory.manifold, tm.RealField)
+    prior = tm.GaussianPrior(theory.manifold, 0.5) if scalar else tm.HaarPrior(theory.manifold)
+    flow = tm.ContinuousFlow(point.field(theory.manifold), steps=point.integration_steps, checkpoint=False)
+    start = time.perf_counter()
+    model, history = tm.fit(
+        jax.random.key(0),
+        tm.Model(prior, flow),
+        theory,
+        steps=6 if smoke else point.steps,
+        batch_size=8 if smoke else point.batch_size,
+        optimiser=tm.default_optimiser(point.steps, point.learning_rate),
+        dtype=jnp.float32,
+    )
+    trained = time.perf_counter() - start
+    table = _observables(theory)
+    measure = {key: function for key, (function, _) in table.items()}
+    ensemble = tm.sample(jax.random.key(1), model, theory, samples, measure=measure)
+    halving = tm.step_halving(jax.random.key(1), model, theory, samples, ensemble=ensemble)
+    chain = tm.independence_metropolis(jax.random.key(2), ensemble)
+    rows = {key: (tm.expectation(ensemble, key), exact) for key, (_, exact) in table.items()}
+    rows["log Z"] = (tm.log_z(ensemble), tm.exact.log_z(theory))
+    ess = float(tm.ess_fraction(ensemble.log_weights))
+    result = {
+        "ess": ess,
+        "ess_halved": halving.ess_halved,
+        "halving_std": halving.std,
+        "acceptance": float(tm.acceptance_rate(chain)),
+        "acceptance_lognormal": float(tm.lognormal_acceptance(ess)),
+        "samples": samples,
+        "train_seconds": trained,
+        "compile_seconds": float(history.column("compile_seconds").sum()),
+        "loss": history[-1]["loss"],
+        "observables": {
+            key: {"value": float(e.value), "error": float(e.error), "exact": float(exact), "pull": float(e.pull(exact))}
+            for key, (e, exact) in rows.items()
+        },
+    }
+    _print(name, point, result, rows)
+    return result
+
+
+def _print(name: str, point: Point, result: dict, rows: dict) -> None:
+    print(f"\n{name}: ESS {result['ess']:.4f}, steps halved {result['ess_halved']:.4f} (target {point.least_ess})")
+    print(f"  acceptance {result['acceptance']:.3f}, log-normal relation {result['acceptance_lognormal']:.3f}")
+    print(f"  trained in {result['train_seconds']:.0f} s (compilation {result['compile_seconds']:.0f} s), loss {result['loss']:.4f}")
+    for key, (estimate, exact) in rows.items():
+        print(f"  {key:13} {estimate!s:>16}  exact {float(exact):.8g}  pull {float(estimate.pull(exact)):+.1f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"points to run, of {', '.join(POINTS)}; all by default")
+    parser.add_argument("--samples", type=int, default=20_000)
+    parser.add_argument("--out", type=Path, help="write the results to this JSON file, keeping other points in it")
+    parser.add_argument("--smoke", action="store_true")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(POINTS)
+    if unknown:
+        parser.error(f"unknown points {sorted(unknown)}; choose from {', '.join(POINTS)}")
+    results = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {}
+    for name in arguments.names or POINTS:
+        results[name] = run(name, POINTS[name], 64 if arguments.smoke else arguments.samples, arguments.smoke)
+        if arguments.out:
+            arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
