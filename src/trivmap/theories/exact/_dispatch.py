@@ -1,0 +1,82 @@
+import math
+from typing import Any, TypeAlias
+
+from jax.core import Tracer
+
+from .. import FreeScalarAction, Phi4Action, WilsonAction
+from ._errors import NoExactResultError
+from ._free import FreeField
+from ._gauge2d import GaugeTorus
+from ._phi4 import Phi4Torus
+from ._site import Phi4Site
+from ._transfer_matrix import MAX_WIDTH
+
+ExactSolution: TypeAlias = GaugeTorus | FreeField | Phi4Site | Phi4Torus
+
+
+def solve(theory: Any) -> ExactSolution:
+    """The one place that decides which theory has which exact solution."""
+    match theory:
+        case WilsonAction():
+            return _gauge(theory)
+        case FreeScalarAction():
+            return _free(theory, concrete(theory.m2, "m2"))
+        case Phi4Action():
+            return _phi4(theory)
+    raise NoExactResultError(
+        f"no exact result for a theory of type {type(theory).__name__}: exact results exist for WilsonAction in two "
+        f"dimensions, FreeScalarAction in any, and Phi4Action up to two dimensions and width {MAX_WIDTH}."
+    )
+
+
+def _gauge(theory: WilsonAction) -> GaugeTorus:
+    lattice, group, beta = theory.lattice, theory.group, concrete(theory.beta, "beta")
+    if len(lattice) != 2:
+        raise NoExactResultError(
+            f"no exact result for {group.name} gauge theory in {len(lattice)} dimensions, lattice {lattice}: the "
+            "character expansion closes in two dimensions only. For small beta there is strong_coupling_plaquette."
+        )
+    return GaugeTorus(group.name, group.n, (lattice[0], lattice[1]), beta)
+
+
+def _free(theory: FreeScalarAction | Phi4Action, m2: float) -> FreeField:
+    if m2 <= 0:
+        raise NoExactResultError(
+            f"the free scalar on {theory.lattice} with m2={m2} cannot be normalised: its zero mode needs m2 > 0."
+        )
+    return FreeField(theory.lattice, m2)
+
+
+def _phi4(theory: Phi4Action) -> FreeField | Phi4Site | Phi4Torus:
+    lattice, m2, lam = theory.lattice, concrete(theory.m2, "m2"), concrete(theory.lam, "lam")
+    if lam < 0:
+        raise NoExactResultError(f"phi^4 on {lattice} with lam={lam} cannot be normalised: it needs lam >= 0.")
+    if lam == 0:
+        return _free(theory, m2)
+    # Along an extent of one the kinetic term vanishes.
+    extents = [extent for extent in lattice if extent > 1]
+    if not extents:
+        return Phi4Site(m2, lam)
+    if len(extents) > 2:
+        raise NoExactResultError(
+            f"no exact result for phi^4 on the lattice {lattice}: the transfer matrix is feasible in one and two "
+            f"dimensions only, this lattice has {len(extents)} extents larger than one."
+        )
+    width = math.prod(extents) // max(extents)
+    if width > MAX_WIDTH:
+        raise NoExactResultError(
+            f"no exact result for phi^4 on the lattice {lattice}: the transfer matrix is feasible up to width "
+            f"{MAX_WIDTH}, the narrower side of this lattice is {width}."
+        )
+    return Phi4Torus(lattice, m2, lam)
+
+
+def concrete(coupling: Any, name: str) -> float:
+    if isinstance(coupling, Tracer):
+        raise TypeError(
+            f"{name} is a traced value: exact results are NumPy computations on numbers. "
+            "Call them outside jit, grad and vmap."
+        )
+    if getattr(coupling, "ndim", 0) != 0:
+        raise ValueError(f"{name} has shape {coupling.shape}: exact results take one theory at a time.")
+    return float(coupling)

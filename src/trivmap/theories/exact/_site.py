@@ -1,0 +1,67 @@
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def site_grid(m2: float, lam: float, curvature: float = 0.0) -> tuple[np.ndarray, np.ndarray, float]:
+    r"""Points, weights and log scale for $\int d\phi\, \exp(-m^2\phi^2 - \lambda\phi^4)\, f(\phi)$ at the points.
+
+    The trapezoid rule converges faster than any power for entire integrands that decay; `curvature` is that of f.
+    Weights are scaled such that the largest is the step: multiply by exp(log scale).
+    """
+    well = -m2 / (2 * lam) if m2 < 0 else 0.0
+    minimum = m2 * well + lam * well**2
+    # exp(-75) leaves a margin of sixteen decades for polynomial factors.
+    largest = (-m2 + math.sqrt(m2**2 + 4 * lam * (75.0 + minimum))) / (2 * lam)
+    # The error is exp(-2 pi^2 (width/step)^2) with the width at the minimum, or that of the quartic term.
+    step = 0.2 / math.sqrt(2 * abs(m2) + 12 * lam * well + 2 * math.sqrt(lam) + curvature)
+    half = math.ceil(math.sqrt(largest) / step)
+    points = step * np.arange(-half, half + 1)
+    weights = step * np.exp(minimum - m2 * points**2 - lam * points**4)
+    return points, weights, -minimum
+
+
+@dataclass(frozen=True)
+class Phi4Site:
+    r"""A single site, where the kinetic term vanishes: $Z = \int d\phi\, \exp(-m^2\phi^2 - \lambda\phi^4)$."""
+
+    m2: float
+    lam: float
+
+    def log_z(self) -> float:
+        _, weights, log_scale = site_grid(self.m2, self.lam)
+        return math.log(weights.sum()) + log_scale
+
+    def phi_moment(self, power: int) -> float:
+        points, weights, _ = site_grid(self.m2, self.lam)
+        return 0.0 if power % 2 else float(points**power @ weights / weights.sum())
+
+    def chi2(self) -> float:
+        return self.phi_moment(2)
+
+    def two_point(self, axis: int = 0) -> np.ndarray:
+        return np.array([self.phi_moment(2)])
+
+    def nearest_neighbour(self, axis: int) -> float:
+        return self.phi_moment(2)
+
+    def abs_magnetisation(self) -> float:
+        from scipy.special import erfc, erfcx
+
+        # |phi| has a kink, so in closed form: (1/2) int du exp(-m2 u - lam u^2) over u > 0.
+        _, weights, _ = site_grid(self.m2, self.lam)
+        z = self.m2 / (2 * math.sqrt(self.lam))
+        scaled = erfcx(z) if z >= 0 else erfc(z)
+        return float(0.5 * math.sqrt(math.pi / self.lam) * scaled / weights.sum())
+
+    def binder_cumulant(self) -> float:
+        return 1 - self.phi_moment(4) / (3 * self.phi_moment(2) ** 2)
+
+    def mean_action(self) -> float:
+        return self.m2 * self.phi_moment(2) + self.lam * self.phi_moment(4)
+
+    def action_variance(self) -> float:
+        points, weights, _ = site_grid(self.m2, self.lam)
+        deviation = self.m2 * points**2 + self.lam * points**4 - self.mean_action()
+        return float(deviation**2 @ weights / weights.sum())
