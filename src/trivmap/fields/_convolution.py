@@ -9,6 +9,7 @@ from jaxtyping import Array, DTypeLike, Float, Key
 from ..lattice import hypercubic_orbits, site_sum
 from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractVectorField
+from ._sincos import sincos
 from ._spectral import convolve, symbol
 from ._time import fourier_basis
 
@@ -66,9 +67,9 @@ class ConvolutionField(AbstractVectorField):
         harmonics = (self.mix_times.shape[1] - 1) // 2
         times = self.mix_times.astype(x.dtype) @ fourier_basis(t.astype(x.dtype), harmonics)
         kernel = jnp.tensordot(times, self.kernel.astype(x.dtype), 1)[:, hypercubic_orbits(self.manifold.lattice)]
-        phase = omega.reshape(column) * x[None]
-        features = jnp.tensordot(mix, jnp.concatenate([jnp.sin(phase), x[None]]), 1)
-        velocity = jnp.sum(convolve(symbol(kernel, dim), features, dim), axis=0)
+        sine, cosine = sincos(omega.reshape(column) * x[None])
+        features = jnp.tensordot(mix[:, :-1], sine, 1) + mix[:, -1].reshape(column) * x[None]
+        velocity = convolve(symbol(kernel, dim), features)
         centre = kernel[(slice(None),) + (0,) * dim] @ mix
-        slopes = site_sum((centre[:-1] * omega).reshape(column) * jnp.cos(phase))
+        slopes = site_sum(jnp.tensordot(centre[:-1] * omega, cosine, 1))
         return velocity, slopes + centre[-1].astype(slopes.dtype) * np.prod(self.manifold.lattice).item()

@@ -4,6 +4,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._sincos import sincos
+
 
 class AngleFeatures(eqx.Module):
     """h_j = sin(j W)/j^2 (odd) and g_l = cos(l W)/l (even) of an angle.
@@ -16,7 +18,7 @@ class AngleFeatures(eqx.Module):
 
     def __call__(self, w: Float[Array, "*lattice"]) -> tuple[Array, Array, Array, Array]:
         """Stacked (h, dh/dW, g, dg/dW), features on the leading axis."""
-        cosines, sines = _multiples(jnp.cos(w), jnp.sin(w), max(self.size, self.gates))
+        cosines, sines = _multiples(*sincos(w), max(self.size, self.gates))
         h = [sines[j - 1] / j**2 for j in range(1, self.size + 1)]
         dh = [cosines[j - 1] / j for j in range(1, self.size + 1)]
         g = [cosines[j - 1] / j for j in range(1, self.gates + 1)]
@@ -24,7 +26,7 @@ class AngleFeatures(eqx.Module):
         return jnp.stack(h), jnp.stack(dh), jnp.stack(g), jnp.stack(dg)
 
 
-def _multiples(cosine: Array, sine: Array, size: int) -> tuple[list[Array], list[Array]]:
+def _multiples(sine: Array, cosine: Array, size: int) -> tuple[list[Array], list[Array]]:
     """cos(j w) and sin(j w), j = 1..size, by rotation: one evaluation of the transcendental functions serves all."""
     cosines, sines = [cosine], [sine]
     for _ in range(size - 1):
@@ -53,6 +55,8 @@ class ScalarFeatures(eqx.Module):
         column = (-1,) + (1,) * w.ndim
         omega = self.frequencies.astype(w.dtype).reshape(column)
         nu = self.gate_frequencies.astype(w.dtype).reshape(column)
-        h = jnp.concatenate([w[None], jnp.sin(omega * w[None]) / omega])
-        dh = jnp.concatenate([jnp.ones_like(w)[None], jnp.cos(omega * w[None])])
-        return h, dh, jnp.cos(nu * w[None]), -nu * jnp.sin(nu * w[None])
+        sine, cosine = sincos(jnp.concatenate([omega, nu]) * w[None])
+        size = self.frequencies.size
+        h = jnp.concatenate([w[None], sine[:size] / omega])
+        dh = jnp.concatenate([jnp.ones_like(w)[None], cosine[:size]])
+        return h, dh, cosine[size:], -nu * sine[size:]

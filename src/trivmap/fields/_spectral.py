@@ -49,11 +49,10 @@ def displacements(symbols: Float[Array, "*shape"], dimension: int) -> Float[Arra
     return hartley(symbols, dimension) / np.sqrt(np.prod(symbols.shape[-dimension:])).item()
 
 
-def convolve(
-    kernel_symbol: Float[Array, "*shape"], x: Float[Array, "*shape"], dimension: int
-) -> Float[Array, "*shape"]:
-    """The circular convolution of x with an even kernel given by its eigenvalues."""
-    return hartley(kernel_symbol * hartley(x, dimension), dimension)
+def convolve(symbols: Float[Array, "channels *lattice"], x: Float[Array, "channels *lattice"]) -> Float[Array, "*lattice"]:
+    """Sum over channels of circular convolutions with even kernels, given by their eigenvalues."""
+    dimension = x.ndim - 1
+    return hartley(jnp.sum(symbols * hartley(x, dimension), axis=0), dimension)
 
 
 def squared_momentum(lattice: tuple[int, ...], axes: tuple[int, ...] | None = None) -> np.ndarray:
