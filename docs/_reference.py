@@ -32,7 +32,7 @@ def write_reference(folder: Path) -> None:
     pages = [name for name in PACKAGES if importlib.util.find_spec(f"trivmap.{name}")]
     for name in pages:
         _write(folder / f"{name}.md", _page(importlib.import_module(f"trivmap.{name}"), name))
-    intro = "# Reference\n\nEvery name is also at `trivmap.NAME`, exact results are at `trivmap.exact.NAME`."
+    intro = "# Reference\n\nThe names met first are also at `trivmap.NAME`; exact results are at `trivmap.exact.NAME`."
     toctree = "\n".join(["```{toctree}", *pages, "```"])
     _write(folder / "index.md", f"{intro}\n\n{toctree}\n")
 

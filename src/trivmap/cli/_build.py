@@ -38,7 +38,8 @@ def build_model(config: ModelConfig, manifold: AbstractManifold, key: Key[Array,
     """An untrained flow. **Raises:** `CommandError` for parts that do not fit the manifold."""
     try:
         field = _field(config, manifold, key)
-        flow = ContinuousFlow(field, steps=config.integration_steps, solver=SOLVERS[config.solver]())
+        solver = SOLVERS[config.solver]()
+        flow = ContinuousFlow(field, steps=config.integration_steps, solver=solver, checkpoint=config.recompute)
         return Model(_prior(config, manifold), flow)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error

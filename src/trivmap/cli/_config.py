@@ -69,6 +69,8 @@ class ModelConfig:
     """Runge-Kutta scheme on the group."""
     integration_steps: int = 8
     """Steps of the scheme from prior to theory."""
+    recompute: bool = True
+    """Recompute steps in gradients: memory for one step, nearly twice the time."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,8 @@ from ._sample import draw, ensemble_estimates, halving_report, say_halving
 from ._train import train_in, training_seconds
 
 # Five steps leave the log weights within 1e-2 of those with ten, a tenth of their spread: see the step halving it prints.
-_MODEL = ModelConfig(integration_steps=5)
-_HMC = {"trajectory_length": 1.0, "steps": 6, "chains": 16, "integrator": "leapfrog", "thermalisation": 100}
+_MODEL = ModelConfig(integration_steps=5, recompute=False)
+_HMC = {"trajectory_length": 2.0, "steps": 12, "chains": 16, "integrator": "leapfrog", "thermalisation": 100}
 _TABLE = ("plaquette", "wilson_2x2", "charge2", "log_z")
 _SHOWN = 300
 
