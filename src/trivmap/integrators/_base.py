@@ -84,7 +84,9 @@ def evaluate(field: VectorField, t: Any, x: Array) -> tuple[Array, Array]:
             f"and {x.dtype}. A field must keep both; with x64 on, cast its parameters to the dtype of the configuration."
         )
     if jnp.shape(divergence) != () or jnp.iscomplexobj(divergence):
-        raise ValueError(f"The divergence must be one real number, got shape {jnp.shape(divergence)}: is a batch axis left over?")
+        raise ValueError(
+            f"The divergence must be one real number, got shape {jnp.shape(divergence)}: is a batch axis left over?"
+        )
     return velocity, jnp.asarray(divergence, accumulator_dtype())
 
 

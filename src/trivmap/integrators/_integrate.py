@@ -75,9 +75,7 @@ def integrate(
     _check_steps(solver, steps, controller)
     start, stop = _time(t0, "t0"), _time(t1, "t1")
     if steps is None:
-        return adaptive_integrate(
-            field, x, start, stop, solver, with_leafwise_norm(controller), max_steps, error=error
-        )
+        return adaptive_integrate(field, x, start, stop, solver, with_leafwise_norm(controller), max_steps, error=error)
     if isinstance(solver, AbstractLowStorage):
         return low_storage_integrate(
             field, manifold, x, start, stop, solver.low_storage, steps, error=error, checkpoint=checkpoint
@@ -92,8 +90,7 @@ class DensePath(eqx.Module):
 
     def __call__(self, t: Any) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """Configuration and log-det (relative to the start) at time t."""
-        start = self.solution.t0
-        return self.solution.evaluate(jnp.asarray(t, start.dtype))
+        return self.solution.evaluate(jnp.asarray(t, jnp.result_type(self.solution.t0)))
 
 
 def integrate_dense(
@@ -135,13 +132,15 @@ def _fit_solver(solver: Any, manifold: AbstractManifold) -> AbstractGroupSolver:
     """A solver on the given manifold; diffrax's own are wrapped."""
     if solver is None:
         return LSCFRK4(manifold)
-    if not isinstance(solver, AbstractGroupSolver):
-        return RKMK(solver, manifold)
+    # diffrax's wrappers pass isinstance for what they wrap, so ask the type.
+    if not issubclass(type(solver), AbstractGroupSolver):
+        return RKMK(solver=solver, manifold=manifold)
     if solver.manifold is None:
         return dataclasses.replace(solver, manifold=manifold)
     if solver.manifold != manifold:
         raise ValueError(
-            f"The solver was made for {solver.manifold}, but the configurations live on {manifold}; make one for this manifold."
+            f"The solver was made for {solver.manifold}, but the configurations live on {manifold}; leave its manifold out, "
+            "or make it for this one."
         )
     return solver
 
@@ -153,7 +152,9 @@ def _check_steps(solver: Any, steps: Any, controller: Any) -> None:
         if not has_error(solver):
             raise ValueError(f"{solver} does not estimate its error, so steps cannot adapt; give steps= or another solver.")
     elif isinstance(steps, bool) or not isinstance(steps, int):
-        raise TypeError(f"steps must be a Python integer (it fixes the program), got {steps!r} of type {type(steps).__name__}.")
+        raise TypeError(
+            f"steps must be a Python integer (it fixes the program), got {steps!r} of type {type(steps).__name__}."
+        )
     elif steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}.")
 

@@ -84,5 +84,4 @@ def low_storage_integrate(
     carry = (x, zero, (zero, zero) if error else None)
     coefficients = _coefficients(tableau, real_dtype(x), t0, t1, steps)
     (x, log_det, totals), _ = jax.lax.scan(remat(step, checkpoint), carry, coefficients)
-    error_x, error_log_det = totals if error else (None, None)
-    return Integration(x, log_det, error_x, error_log_det, counts(steps, 0, steps * tableau.stages))
+    return Integration(x, log_det, *(totals or (None, None)), counts(steps, 0, steps * tableau.stages))

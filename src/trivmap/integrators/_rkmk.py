@@ -84,7 +84,8 @@ class RKMK(AbstractGroupSolver, diffrax.AbstractWrappedSolver):
 
     @property
     def evaluations(self) -> int:
-        return 1 if isinstance(self.solver, diffrax.Euler) else self.solver.tableau.num_stages
+        tableau = getattr(self.solver, "tableau", None)
+        return tableau.num_stages if isinstance(tableau, diffrax.ButcherTableau) else 1
 
     @property
     def interpolation_cls(self) -> Callable[..., diffrax.AbstractLocalInterpolation]:
@@ -107,7 +108,7 @@ class RKMK(AbstractGroupSolver, diffrax.AbstractWrappedSolver):
     def attempt(self, terms: Any, t0: Any, t1: Any, y0: State, args: Any) -> tuple[State, State | None, dict[str, Any]]:
         truncation = self.truncation
         if truncation is None:
-            truncation = max(self.solver.order(terms) - 2, 0)
+            truncation = max((self.solver.order(terms) or 0) - 2, 0)
         chart = jax.tree.map(
             lambda term: _ChartTerm(term, y0, self.manifold, truncation),
             terms,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from .._types import Array, Float
 from ..lattice import accumulator_dtype
 from ._base import Integration, VectorField, counts, evaluate, real_dtype, remat, squared_norm
-from ._solver import AbstractGroupSolver, State
+from ._solver import AbstractGroupSolver, State, require_manifold
 
 
 def max_norm(tree: Any) -> Array:
@@ -46,7 +46,7 @@ def stepwise_integrate(
     checkpoint: bool | str,
 ) -> Integration:
     """Integrates with `steps` equal steps of any solver (interface of `integrate`)."""
-    term, dtype = ode_term(field), real_dtype(x)
+    manifold, term, dtype = require_manifold(solver), ode_term(field), real_dtype(x)
     zero = jnp.zeros((), accumulator_dtype())
     h = (t1 - t0) / steps
 
@@ -55,7 +55,7 @@ def stepwise_integrate(
         start, end = (t0 + h * n).astype(dtype), (t0 + h * (n + 1)).astype(dtype)
         y, e, _ = solver.attempt(term, start, end, y, None)
         if error and e is not None:
-            error_x = error_x + squared_norm(solver.manifold, e[0])
+            error_x = error_x + squared_norm(manifold, e[0])
             error_log_det = error_log_det + e[1] ** 2
         return (y, error_x, error_log_det), None
 
@@ -95,7 +95,9 @@ class _Recording(diffrax.AbstractAdaptiveSolver):
 
     def step(self, terms: Any, t0: Any, t1: Any, y0: State, args: Any, solver_state: None, made_jump: Any) -> Any:
         (x, log_det, error_x, error_log_det), e, _ = self.solver.attempt(terms, t0, t1, y0, args)
-        error_x = error_x + squared_norm(self.solver.manifold, e[0])
+        if e is None:
+            raise ValueError(f"{self.solver} does not estimate its error.")
+        error_x = error_x + squared_norm(require_manifold(self.solver), e[0])
         y1 = (x, log_det, error_x, error_log_det + e[1] ** 2)
         # The field is zero on the totals, hence their error estimate too: the controller does not see them.
         return y1, jax.tree.map(jnp.abs, e), {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
@@ -179,7 +181,7 @@ def _solve(
     # Times in the precision of the configuration: float64 times would promote a float32 state.
     dtype = real_dtype(y0[0])
     fixed = isinstance(controller, diffrax.StepTo)
-    # Controllers of diffrax mix the dtypes of the leaves, which strict promotion refuses; `evaluate` still checks the field's.
+    # Controllers of diffrax mix the dtypes of leaves, which strict promotion refuses; `evaluate` still checks the field.
     with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"):
         # Complex states are checked against exact results in our tests; Runge-Kutta stages run on real coordinates.
         warnings.filterwarnings("ignore", "Complex dtype support in Diffrax")

@@ -68,7 +68,7 @@ class CommutatorFreeTableau:
                 f"{self.name}: {stages} nodes need {stages} bases and {stages} sets of exponents (stages 2..s and the "
                 f"result), got {len(self.bases)} and {len(self.exponents)}."
             )
-        for index, (base, rows) in enumerate(zip(self.bases, self.exponents), start=1):
+        for index, (base, rows) in enumerate(zip(self.bases, self.exponents, strict=True), start=1):
             if not 0 <= base < index or any(len(row) > index for row in rows):
                 raise ValueError(f"{self.name}: stage {index + 1} uses a stage that has not been computed yet.")
         matrix, weights = self.butcher
@@ -87,7 +87,7 @@ class CommutatorFreeTableau:
         """Matrix A (stages, stages) and weights b (stages,) of the Runge-Kutta scheme on a vector space."""
         stages = len(self.c)
         points = [np.zeros(stages)]
-        for base, rows in zip(self.bases, self.exponents):
+        for base, rows in zip(self.bases, self.exponents, strict=True):
             points.append(points[base] + sum((_pad(row, stages) for row in rows), np.zeros(stages)))
         return np.stack(points[:-1]), points[-1]
 
@@ -156,7 +156,7 @@ class LowStorageTableau:
     def expanded(self) -> CommutatorFreeTableau:
         """The same scheme with its exponents written in the slopes F_i."""
         register, rows = np.zeros(self.stages), []
-        for stage, (a, b) in enumerate(zip(self.a, self.b)):
+        for stage, (a, b) in enumerate(zip(self.a, self.b, strict=True)):
             register = a * register + np.eye(self.stages)[stage]
             rows.append(b * register)
         nodes = [0.0, *np.cumsum([row.sum() for row in rows])[:-1]]
