@@ -1,0 +1,65 @@
+"""What several test files share: dense derivatives in tangent coordinates, gauge transformations, random parameters."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from trivmap.lattice import shift
+
+
+def scaled(s, v):
+    """s v, in the dtype of v."""
+    return v * jnp.asarray(s, v.dtype)
+
+
+def along(f, manifold, x, v):
+    """d/ds f(exp(s v) x) at s = 0."""
+    return jax.jvp(lambda s: f(manifold.exp(scaled(s, v), x)), (0.0,), (1.0,))[1]
+
+
+def dense_divergence(field, manifold, x):
+    """sum_i d_i v^i of x -> tangent vector, one forward derivative per coordinate: the definition, at cost O(V^2)."""
+
+    def term(unit):
+        derivative = along(lambda y: manifold.coordinates(field(y)), manifold, x, manifold.from_coordinates(unit))
+        return jnp.sum(derivative * unit)
+
+    return jnp.sum(jax.lax.map(term, jnp.eye(manifold.dimension)))
+
+
+def dense_jacobian(f, manifold, x):
+    """Jacobian of a map of the manifold in tangent coordinates: column j holds the coordinates of (d_j f) f^{-1}."""
+    y = f(x)
+
+    def column(unit):
+        motion = along(f, manifold, x, manifold.from_coordinates(unit))
+        if jnp.iscomplexobj(y):
+            motion = jnp.einsum("mij...,mkj...->mik...", motion, jnp.conj(y))
+        return manifold.coordinates(motion)
+
+    return jax.vmap(column)(jnp.eye(manifold.dimension)).T
+
+
+def random_gauge_transformation(key, group, lattice):
+    """Independent Haar-distributed group elements on the sites."""
+    return group.haar(key, lattice)
+
+
+def gauge_transform(group, omega, links):
+    """U_mu(x) -> Omega(x) U_mu(x) Omega(x + mu)^dagger."""
+    dim = links.shape[0]
+    return jnp.stack(
+        [
+            group.multiply(group.multiply(omega, links[mu]), group.adjoint(shift(omega, mu, 1, dim)))
+            for mu in range(dim)
+        ]
+    )
+
+
+def randomised(key, module, scale):
+    """The module with normal noise of the given scale on every inexact array: away from the special initial values."""
+    arrays, static = eqx.partition(module, eqx.is_inexact_array)
+    leaves, structure = jax.tree.flatten(arrays)
+    keys = jax.random.split(key, len(leaves))
+    noisy = [leaf + scale * jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
+    return eqx.combine(jax.tree.unflatten(structure, noisy), static)
