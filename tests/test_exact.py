@@ -63,7 +63,7 @@ def test_derivatives_of_log_z_are_the_cumulants_of_the_action(group, lattice):
         theory = WilsonAction(group, lattice, b)
         return exact.log_z(theory), math.prod(lattice) * exact.plaquette(theory), exact.action_variance(theory)
 
-    # Seventh-point-free central difference: error h^4/30 f^(5), with V = 64 below 1e-10; rounding 64 eps / h = 1e-11.
+    # Central difference: error (h^4/30) f^(5) = 1e-10 at V = 64; rounding of log Z = 40, 1e-14 / h = 1e-11.
     stencil = np.array([1, -8, 8, -1]) / (12 * h)
     values = np.array([moments(beta + k * h) for k in (-2, -1, 1, 2)])
     _, mean, variance = moments(beta)
@@ -106,7 +106,8 @@ def test_charge_distribution_is_normalised_and_symmetric(lattice):
     if math.prod(lattice) > 1000:
         # Finite volume is exponentially small: <Q^2>/V is the susceptibility of one plaquette.
         expected = exact.infinite_volume.topological_susceptibility(1.5) * math.prod(lattice)
-        assert exact.charge_squared(theory) == pytest.approx(expected, rel=1e-12)
+        # Each P(Q) carries rounding of 1e-15, hundreds of them with Q^2 up to 1e4 over <Q^2> = 60.
+        assert exact.charge_squared(theory) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("group", [U1(), SU(2), SU(3)], ids=lambda g: g.name)
@@ -125,7 +126,7 @@ SCALARS = {
     "chain": Phi4Action((5,), -3.0, 2.0),
     "ladder": Phi4Action((2, 5), -4.0, 8.0),
     "square": Phi4Action((4, 4), -4.0, 6.0),
-    "oblong": Phi4Action((5, 3), -1.0, 0.7),
+    "oblong": Phi4Action((4, 3), -1.0, 0.7),
     "free": FreeScalarAction((3, 4, 5), 0.7),
 }
 
@@ -168,9 +169,9 @@ def test_transfer_matrix_derivatives_of_log_z():
 def test_transfer_matrix_of_a_nearly_free_field():
     # First order: log Z - log Z_free = -V lam <phi^4>_free, second order V lam^2 times a number of order 1.
     lam = 1e-6
-    free, theory = FreeScalarAction((3, 4), 1.0), Phi4Action((3, 4), 1.0, lam)
+    free, theory = FreeScalarAction((2, 3), 1.0), Phi4Action((2, 3), 1.0, lam)
     shift = exact.log_z(theory) - exact.log_z(free)
-    assert shift == pytest.approx(-12 * lam * exact.phi_fourth(free), abs=12 * lam**2 + 1e-12)
+    assert shift == pytest.approx(-6 * lam * exact.phi_fourth(free), abs=6 * lam**2 + 1e-12)
     for axis in (0, 1):
         assert exact.pole_mass(theory, axis) == pytest.approx(exact.pole_mass(free, axis), abs=10 * lam)
         np.testing.assert_allclose(exact.two_point(theory, axis), exact.two_point(free, axis), rtol=100 * lam)
@@ -342,7 +343,12 @@ def test_phi4_chain(row):
     assert check(row, scalar_checkers(theory), {"mean_action": math.prod(p["shape"]) / 2}) in (2, 8)
 
 
-@pytest.mark.parametrize("row", rows("phi4_2d"), ids=identify)
+def slow_if_wide(row):
+    # Width 8: ten seconds on an idle core
+    return pytest.param(row, marks=[pytest.mark.slow] if min(row["params"]["shape"]) > 5 else [], id=identify(row))
+
+
+@pytest.mark.parametrize("row", [slow_if_wide(row) for row in rows("phi4_2d")])
 def test_phi4_torus(row):
     p = row["params"]
     theory = Phi4Action(tuple(p["shape"]), p["m2"], p["lam"])

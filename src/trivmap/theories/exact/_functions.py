@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def polyakov_correlator(theory: Any, axis: int, distance: int) -> float:
 def charge_distribution(theory: Any, charge: Any) -> Any:
     r"""Two-dimensional U(1): probability P(Q) of the topological charge, $Q = \frac{1}{2\pi} \sum_x \mathrm{wrap}(\theta_P)$.
 
-    **Arguments:** `charge`: an integer, or an array of integers. Absolute accuracy about 1e-16.
+    **Arguments:** `charge`: an integer, or an array of integers. Absolute accuracy about 1e-15; smaller values are 0.
     """
     return _evaluate("charge_distribution", theory, charge)
 
@@ -155,7 +156,7 @@ def two_point(theory: Any, axis: int = 0) -> np.ndarray:
     return _evaluate("two_point", theory, axis)
 
 
-def propagator(theory: Any, displacement: tuple[int, ...]) -> float:
+def propagator(theory: Any, displacement: Sequence[int]) -> float:
     r"""Free field: $\langle \phi_x \phi_0 \rangle$ at the displacement x, taken modulo the extents."""
     return _evaluate("propagator", theory, tuple(displacement))
 

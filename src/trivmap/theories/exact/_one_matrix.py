@@ -57,11 +57,14 @@ class OneMatrixModel:
         u = np.asarray(u)
         if u.shape != (self.n, self.n):
             raise ValueError(f"got a matrix of shape {u.shape}, expected {(self.n, self.n)}.")
-        return float(self._log_weight(np.angle(np.linalg.eigvals(u)))) - self.log_z()
+        angles = np.angle(np.linalg.eigvals(u))[:, None]
+        return float(self._log_weight(angles)[0]) - self.log_z()
 
     def _log_weight(self, angles: np.ndarray) -> np.ndarray:
-        terms = (c * np.sum(np.cos((k + 1) * angles), axis=0) for k, c in enumerate(self.coefficients))
-        return self.beta / self.n * sum(terms)
+        total = np.zeros(angles.shape[1:])
+        for k, c in enumerate(self.coefficients):
+            total += c * np.sum(np.cos((k + 1) * angles), axis=0)
+        return self.beta / self.n * total
 
     @cached_property
     def _quadrature(self) -> tuple[np.ndarray, np.ndarray, float]:

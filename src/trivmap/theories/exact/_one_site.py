@@ -69,7 +69,7 @@ def one_site_basis(dimension: int, m2: float, lam: float, tolerance: float) -> O
     # e^{2xy} = e^{x^2 + y^2 - (x-y)^2}: the squares are in the weights already, and nothing overflows.
     x = points[middle:]
     root = np.sqrt(weights[middle:] * np.where(x > 0, 1.0, 0.5))
-    same, mirrored = np.exp(-np.subtract.outer(x, x) ** 2), np.exp(-np.add.outer(x, x) ** 2)
+    same, mirrored = np.exp(-(np.subtract.outer(x, x) ** 2)), np.exp(-(np.add.outer(x, x) ** 2))
     values, functions = [], []
     for kernel, parity in ((same + mirrored, 1), (same - mirrored, -1)):
         a, v = np.linalg.eigh(root[:, None] * kernel * root)

@@ -43,7 +43,7 @@ def real_frame(states: RingStates, momentum: int, orbits: np.ndarray) -> RealFra
 
 
 def to_real(matrix: np.ndarray, rows: RealFrame, columns: RealFrame) -> np.ndarray:
-    return np.ascontiguousarray(rows.columns(columns.columns(matrix).conj().T).conj().T.real)
+    return np.ascontiguousarray(np.real(rows.columns(columns.columns(matrix).conj().T).T))
 
 
 def _chain_row(half: HalfRing, levels: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
@@ -63,6 +63,7 @@ def _chain_row(half: HalfRing, levels: np.ndarray, g: np.ndarray) -> list[np.nda
 
 def _close_ring(left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:
     """Traces over the two bonds that join the halves, (left states, right states); the derivative if there is one."""
+
     def join(a, b):
         return a.reshape(len(a), -1) @ b.transpose(0, 2, 1).reshape(len(b), -1).T
 
@@ -120,9 +121,7 @@ class OneSiteMoves:
         self._step = states.step[target[found]]
         self._norm = np.sqrt(states.period[self.column] / states.period[self.row])
 
-    def between(
-        self, rows: RealFrame, columns: RealFrame
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def between(self, rows: RealFrame, columns: RealFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Moves from `columns` to `rows` in a momentum sector: which, positions, and element in units of O[new, old]."""
         width, orbits = self.states.width, len(self.states.member)
         row_at, column_at = np.full(orbits, -1), np.full(orbits, -1)

@@ -16,7 +16,7 @@ _SMALLEST_CUTOFF_MAGNETISATION = 1e-8
 _LARGEST_CUTOFF = 1e-5
 # About ten seconds for the widest slice; blocks are this number over twice the width.
 _MAX_STATES = (3000, 280)  # at least, per square of the width
-_MAX_STATES_MAGNETISATION = (1000, 40)
+_MAX_STATES_MAGNETISATION = (700, 40)
 _MAX_ERROR = 1e-6
 
 
@@ -150,7 +150,7 @@ def _one_site_expectation(moves: OneSiteMoves, sectors: list[Sector], top: float
         for frame, values, vectors in zip(sector.frames, sector.eigenvalues, sector.vectors, strict=True):
             density = frame.from_real((vectors * (values / top) ** length) @ vectors.T)
             chosen, row, column, factor = moves.between(frame, frame)
-            element = sector.multiplicity * (factor * density[column, row]).real
+            element = sector.multiplicity * np.real(factor * density[column, row])
             np.add.at(result, (moves.new[chosen], moves.old[chosen]), element)
     return result
 
@@ -181,12 +181,12 @@ def magnetisation_moments(
     dimension: int, width: int, length: int, m2: float, lam: float, chi2: float
 ) -> tuple[float, float, float]:
     r"""$\langle|M|
-angle$, $\langle M^2
-angle$, $\langle M^4
-angle$ from $\langle e^{ikM}
-angle$.
+    angle$, $\langle M^2
+    angle$, $\langle M^4
+    angle$ from $\langle e^{ikM}
+    angle$.
 
-    The density of M is negligible beyond R, hence a Fourier series with $k_j = \pi j / R$ on [-R, R].
+        The density of M is negligible beyond R, hence a Fourier series with $k_j = \pi j / R$ on [-R, R].
     """
     volume = width * length
     basis, states = choose_states(dimension, width, m2, lam, _SMALLEST_CUTOFF_MAGNETISATION, _MAX_STATES_MAGNETISATION)
