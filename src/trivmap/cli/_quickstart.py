@@ -27,7 +27,7 @@ from ._train import train_in, training_seconds
 _MODEL = ModelConfig(integration_steps=5, recompute=False)
 _HMC = {"trajectory_length": 2.0, "steps": 12, "chains": 16, "integrator": "leapfrog", "thermalisation": 100}
 _TABLE = ("plaquette", "wilson_2x2", "charge2", "log_z")
-_SHOWN = 300
+_SHOWN = 200
 
 
 def quickstart(command: QuickstartCommand) -> int:
@@ -58,9 +58,9 @@ def quickstart(command: QuickstartCommand) -> int:
     write_chain(folder / "hmc.h5", hmc_chain, attributes)
     figures = _figure(folder, theory, ensemble, flow_chain, hmc_chain)
     seconds = {"total": time.perf_counter() - start} | seconds
-    summary = _summary(theory, ensemble, flow_chain, hmc_chain) | {"theory": "U(1), 8x8, beta = 2"}
-    folder.write_json("summary.json", summary | halving | {"seconds": seconds, "seed": command.seed})
-    _print(summary | halving, seconds, ensemble, hmc_chain)
+    summary = {"theory": "U(1), 8x8, beta = 2"} | _summary(theory, ensemble, flow_chain, hmc_chain) | halving
+    folder.write_json("summary.json", summary | {"seconds": seconds, "seed": command.seed})
+    _print(summary, seconds, ensemble, hmc_chain)
     say(f"results in {folder.path}, figure in {figures[0]}")
     return 0
 
