@@ -105,19 +105,19 @@ def memory_line(timing: Timing) -> str:
     return f"compiled in {timing.compile_seconds:.1f} s, buffers {timing.buffers / 2**20:.1f} MiB"
 
 
-def print_peak() -> None:
-    """Prints the peak resident memory of this process in MiB, for `subprocess_peak`."""
+def peak_memory() -> float:
+    """Peak resident memory of this process in MiB."""
     try:
         # ru_maxrss of a child process starts at its parent's memory on Linux, VmHWM does not.
         with open("/proc/self/status") as status:
             fields = dict(line.split(":", 1) for line in status)
-        print(int(fields["VmHWM"].split()[0]) / 2**10)
+        return int(fields["VmHWM"].split()[0]) / 2**10
     except (OSError, KeyError):
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def subprocess_peak(*arguments: str) -> float:
-    """Peak memory in MiB of this script run with other arguments, which make it call `print_peak` at its end."""
+    """Peak memory in MiB of this script run with other arguments, which make it print `peak_memory()` at its end."""
     child = subprocess.run([sys.executable, sys.argv[0], *arguments], stdout=subprocess.PIPE, text=True, check=True)
     return float(child.stdout.split()[-1])
 

@@ -181,7 +181,7 @@ def main() -> None:
         peer = Peer(lattice, args.steps) if args.only.startswith("bijx") else None
         side, function = variants(lattice, args.steps, theory, args.batch, peer)[args.only]
         timing.compiled(function, *case(side, function).arguments)[0]()
-        timing.print_peak()
+        print(timing.peak_memory())
         return
     peer = Peer(lattice, args.steps)
     timing.header(f"phi^4 {'x'.join(map(str, lattice))}, lambda {args.lam}, RK4 x {args.steps}, batch {args.batch}")

@@ -133,7 +133,7 @@ def one_gradient(args, lattice, coefficients, links) -> None:
     else:
         side, links = Peer(args.steps, args.tableau), to_peer(links)[: min(args.peer_batch)]
     jax.block_until_ready(jax.jit(jax.value_and_grad(side.loss))(coefficients, links))
-    timing.print_peak()
+    print(timing.peak_memory())
 
 
 def main() -> None:
