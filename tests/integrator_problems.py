@@ -59,7 +59,7 @@ TABLEAUS = [name for name in SOLVERS if not name.startswith("RKMK")]
 
 
 class Problem(NamedTuple):
-    manifold: AbstractManifold
+    manifold: Any
     field: Callable[[Any, Any], Any]
     x: jax.Array
 

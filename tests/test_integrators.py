@@ -1,7 +1,6 @@
-"""Tableaus, orders, reversal, log-det and embedded errors of the integrators."""
+"""Orders, reversal, log-det, derivatives, precision and error messages of the integrators."""
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,102 +9,11 @@ from integrator_problems import LOW_STORAGE, SOLVERS, TABLEAUS, distance, proble
 
 from trivmap.integrators import (
     CF4,
-    EES27,
     LSCFRK4,
-    RKMK,
-    CommutatorFreeTableau,
-    LowStorageTableau,
     integrate,
 )
 from trivmap.integrators._base import real_dtype
 from trivmap.integrators._stepwise import stepwise_integrate
-
-# Coefficients are published with 13 to 16 digits.
-PUBLISHED = 1e-12
-
-
-def tableau(name):
-    return SOLVERS[name].make(problem("scalar").manifold).tableau
-
-
-# --- tableaus ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", TABLEAUS)
-def test_euclidean_order_conditions(name):
-    """All rooted trees up to the declared order (EES are of order 2 and satisfy b.c^2 = 1/3 as well)."""
-    scheme = tableau(name)
-    (a, b), c = scheme.butcher, np.array(scheme.c)
-    conditions = {
-        1: [(b.sum(), 1)],
-        2: [(b @ c, 1 / 2)],
-        3: [(b @ c**2, 1 / 3), (b @ a @ c, 1 / 6)],
-        4: [(b @ c**3, 1 / 4), ((b * c) @ a @ c, 1 / 8), (b @ a @ c**2, 1 / 12), (b @ a @ a @ c, 1 / 24)],
-    }
-    assert scheme.order == SOLVERS[name].order
-    for order in range(1, scheme.order + 1):
-        for value, expected in conditions[order]:
-            assert abs(value - expected) < PUBLISHED
-    np.testing.assert_allclose(a.sum(axis=1), c, rtol=0, atol=PUBLISHED)
-    if name.startswith("EES"):
-        assert abs(b @ c**2 - 1 / 3) < PUBLISHED
-        assert abs(b @ a @ c - 1 / 6) > 0.01
-
-
-@pytest.mark.parametrize("name", TABLEAUS)
-def test_error_weights(name):
-    """The embedded error vanishes for polynomials of degree 1 (h^3), with the size of RK4's h/6 (k1 - k2 - k3 + k4)."""
-    scheme = tableau(name)
-    (a, _), c, d = scheme.butcher, np.array(scheme.c), scheme.error_weights
-    assert abs(d.sum()) < 1e-13
-    if scheme.stages == 2:
-        assert scheme.error_order == 2
-        assert abs(d @ c - 1 / 4) < 1e-13
-        return
-    assert scheme.error_order == 3
-    assert abs(d @ c) < 1e-13
-    assert abs(d @ c**2 - 1 / 12) < 1e-13
-    # Four stages or more leave room for RK4's second elementary weight; EES27's last condition depends on the others.
-    if scheme.stages > 3 and name != "EES27":
-        assert abs(d @ a @ c - 1 / 24) < 1e-13
-    dense = scheme.dense_weights
-    assert abs(dense.sum()) < 1e-13
-    assert abs(dense @ c - 1 / 2) < 1e-13
-
-
-def test_cf4_error_is_the_published_embedded_method():
-    """CF4 minus its embedded second-order method exp(h (k2 + k3) / 2)."""
-    np.testing.assert_allclose(
-        CF4().tableau.error_weights, CF4().tableau.butcher[1] - np.array([0, 0.5, 0.5, 0]), rtol=0, atol=1e-14
-    )
-
-
-def test_expanded_forms():
-    """Luscher's published exponents, those of EES(2,5), and the closed-form nodes of EES(2,7)."""
-    expected = [(1 / 4,), (-17 / 36, 8 / 9), (17 / 36, -8 / 9, 3 / 4)]
-    for rows, row in zip(tableau("LuescherW3").exponents, expected, strict=True):
-        np.testing.assert_allclose(rows[0], row, rtol=0, atol=1e-14)
-    expected = [(1 / 3,), (-7 / 16, 15 / 16), (49 / 240, -7 / 16, 2 / 5)]
-    for rows, row in zip(tableau("EES25").exponents, expected, strict=True):
-        np.testing.assert_allclose(rows[0], row, rtol=0, atol=1e-14)
-    r = np.sqrt(2)
-    np.testing.assert_allclose(tableau("EES27").c, [0, (2 - r) / 3, (2 + r) / 6, (4 + r) / 6], rtol=0, atol=1e-14)
-    nodes = [0, 0.14965902, 0.37040096, 0.62225576, 0.95828213]
-    np.testing.assert_allclose(tableau("LSCFRK4").c, nodes, rtol=0, atol=1e-8)
-
-
-def test_wrong_tableaus_are_refused():
-    with pytest.raises(ValueError, match="nodes and the total"):
-        CommutatorFreeTableau("typo", 2, bases=(0, 0), exponents=(((0.5,),), ((0.0, 0.9),)), c=(0.0, 0.5))
-    with pytest.raises(ValueError, match="not been computed yet"):
-        CommutatorFreeTableau("implicit", 2, bases=(0, 0), exponents=(((0.25, 0.25),), ((0.0, 1.0),)), c=(0.0, 0.5))
-    with pytest.raises(ValueError, match="bases"):
-        CommutatorFreeTableau("short", 2, bases=(0,), exponents=(((0.5,),),), c=(0.0, 0.5))
-    with pytest.raises(ValueError, match="A_1 = 0"):
-        LowStorageTableau("start", 1, a=(0.1,), b=(1.0,))
-    with pytest.raises(ValueError, match="total"):
-        LowStorageTableau("sum", 1, a=(0.0,), b=(0.9,))
-
 
 # --- orders -----------------------------------------------------------------------------------------------------------
 
@@ -186,6 +94,17 @@ def test_ees27_is_nearly_reversible():
     # Order 2 against 7 at h = 1/20: the ratio of the two is of the order of h^5 = 3e-7; leave two orders of magnitude.
     assert reversal < 1e-4 * solution
     assert reversal < 1e-9
+
+
+def test_drift_off_the_group_is_rounding():
+    """2000 steps in double and single precision."""
+    group, run = problem("SU(3) link").manifold.group, stepper("SU(3) link", "LSCFRK4")
+    xs = starts("SU(3) link")
+    for dtype, bound in ((jnp.complex128, 1e-12), (jnp.complex64, 2e-4)):
+        ys, _ = run(xs.astype(dtype), 0.0, 1.0, 2000)
+        # 10^4 products, each with a rounding of a few eps that does not average out: below 10^4 * 16 eps in single precision;
+        # measured 8e-14 after as many steps in double precision.
+        assert float(jnp.max(jax.vmap(jax.vmap(group.unitarity_defect))(ys))) < bound
 
 
 # --- log-det ----------------------------------------------------------------------------------------------------------
@@ -310,7 +229,7 @@ def test_times_visited_are_counted_with_integers():
         jax.block_until_ready(integrate(field, manifold, x, solver=LSCFRK4(), steps=steps, checkpoint=False))
         jax.effects_barrier()
         assert len(seen) == 5 * steps
-        last = 1 - (1 - tableau("LSCFRK4").c[-1]) / steps
+        last = 1 - (1 - LSCFRK4().tableau.c[-1]) / steps
         assert abs(max(seen) - last) < 1e-6
 
 
@@ -348,8 +267,10 @@ def objective(case, name, **options):
 
     def loss(strength, start):
         out = integrate(scaled(field)(strength), manifold, start, t0=0.1, t1=0.6, solver=solver, **options)
-        error = 0.0 if out.error_x is None else 100 * (10 * out.error_x + out.error_log_det)
-        return out.log_det + jnp.sum(jnp.real(out.x * jnp.conj(weights))) + error
+        assert out.error_x is not None
+        assert out.error_log_det is not None
+        value = out.log_det + jnp.sum(jnp.real(out.x * jnp.conj(weights)))
+        return value + 100 * (10 * out.error_x + out.error_log_det)
 
     return manifold, x, loss
 
@@ -464,54 +385,3 @@ def test_time_is_differentiable_data():
     out = run(t1)
     # The derivative of a fourth-order solution, h = 0.7 / 40, constants of order one.
     assert abs(float(jax.grad(lambda t: run(t).log_det)(t1) - field(t1, out.x)[1])) < (0.7 / 40) ** 4
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-
-def test_steps_and_controllers_are_checked():
-    manifold, field, x = problem("scalar")
-    controller = diffrax.PIDController(rtol=0, atol=1e-6)
-    with pytest.raises(ValueError, match="either steps"):
-        integrate(field, manifold, x)
-    with pytest.raises(ValueError, match="either steps"):
-        integrate(field, manifold, x, steps=3, controller=controller)
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        integrate(field, manifold, x, steps=0)
-    with pytest.raises(ValueError, match="must adapt"):
-        integrate(field, manifold, x, solver=CF4(), controller=diffrax.ConstantStepSize())
-    with pytest.raises(ValueError, match="does not estimate its error"):
-        integrate(field, manifold, x, solver=diffrax.Euler(), controller=controller)
-    with pytest.raises(ValueError, match="leave its manifold out"):
-        integrate(field, manifold, x, solver=EES27(problem("U(1) flow").manifold), steps=1)
-    with pytest.raises(ValueError, match="one number"):
-        integrate(field, manifold, x, t1=jnp.ones(2), steps=1)
-
-
-def test_fields_and_configurations_are_checked():
-    manifold, field, x = problem("scalar")
-    with pytest.raises(ValueError, match="shape"):
-        integrate(field, manifold, x[:3], steps=1)
-    with pytest.raises(TypeError, match=r"\(velocity, divergence\)"):
-        integrate(lambda t, x: x, manifold, x, steps=1)
-    with pytest.raises(ValueError, match="The velocity has shape"):
-        integrate(lambda t, x: (x[:2], jnp.ones(())), manifold, x, steps=1)
-    with pytest.raises(ValueError, match="float32"):
-        integrate(lambda t, x: (x.astype(jnp.float32), jnp.ones(())), manifold, x, steps=1)
-    with pytest.raises(ValueError, match="batch axis"):
-        integrate(lambda t, x: (x, jnp.ones(4)), manifold, x, steps=1)
-
-
-def test_exhausted_steps_say_what_to_do():
-    manifold, field, x = problem("scalar")
-    controller = diffrax.PIDController(rtol=0, atol=1e-10)
-    with pytest.raises(Exception, match="max_steps=4"):
-        jax.block_until_ready(integrate(field, manifold, x, solver=CF4(), controller=controller, max_steps=4))
-
-
-def test_solvers_are_hashable_and_know_their_names():
-    manifold = problem("scalar").manifold
-    assert hash(CF4(manifold)) == hash(CF4(manifold))
-    assert CF4(manifold) == CF4(manifold)
-    assert repr(LSCFRK4()).startswith("LSCFRK4(")
-    assert eqx.tree_equal(RKMK(diffrax.Tsit5(), manifold), RKMK(diffrax.Tsit5(), manifold))
