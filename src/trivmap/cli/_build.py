@@ -28,7 +28,8 @@ def build_theory(config: U1Config | SUConfig | Phi4Config) -> AbstractTheory:
     try:
         if isinstance(config, Phi4Config):
             return Phi4Action(config.lattice, m2=config.m2, lam=config.lam)
-        group = U1() if isinstance(config, U1Config) else SU(config.n)
+        # pyright takes equinox's abstract fields, here properties, for arguments.
+        group = U1() if isinstance(config, U1Config) else SU(config.n)  # pyright: ignore[reportCallIssue]
         return WilsonAction(group, config.lattice, beta=config.beta)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
@@ -65,7 +66,7 @@ def _field(config: ModelConfig, manifold: Any, key: Key[Array, ""]) -> AbstractV
     build = {
         "gated": partial(GatedConvolutionField, manifold),
         "convolution": lambda: ConvolutionField(key, manifold),
-        "loops": lambda: GradientField(LoopPotential(manifold)),
+        "loops": lambda: GradientField(LoopPotential(manifold)),  # pyright: ignore[reportCallIssue]
     }[name]
     return build()
 
