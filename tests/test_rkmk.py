@@ -269,7 +269,7 @@ def test_solves_are_silent():
         controller = diffrax.PIDController(rtol=0, atol=1e-3)
         integrate(field, manifold, x, solver=diffrax.Tsit5(), controller=controller)
     with pytest.raises(Exception, match="strict"):
-        jnp.ones(2, jnp.float32) + jnp.ones(2, jnp.float64)
+        jnp.add(jnp.ones(2, jnp.float32), jnp.ones(2, jnp.float64))
 
 
 def test_clipped_controller():
