@@ -61,7 +61,7 @@ def _gerdes(manifold):
 POINTS = {
     "phi4_8x8": Point(_phi4(8, 8.0), _gated, 5, 1500, 64, 1e-2, 0.95, 300),
     "phi4_6x6": Point(_phi4(6, 6.975), _gated, 5, 1500, 64, 1e-2, 0.93, 300),
-    "phi4_6x6_convolution": Point(_phi4(6, 6.975), _gerdes, 6, 1000, 64, 5e-3, 0.0, 300),
+    "phi4_6x6_convolution": Point(_phi4(6, 6.975), _gerdes, 20, 300, 64, 5e-3, 0.0, 300),
     "u1_8x8": Point(_u1(8, 2.0), _gated, 5, 300, 64, 3e-2, 0.85, 60),
     "u1_16x16": Point(_u1(16, 3.0), _gated, 6, 900, 64, 2e-2, 0.80, 600),
     "su3_4x4": Point(_su(3, 4, 2.0), _loops, 4, 150, 64, 3e-2, 0.0, 300),

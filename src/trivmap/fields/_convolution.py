@@ -22,7 +22,8 @@ class ConvolutionField(AbstractVectorField):
 
     only the kernel at zero displacement enters. H are `site_features` learned combinations of phi and sin(w_j phi), K
     `time_features` learned combinations of 1, sin(2 pi k t), cos(2 pi k t). W is tied on orbits of the hypercubic group
-    and starts at zero, so that a new flow is the identity. All features are odd: the field commutes with phi -> -phi.
+    and starts at zero, so that a new flow is the identity. All features are odd: the field commutes with phi -> -phi. The
+    fastest time function turns `harmonics` times during the flow: take at least two steps for each turn (the paper takes 50).
 
     **Arguments:** `key`: for the frequencies, uniform in (0, 5), and the orthogonal mixing matrices; `manifold`: a
     `RealField`; the sizes default to those of the paper (7469 parameters on 8x8); `dtype`: precision of the parameters.

@@ -10,6 +10,7 @@ from jaxtyping import Array, DTypeLike, Float
 from ..groups import U1
 from ..lattice import hypercubic_orbits, shift, site_sum
 from ..manifolds import AbstractManifold, LinkField, RealField
+from ..theories._plaquettes import plaquette_angle
 from ._base import AbstractVectorField
 from ._features import AngleFeatures, ScalarFeatures
 from ._spectral import displacements, hartley, squared_momentum, symbol
@@ -163,14 +164,13 @@ class GatedConvolutionField(AbstractVectorField):
         """Velocity of all links from the plaquettes of one plane, and its divergence."""
         lattice = self.manifold.lattice
         dim = len(lattice)
-        angle = x[mu] + shift(x[nu], mu, 1, dim) - shift(x[mu], nu, 1, dim) - x[nu]
         momentum = squared_momentum(lattice)
         inverse = np.divide(1.0, momentum, out=np.zeros(lattice), where=momentum > 1e-12)
         kappa = 1 + cosine_basis(t.astype(x.dtype), self.smoothing.shape[0]) @ self.smoothing.astype(x.dtype)
         kernel = kappa[hypercubic_orbits(lattice)] * jnp.asarray(inverse, x.dtype)
         # sum_e d_e P_x d_e P_y, the Laplacian in the plane, turns the sum over links into a trace over plaquettes.
         weight = kernel * jnp.asarray(squared_momentum(lattice, (mu, nu)), x.dtype)
-        u_k, divergence = self.convolution.spectrum_and_trace(t, angle, weight)
+        u_k, divergence = self.convolution.spectrum_and_trace(t, plaquette_angle(x, mu, nu), weight)
         flux = hartley(kernel * u_k, dim)
         velocity = jnp.zeros_like(x).at[mu].set(flux - shift(flux, nu, -1, dim))
         return velocity.at[nu].set(shift(flux, mu, -1, dim) - flux), divergence
