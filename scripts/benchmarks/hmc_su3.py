@@ -7,10 +7,9 @@ apart. A trajectory includes momenta, action, re-unitarisation, Metropolis decis
 """
 
 import argparse
-import resource
-import statistics
 import time
 
+import _timing as timing
 import jax
 import jax.numpy as jnp
 
@@ -21,27 +20,13 @@ from trivmap.statistics import acceptance_rate, creutz, expectation
 from trivmap.theories import WilsonAction
 
 
-def seconds(function, repeats: int) -> list[float]:
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - begin)
-    return times
-
-
-def summary(times: list[float], scale: float) -> str:
-    low, middle, high = statistics.quantiles([1e3 * t * scale for t in times], n=4)
-    return f"{middle:7.3f} ms  (quartiles {low:.3f} to {high:.3f})"
-
-
 def parts(theory, x, repeats: int) -> None:
     """The pieces of a trajectory, each compiled alone and repeated inside one call."""
     manifold, inner = theory.manifold, 20
     v = 0.05 * manifold.random_tangent(jax.random.key(1))
 
     def loop(step):
-        return jax.jit(lambda x: jax.lax.fori_loop(0, inner, lambda i, x: step(x), x))
+        return lambda x: jax.lax.fori_loop(0, inner, lambda i, x: step(x), x)
 
     pieces = {
         "force": lambda x: x + 1e-12 * theory.gradient(x),
@@ -49,10 +34,9 @@ def parts(theory, x, repeats: int) -> None:
         "action": lambda x: x + (1e-18 * theory.action(x)).astype(x.dtype),
         "project": manifold.project,
     }
-    for name, step in pieces.items():
-        function = loop(step)
-        seconds(lambda f=function: f(x), 2)
-        print(f"  {name:9s} {summary(seconds(lambda f=function: f(x), repeats), 1 / inner)}")
+    cases = {name: timing.Case(loop(step), (x,), inner) for name, step in pieces.items()}
+    for name, value in timing.measure(cases, repeats).items():
+        print(f"  {name:9s}{value}")
 
 
 def chain_times(theory, chains: int, trajectories: int, repeats: int, options: dict) -> None:
@@ -61,20 +45,20 @@ def chain_times(theory, chains: int, trajectories: int, repeats: int, options: d
     # A hot start thermalises within some tens of trajectories on so small a lattice.
     chain = hmc(jax.random.key(0), theory, trajectories, thermalisation=100, **options)
     first = time.perf_counter() - begin
-    times, accepted, deviations = [], [], []
-    for repeat in range(repeats):
-        begin = time.perf_counter()
-        chain = hmc(jax.random.key(repeat), theory, trajectories, initial=chain.state, **options)
-        times.append(time.perf_counter() - begin)
-        accepted.append(acceptance_rate(chain))
-        deviations.append(creutz(chain))
-    steady = statistics.median(times) / trajectories
-    compile_time = first - steady * (100 + trajectories)
+    runs = []
+
+    def run():
+        runs.append(hmc(jax.random.key(len(runs)), theory, trajectories, initial=chain.state, **options))
+        return runs[-1].state
+
+    call = timing.Timing(timing.seconds_per_call({"run": run}, repeats)["run"])
+    compile_time = first - call.median / trajectories * (100 + trajectories)
+    acceptance = sum(map(acceptance_rate, runs)) / len(runs)
     print(f"{chains} chain(s), {chain.force_evaluations} force evaluations per trajectory")
-    print(f"  per trajectory and chain {summary(times, 1 / (trajectories * chains))}")
-    print(f"  compilation {compile_time:.1f} s, acceptance {statistics.mean(accepted):.3f}, <exp(-dH)> {deviations[-1]}")
-    print(f"  plaquette {expectation(chain, 'plaquette')}, unitarity defect {chain.unitarity_defect:.1e}")
-    print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    print(f"  per trajectory and chain {call.scaled(1 / (trajectories * chains))}")
+    print(f"  compiled in {compile_time:.1f} s, acceptance {acceptance:.3f}, <exp(-dH)> {creutz(runs[-1])}")
+    print(f"  plaquette {expectation(runs[-1], 'plaquette')}, unitarity defect {runs[-1].unitarity_defect:.1e}")
+    print(f"  peak memory {timing.peak_memory():.0f} MiB")
 
 
 def main() -> None:
@@ -86,11 +70,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--integrator", default="omf2")
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--smoke", action="store_true", help="2^4 lattice, one repetition")
     args = parser.parse_args()
+    if args.smoke:
+        args.lattice, args.chains, args.trajectories, args.repeats, args.steps = [2, 2, 2, 2], [1, 2], 8, 1, 2
     jax.config.update("jax_enable_x64", True)
     theory = WilsonAction(SU(3), tuple(args.lattice), args.beta)
     options = {"integrator": args.integrator, "steps": args.steps}
-    print(f"{jax.__version__=} {jax.devices()[0]}, SU(3) {tuple(args.lattice)}, beta = {args.beta}, complex128")
+    timing.header(f"SU(3) {'x'.join(map(str, args.lattice))}, beta {args.beta}, {args.integrator} x {args.steps}")
     for chains in args.chains:
         chain_times(theory, chains, args.trajectories, args.repeats, options)
     print("pieces, one configuration")

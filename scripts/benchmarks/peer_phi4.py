@@ -137,9 +137,7 @@ def check(ours, peer, lattice) -> None:
     """Exits unless velocity, divergence, final fields and log-det agree to rounding."""
     x, t = jax.random.normal(jax.random.key(1), (4, *lattice)), jnp.asarray(0.3)
     names = ["velocity", "divergence", "x", "log det"]
-    sides = [
-        (*jax.jit(side.field)(side.parameters, t, x), *jax.jit(side.flow)(side.parameters, x)) for side in (ours, peer)
-    ]
+    sides = [(*jax.jit(side.field)(side.parameters, t, x), *jax.jit(side.flow)(side.parameters, x)) for side in (ours, peer)]
     errors = {name: difference(a, b) for name, a, b in zip(names, *sides, strict=True)}
     print("difference " + ", ".join(f"{name} {error:.0e}" for name, error in errors.items()))
     # Sums over thousands of features and a flow that amplifies: a few hundred roundings.

@@ -112,7 +112,10 @@ def check(ours, peer, coefficients, links) -> None:
     print("difference " + ", ".join(f"{name} {error:.0e}" for name, error in errors.items()))
     if not max(errors.values()) < 200 * jnp.finfo(t.dtype).eps:
         raise SystemExit("The two sides do not compute the same flow; nothing was timed.")
-    mine, theirs = jax.jit(jax.grad(ours.loss))(coefficients, links), jax.jit(jax.grad(peer.loss))(coefficients, to_peer(links))
+    mine, theirs = (
+        jax.jit(jax.grad(ours.loss))(coefficients, links),
+        jax.jit(jax.grad(peer.loss))(coefficients, to_peer(links)),
+    )
     print(f"difference gradient {difference(theirs, mine):.0e} (bijx: continuous adjoint)")
 
 

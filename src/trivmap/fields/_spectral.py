@@ -1,18 +1,19 @@
 """Circular convolution with kernels that are even along every axis.
 
 Such kernels are diagonal in the separable Hartley basis, cas(a) = cos(a) + sin(a), which is real and its own inverse. It
-halves the arithmetic of a complex Fourier transform, and as a matrix product per axis it is faster than an FFT up to
-extents of about 64 (measured on a CPU: 10 channels of 128 configurations 16x16 in 0.7 ms against 1.6 ms).
+halves the arithmetic of a complex Fourier transform. As a matrix product per axis it is faster than by a real FFT up to
+extents of about 32 (256 arrays in float32 on a CPU: 16x16 0.2 ms against 0.5 ms, 64x64 4.6 ms against 3.1 ms).
 """
 
 import functools
 import string
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-_LARGEST_MATRIX_EXTENT = 64
+_LARGEST_MATRIX_EXTENT = 40
 
 
 @functools.cache
@@ -34,8 +35,11 @@ def hartley(x: Float[Array, "*shape"], dimension: int) -> Float[Array, "*shape"]
 
 def _hartley_by_fft(x: Float[Array, "*shape"], dimension: int) -> Float[Array, "*shape"]:
     for axis in range(x.ndim - dimension, x.ndim):
-        transform = jnp.fft.fft(x, axis=axis, norm="ortho")
-        x = transform.real - transform.imag
+        spectrum = jnp.fft.rfft(x, axis=axis, norm="ortho")
+        cosine, sine = spectrum.real, -spectrum.imag
+        # The other half of the momenta: cosine(L - k) = cosine(k), sine(L - k) = -sine(k).
+        mirrored = jax.lax.slice_in_dim(cosine - sine, 1, (x.shape[axis] + 1) // 2, axis=axis)
+        x = jnp.concatenate([cosine + sine, jnp.flip(mirrored, axis)], axis)
     return x
 
 
