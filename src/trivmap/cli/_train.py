@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from ..io import read_checkpoint, save, write_checkpoint
+from ..io import load, read_checkpoint, save, write_checkpoint
 from ..models import Model
 from ..theories import AbstractTheory
 from ..training import TrainingDiverged, TrainingState, fit, initial_state
@@ -106,8 +106,6 @@ def load_model(folder: RunFolder) -> tuple[Model, AbstractTheory, dict[str, Any]
 
     def build(stored: dict[str, Any]) -> Model:
         return build_model(model_from_json(stored["model"]), theory.manifold, keys_of(0, "model")[0])
-
-    from ..io import load
 
     model, header = load(folder / MODEL, build)
     if header["config"] != config:
