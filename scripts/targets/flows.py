@@ -132,7 +132,8 @@ def run(name: str, point: Point, samples: int, smoke: bool) -> dict:
 def _print(name: str, point: Point, result: dict, rows: dict) -> None:
     print(f"\n{name}: ESS {result['ess']:.4f}, steps halved {result['ess_halved']:.4f} (target {point.least_ess})")
     print(f"  acceptance {result['acceptance']:.3f}, log-normal relation {result['acceptance_lognormal']:.3f}")
-    print(f"  trained in {result['train_seconds']:.0f} s (compilation {result['compile_seconds']:.0f} s), loss {result['loss']:.4f}")
+    seconds = f"{result['train_seconds']:.0f} s (compilation {result['compile_seconds']:.0f} s)"
+    print(f"  trained in {seconds}, loss {result['loss']:.4f}")
     for key, (estimate, exact) in rows.items():
         print(f"  {key:13} {estimate!s:>16}  exact {float(exact):.8g}  pull {float(estimate.pull(exact)):+.1f}", flush=True)
 

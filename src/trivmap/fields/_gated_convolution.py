@@ -156,17 +156,17 @@ class GatedConvolutionField(AbstractVectorField):
             return self.convolution.value_and_trace(t, x)
         velocity, divergence = jnp.zeros_like(x), site_sum(jnp.zeros_like(x[:0]))
         for mu, nu in itertools.combinations(range(len(self.manifold.lattice)), 2):
-            plane_velocity, plane_divergence = self._plane(t, x, mu, nu)
+            plane_velocity, plane_divergence = self._plane(t, x, self.smoothing, mu, nu)
             velocity, divergence = velocity + plane_velocity, divergence + plane_divergence
         return velocity, divergence
 
-    def _plane(self, t: Array, x: Array, mu: int, nu: int) -> tuple[Array, Array]:
+    def _plane(self, t: Array, x: Array, smoothing: Array, mu: int, nu: int) -> tuple[Array, Array]:
         """Velocity of all links from the plaquettes of one plane, and its divergence."""
         lattice = self.manifold.lattice
         dim = len(lattice)
         momentum = squared_momentum(lattice)
         inverse = np.divide(1.0, momentum, out=np.zeros(lattice), where=momentum > 1e-12)
-        kappa = 1 + cosine_basis(t.astype(x.dtype), self.smoothing.shape[0]) @ self.smoothing.astype(x.dtype)
+        kappa = 1 + cosine_basis(t.astype(x.dtype), smoothing.shape[0]) @ smoothing.astype(x.dtype)
         kernel = kappa[hypercubic_orbits(lattice)] * jnp.asarray(inverse, x.dtype)
         # sum_e d_e P_x d_e P_y, the Laplacian in the plane, turns the sum over links into a trace over plaquettes.
         weight = kernel * jnp.asarray(squared_momentum(lattice, (mu, nu)), x.dtype)

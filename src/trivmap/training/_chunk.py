@@ -68,10 +68,10 @@ class Chunk(eqx.Module):
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         with jax.numpy_dtype_promotion("standard"):  # optax multiplies integers and floats
             updates, optimiser_state = self.optimiser.update(gradient, state.optimiser_state, parameters)
-        updated = optax.apply_updates(parameters, updates)
-        average = state.average
-        if self.ema is not None:
-            average = jax.tree.map(lambda old, new: self.ema * old + (1 - self.ema) * new, average, updated)
+        updated = eqx.apply_updates(parameters, updates)
+        average, decay = state.average, self.ema
+        if decay is not None:
+            average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, updated)
         new = TrainingState(eqx.combine(updated, static), optimiser_state, average, state.key, state.step + 1)
         index = trace.count
         trace = Trace(

@@ -88,29 +88,29 @@ def fit(
     optimiser = default_optimiser(steps) if optimiser is None else optimiser
     if clip is not None:
         optimiser = optax.chain(optax.clip_by_global_norm(clip), optimiser)
-    state = _resumed(state, initial_state(key, model, optimiser, ema))
+    current = _resumed(state, initial_state(key, model, optimiser, ema))
     advance = _Compiled(Chunk(objective, optimiser, ema, batch_size, chunk, dtype))
     halving = _Compiled(_HalvingChange(dtype))
     history = History()
-    with _progress_bar(steps, int(state.step), progress) as bar:
+    with _progress_bar(steps, int(current.step), progress) as bar:
         try:
-            while int(state.step) < steps:
-                new, trace = advance(state, theory, jnp.asarray(steps, jnp.int32))
+            while int(current.step) < steps:
+                new, trace = advance(current, theory, jnp.asarray(steps, jnp.int32))
                 record = _metrics(trace, int(new.step)) | _halving_metrics(halving, new, theory)
                 record["seconds"] = advance.seconds + halving.seconds
                 record["compile_seconds"] = advance.compile_seconds + halving.compile_seconds
-                state = new
+                current = new
                 if trace.count > 0:
                     history.append(record)
                     bar.update(int(trace.count))
                     bar.set_postfix_str(f"loss {record['loss']:.4g}, ESS {record['ess']:.3f}")
                     if on_chunk is not None:
-                        on_chunk(state, record)
+                        on_chunk(current, record)
                 if not trace.good:
-                    raise TrainingDiverged(_DIVERGED.format(int(state.step)), state, history)
+                    raise TrainingDiverged(_DIVERGED.format(int(current.step)), current, history)
         except KeyboardInterrupt:
-            raise TrainingInterrupted(_INTERRUPTED.format(int(state.step)), state, history) from None
-    return state.averaged_model, history
+            raise TrainingInterrupted(_INTERRUPTED.format(int(current.step)), current, history) from None
+    return current.averaged_model, history
 
 
 _DIVERGED = (
@@ -173,8 +173,8 @@ class _HalvingChange(eqx.Module):
     def __call__(self, state: TrainingState, theory: AbstractTheory):
         def change(key):
             z = state.model.prior.sample(key, self.dtype)
-            flow = state.model.transport
-            (x, log_det), (refined, refined_log_det) = (f.forward_and_log_det(z) for f in (flow, flow.refined()))
+            x, log_det = state.model.transport.forward_and_log_det(z)
+            refined, refined_log_det = state.model.refined().transport.forward_and_log_det(z)
             return (refined_log_det - theory.action(refined)) - (log_det - theory.action(x))
 
         # No update folds in this number, so that monitoring does not touch the random numbers of training.

@@ -25,7 +25,9 @@ def _log_weight_and_error(
     if isinstance(model.transport, ContinuousFlow):
         result = model.transport.integrate(z, error=True)
         x, log_det = result.x, result.log_det
-        error = result.error_log_det + _POSITION_WEIGHT * result.error_x.astype(result.error_log_det.dtype)
+        assert result.error_x is not None
+        assert result.error_log_det is not None
+        error = result.error_log_det + _POSITION_WEIGHT * result.error_x
     else:
         x, log_det = model.transport.forward_and_log_det(z)
         error = jnp.zeros_like(log_det)
