@@ -1,5 +1,6 @@
 """Exponentials of su(n) in closed form or by series: no eigendecomposition, so all derivatives exist at zero."""
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -10,6 +11,7 @@ from ._matrix import matrix_product, trace
 _RANGE = 10.0
 
 
+@jax.jit
 def exp_su2(v: Array) -> Array:
     r"""$\exp(v) = \cos r + v \sin(r)/r$ with $r^2 = \det v$."""
     r2 = v[0, 0].imag ** 2 + v[0, 1].real ** 2 + v[0, 1].imag ** 2
@@ -31,6 +33,7 @@ def _cos_sinc(r2: Array) -> tuple[Array, Array]:
     return jnp.where(small, cos_series, jnp.cos(r)), jnp.where(small, sinc_series, jnp.sin(r) / r)
 
 
+@jax.jit
 def exp_su3(v: Array) -> Array:
     r"""$\exp(v) = q_0 + q_1 v + q_2 v^2$ by Cayley-Hamilton: $v^3 = i \delta - t v$, $t = -\tfrac12 \mathrm{tr}\, v^2$.
 
@@ -54,7 +57,7 @@ def _su3_series(t: Array, delta: Array, terms: int) -> tuple[Array, Array, Array
     """Taylor coefficients of exp in the ring `x^3 = i delta - t x`; real and imaginary parts travel as one array."""
 
     def body(i, q):
-        inverse = 1 / (terms - i).astype(t.dtype)
+        inverse = 1 / jnp.asarray(terms - i, t.dtype)
         rows = (
             1 - delta * q[5] * inverse,
             delta * q[4] * inverse,
@@ -85,6 +88,7 @@ def _su3_squared(q: tuple[Array, Array, Array], t: Array, delta: Array, times: i
     return q0, q1, q2
 
 
+@jax.jit
 def exp_taylor(v: Array) -> Array:
     """Horner's rule on the Taylor series of `exp(v / 8)`, then three squarings."""
     squarings, terms = 3, 12 if v.dtype == jnp.complex64 else 18
@@ -94,7 +98,7 @@ def exp_taylor(v: Array) -> Array:
     unit = jnp.broadcast_to(jnp.eye(v.shape[0], dtype=v.dtype).reshape(v.shape[:2] + (1,) * (v.ndim - 2)), v.shape)
 
     def body(i, u):
-        return unit + matrix_product(x, u) * (1 / (terms - i).astype(v.real.dtype)).astype(v.dtype)
+        return unit + matrix_product(x, u) / jnp.asarray(terms - i, v.dtype)
 
     u = lax.fori_loop(0, terms, body, unit)
     for _ in range(squarings):

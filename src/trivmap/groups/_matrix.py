@@ -1,7 +1,11 @@
-"""Matrix algebra on arrays `(n, n, *sites)`."""
+"""Matrix algebra on arrays `(n, n, *sites)`.
+
+Longer functions are compiled where they stand, so that calls outside of `jit` do not run entry by entry.
+"""
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -28,6 +32,7 @@ def trace(a: Array) -> Array:
     return sum(a[i, i] for i in range(a.shape[0]))
 
 
+@jax.jit
 def anti_hermitian_traceless(m: Array) -> Array:
     """`(m - m^dagger)/2 - trace`, assembled entry by entry (2.5 times faster than with a broadcast unit matrix)."""
     n = m.shape[0]
@@ -42,22 +47,42 @@ def anti_hermitian_traceless(m: Array) -> Array:
     return jnp.stack([jnp.stack(row) for row in entries])
 
 
+@jax.jit
 def determinant(a: Array) -> Array:
     """`det a` per site; Laplace expansion up to 4x4, LU beyond."""
-    if a.shape[0] > 4:
+    n = a.shape[0]
+    if n > 4:
         return jnp.linalg.det(jnp.moveaxis(a, (0, 1), (-2, -1)))
-    if a.shape[0] == 1:
-        return a[0, 0]
-    return jnp.sum(a[-1] * cofactors(a[:-1]), axis=0)
+    return _laplace([[a[i, j] for j in range(n)] for i in range(n)])
 
 
-def cofactors(rows: Array) -> Array:
-    """Cofactors of the missing last row of an (n-1) x n matrix, shape `(n, *sites)`: a generalised cross product."""
-    n = rows.shape[1]
-    keep = [jnp.asarray([k for k in range(n) if k != j]) for j in range(n)]
-    return jnp.stack([(-1) ** (n - 1 + j) * determinant(rows[:, keep[j]]) for j in range(n)])
+def _laplace(entries: list[list[Array]]) -> Array:
+    """Determinant by expansion along the last row."""
+    if len(entries) == 1:
+        return entries[0][0]
+    *upper, last = entries
+    terms = [a * c for a, c in zip(last, _cofactors(upper), strict=True)]
+    return sum(terms[1:], terms[0])
 
 
+def _cofactors(rows: list[list[Array]]) -> list[Array]:
+    """Cofactors of the missing last row of an (n-1) x n matrix: a generalised cross product."""
+    n = len(rows[0])
+    return [(-1) ** (n - 1 + j) * _laplace([row[:j] + row[j + 1 :] for row in rows]) for j in range(n)]
+
+
+def _closing_row(frame: Array) -> Array:
+    """The unit vector that completes n-1 orthonormal rows to determinant one."""
+    n = frame.shape[1]
+    if n <= 5:
+        return jnp.stack(_cofactors([[row[j] for j in range(n)] for row in frame])).conj()
+    # The cofactors of a row are the gradient of the determinant: column j of the expansion has a unit last row.
+    units = jnp.eye(n, dtype=frame.dtype).reshape((n, 1, n) + (1,) * (frame.ndim - 2))
+    closed = [jnp.concatenate([frame, jnp.broadcast_to(unit, (1, *frame.shape[1:]))]) for unit in units]
+    return jnp.stack([determinant(matrix) for matrix in closed]).conj()
+
+
+@jax.jit
 def unitary_frame(m: Array) -> Array:
     """Orthonormalises the rows of an invertible matrix and closes the frame to determinant one."""
     rows: list[Array] = []
@@ -70,4 +95,4 @@ def unitary_frame(m: Array) -> Array:
         norm = jnp.sqrt(jnp.sum(row.real**2 + row.imag**2, axis=0))
         rows.append(row / norm[None].astype(row.dtype))
     frame = jnp.stack(rows)
-    return jnp.concatenate([frame, cofactors(frame).conj()[None]])
+    return jnp.concatenate([frame, _closing_row(frame)[None]])

@@ -1,0 +1,141 @@
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers import along
+
+from trivmap.groups import SU, U1
+from trivmap.manifolds import LinkField, RealField
+
+MANIFOLDS = {
+    "real": RealField((3, 4)),
+    "U1": LinkField(U1(), (3, 2)),
+    "SU2": LinkField(SU(2), (2, 3)),
+    "SU3": LinkField(SU(3), (2, 2, 3)),
+}
+manifolds = pytest.mark.parametrize("manifold", MANIFOLDS.values(), ids=MANIFOLDS)
+links = pytest.mark.parametrize("manifold", [m for n, m in MANIFOLDS.items() if n != "real"], ids=list(MANIFOLDS)[1:])
+
+
+def configuration(manifold, key, dtype=None):
+    if isinstance(manifold, RealField):
+        return manifold.random_tangent(key, dtype)
+    return manifold.reference_sample(key, dtype)
+
+
+def function(manifold, x):
+    """A smooth function without symmetry."""
+    weights = jnp.cos(jnp.arange(x.size, dtype=x.real.dtype)).reshape(x.shape)
+    return jnp.sum(weights * x.real) + jnp.sum(jnp.sin(x.real * x.imag + weights * x.real))
+
+
+@manifolds
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_shapes_and_dtypes(key, manifold, dtype):
+    x, v = configuration(manifold, key, dtype), manifold.random_tangent(key, dtype)
+    moved = manifold.exp(v, x)
+    manifold.check(x)
+    manifold.check(moved)
+    assert moved.shape == v.shape == manifold.shape
+    assert moved.dtype == v.dtype == x.dtype
+    assert manifold.inner(v, v).dtype == jnp.float64
+    assert manifold.coordinates(v).shape == (manifold.dimension,)
+
+
+@manifolds
+def test_gradient_is_the_derivative_along_tangents(key, manifold):
+    x, v = configuration(manifold, key), manifold.random_tangent(jax.random.key(1))
+    f = lambda y: function(manifold, y)  # noqa: E731
+    gradient = jax.jit(manifold.gradient(f))(x)
+    derivative = along(f, manifold, x, v)
+    # Sums of about a hundred terms of order one.
+    assert jnp.allclose(manifold.inner(gradient, v), derivative, rtol=0, atol=1e-12)
+
+
+@manifolds
+def test_coordinates_are_orthonormal(key, manifold):
+    v, w = (manifold.random_tangent(k) for k in jax.random.split(key))
+    c, d = manifold.coordinates(v), manifold.coordinates(w)
+    assert jnp.allclose(jnp.sum(c * d), manifold.inner(v, w), rtol=0, atol=1e-12)
+    assert jnp.allclose(manifold.from_coordinates(c), v, rtol=0, atol=1e-15)
+
+
+@manifolds
+def test_exponential_moves_along_a_one_parameter_group(key, manifold):
+    x, v = configuration(manifold, key), manifold.random_tangent(jax.random.key(1))
+    twice = manifold.exp(v * 0.5, manifold.exp(v * 0.5, x))
+    assert manifold.distance(manifold.exp(v, x), twice) < 1e-13
+    assert manifold.distance(manifold.exp(-v, manifold.exp(v, x)), x) < 1e-13
+    assert manifold.distance(manifold.exp(v, x), x) > 0.1
+    assert manifold.distance(x, x) == 0
+
+
+@manifolds
+def test_bracket_closes_the_square_of_flows(key, manifold):
+    """exp(-w) exp(-v) exp(w) exp(v) = 1 - s^2 [v, w] + O(s^3), which halves eight times per halved step."""
+    v, w = (manifold.random_tangent(k) for k in jax.random.split(key))
+    x = configuration(manifold, key)
+
+    def defect(s):
+        y = x
+        for step in (v, w, -v, -w):
+            y = manifold.exp(step * s, y)
+        return manifold.distance(y, manifold.exp(-manifold.bracket(v, w) * s**2, x))
+
+    coarse, fine = defect(2e-2), defect(1e-2)
+    assert fine < 1e-10 or 7 < coarse / fine < 9
+
+
+@links
+def test_reference_sample_is_on_the_group_and_independent(key, manifold):
+    x = manifold.reference_sample(key)
+    assert jax.vmap(manifold.group.unitarity_defect)(x).max() < 1e-13
+    assert manifold.distance(x[..., ::-1], x) > 1
+    noisy = x + 1e-8
+    assert jax.vmap(manifold.group.unitarity_defect)(manifold.project(noisy)).max() < 1e-13
+    assert manifold.distance(manifold.project(noisy), x) < 1e-6
+
+
+def test_lebesgue_measure_cannot_be_sampled(key):
+    with pytest.raises(TypeError, match="GaussianPrior"):
+        RealField((4, 4)).reference_sample(key)
+
+
+def test_manifolds_are_values():
+    assert LinkField(SU(3), (4, 4)) == LinkField(SU(3), [4, 4])
+    assert hash(LinkField(SU(3), (4, 4))) == hash(LinkField(SU(3), (4, 4)))
+    assert LinkField(SU(3), (4, 4)) != LinkField(SU(2), (4, 4))
+    assert RealField((4, 4)) != RealField((4, 5))
+    inner = jax.jit(lambda m, v: m.inner(v, v), static_argnums=0)
+    assert inner(RealField((2, 2)), jnp.ones((2, 2))) == 4
+
+
+@pytest.mark.parametrize(
+    ("manifold", "shape", "dtype", "error", "message"),
+    [
+        (RealField((3, 4)), (3, 5), float, ValueError, r"got shape \(3, 5\), expected \(3, 4\)"),
+        (RealField((3, 4)), (2, 3, 4), float, ValueError, "jax.vmap"),
+        (RealField((3, 4)), (3, 4), int, TypeError, "got dtype int64"),
+        (RealField((3, 4)), (3, 4), complex, TypeError, "belong to a LinkField"),
+        (LinkField(U1(), (3, 4)), (2, 3, 4), complex, TypeError, "expected real angles"),
+        (LinkField(U1(), (3, 4)), (2, 3, 4), int, TypeError, "got dtype int64"),
+        (LinkField(U1(), (3, 4)), (3, 3, 4), float, ValueError, "3 directions instead of 2"),
+        (LinkField(SU(3), (3, 4)), (2, 2, 2, 3, 4), complex, ValueError, "matrices"),
+        (LinkField(SU(3), (3, 4)), (2, 3, 3, 4, 3), complex, ValueError, r"extents \(4, 3\) instead of \(3, 4\)"),
+        (LinkField(SU(3), (3, 4)), (3, 3, 3, 3, 4, 4), complex, ValueError, "6 axes instead of 5"),
+        (LinkField(SU(3), (3, 4)), (2, 3, 4, 3, 3), complex, ValueError, "colours leading and sites trailing"),
+        (LinkField(SU(3), (3, 4)), (2, 3, 3, 3, 4), float, TypeError, "expected complex matrices"),
+    ],
+)
+def test_wrong_configurations_are_refused(manifold, shape, dtype, error, message):
+    with pytest.raises(error, match=message):
+        manifold.check(jnp.zeros(shape, dtype))
+    with pytest.raises(error, match=message):  # at trace time, from static shapes
+        jax.eval_shape(manifold.check, jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)))
+
+
+@pytest.mark.parametrize("make", [lambda shape: RealField(shape), lambda shape: LinkField(SU(2), shape)])
+def test_wrong_extents_are_refused(make):
+    with pytest.raises(ValueError, match="expected at least one, each >= 1"):
+        make((4, -4))
+    with pytest.raises(TypeError, match="expected integer extents"):
+        make((4, 4.5))
