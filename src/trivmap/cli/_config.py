@@ -176,7 +176,7 @@ class QuickstartCommand:
 
     steps: int = 300
     """Updates of the parameters."""
-    batch_size: int = 128
+    batch_size: int = 64
     """Configurations per update."""
     samples: int = 10_000
     """Configurations drawn from the flow."""

@@ -38,7 +38,13 @@ def quickstart(command: QuickstartCommand) -> int:
     folder.claim("quickstart", config)
     announce("quickstart", config)
     training = TrainCommand(
-        U1Config(), _MODEL, steps=command.steps, batch_size=command.batch_size, chunk=25, seed=command.seed
+        U1Config(),
+        _MODEL,
+        steps=command.steps,
+        batch_size=command.batch_size,
+        learning_rate=3e-2,
+        chunk=25,
+        seed=command.seed,
     )
     theory = build_theory(training.theory)
     say("U(1) gauge theory on 8x8 at beta = 2: training a continuous flow ...")
