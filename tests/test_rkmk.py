@@ -135,6 +135,7 @@ def test_saved_times_are_on_the_group():
         assert abs(float(log_det - exact_log_det[0])) < 3e-6
 
 
+@pytest.mark.slow
 def test_half_solver_and_forward_mode():
     """A wrapped commutator-free solver estimates its error by halving; forward mode goes through the stage loop."""
     manifold, field, x = problem("U(1) flow")
@@ -164,7 +165,9 @@ def test_half_solver_and_forward_mode():
 # --- dense output -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("solver", "order"), [(LuescherW3(), 3), (CF4(), 3), (diffrax.Dopri5(), 5)])
+@pytest.mark.parametrize(
+    ("solver", "order"), [pytest.param(LuescherW3(), 3, marks=pytest.mark.slow), (CF4(), 3), (diffrax.Dopri5(), 5)]
+)
 def test_dense_output(solver, order):
     """On the group everywhere, exact at the steps, off the grid of the order of the dense output."""
     manifold, field, x = problem(CASE)

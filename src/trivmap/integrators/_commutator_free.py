@@ -1,6 +1,6 @@
 """Commutator-free solvers: products of exponentials, one generic loop over the stages of a tableau."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import diffrax
@@ -49,7 +49,7 @@ class AbstractCommutatorFree(AbstractGroupSolver):
             for row in rows:
                 y = move(manifold, combine(row, slopes), y)
             points.append(y)
-        return points[-1], combine(tuple(tableau.error_weights), slopes), {"y0": y0, "slopes": tuple(slopes)}
+        return points[-1], combine(tableau.error_weights, slopes), {"y0": y0, "slopes": tuple(slopes)}
 
 
 class AbstractLowStorage(AbstractCommutatorFree):
@@ -58,9 +58,9 @@ class AbstractLowStorage(AbstractCommutatorFree):
     low_storage: AbstractClassVar[LowStorageTableau]
 
 
-def combine(weights: tuple[float, ...], slopes: list[State]) -> State:
+def combine(weights: Iterable[float], slopes: Sequence[State]) -> State:
     """The sum over j of weights[j] * slopes[j], leaf by leaf."""
-    return jax.tree.map(lambda *leaves: combination(weights, list(leaves)), *slopes)
+    return jax.tree.map(lambda *leaves: combination(weights, leaves), *slopes)
 
 
 class _CommutatorFreeInterpolation(diffrax.AbstractLocalInterpolation):
@@ -75,7 +75,7 @@ class _CommutatorFreeInterpolation(diffrax.AbstractLocalInterpolation):
         refuse_increment(t1)
         manifold, tableau = self.settings
         theta, slopes, y = rescaled_time(t0, self.t0, self.t1), list(self.slopes), self.y0
-        bend = combine(tuple(tableau.dense_weights), slopes)
+        bend = combine(tableau.dense_weights, slopes)
         for index, row in enumerate(tableau.path):
             v = jax.tree.map(lambda k: scale(theta, k), combine(row, slopes))
             if index == len(tableau.path) - 1:
