@@ -1,6 +1,6 @@
 """Continuous flows: the solution of dx/dt = v(t, x) from t = 0 to t = 1."""
 
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 from jaxtyping import Array, Float, Inexact
@@ -35,8 +35,8 @@ class ContinuousFlow(AbstractFlow):
     - `steps`: number of equal steps, or `None` when a `controller` chooses them.
     - `solver`: a scheme of `trivmap` (default `LSCFRK4`) or a diffrax solver wrapped by `RKMK`.
     - `controller`: a diffrax step size controller, for evaluation to a tolerance.
-    - `checkpoint`: recompute the stages of a step in the backward pass, so that memory grows with the number of steps only
-      by one configuration each; `False` trades memory for about a third of the time of a gradient.
+    - `checkpoint`: recompute a step in the backward pass, so that memory grows by a few configurations per step; `"stage"`
+      recomputes stage by stage, which needs less still; `False` keeps everything and is fastest on small lattices.
     - `max_steps`: bound for adaptive steps.
 
     **Raises:** `ValueError` unless exactly one of `steps` and `controller` is given, or if `steps` is not positive.
@@ -46,7 +46,7 @@ class ContinuousFlow(AbstractFlow):
     solver: Any
     controller: Any
     steps: int | None = eqx.field(static=True)
-    checkpoint: bool = eqx.field(static=True)
+    checkpoint: bool | Literal["stage"] = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
 
     def __init__(
@@ -56,7 +56,7 @@ class ContinuousFlow(AbstractFlow):
         steps: int | None = None,
         solver: Any = None,
         controller: Any = None,
-        checkpoint: bool = True,
+        checkpoint: bool | Literal["stage"] = True,
         max_steps: int = 4096,
     ):
         if (steps is None) == (controller is None):
