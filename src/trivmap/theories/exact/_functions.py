@@ -135,7 +135,7 @@ def magnetisation(theory: Any) -> float:
 def abs_magnetisation(theory: Any) -> float:
     r"""$\langle |M| \rangle$ with $M = \frac1V \sum_x \phi_x$, from the characteristic function of M.
 
-    Costs some twenty transfer matrices: seconds to width 6, minutes at width 8.
+    Costs some twenty to a hundred traces of transfer matrices: seconds to width 6, a minute or more at width 8.
     """
     return _evaluate("abs_magnetisation", theory)
 

@@ -1,8 +1,11 @@
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ._ring_states import HalfRing, RingStates
+
+_BATCH_SIZE = 1_000_000  # ring elements at a time
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,34 @@ def _chain_row(half: HalfRing, levels: np.ndarray, g: np.ndarray) -> list[np.nda
     return product
 
 
-def _close_ring(left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:
-    """Traces over the two bonds that join the halves, (left states, right states); the derivative if there is one."""
+def _close_rings(left: list[np.ndarray], rights: list[list[np.ndarray]]) -> np.ndarray:
+    """Traces over the bonds that join a left half to each right half, (left states, rights, right states)."""
 
-    def join(a, b):
-        return a.reshape(len(a), -1) @ b.transpose(0, 2, 1).reshape(len(b), -1).T
+    def join(a: np.ndarray, order: int) -> np.ndarray:
+        b = np.concatenate([right[order] for right in rights]).transpose(0, 2, 1)
+        return a.reshape(len(a), -1) @ b.reshape(len(b), -1).T
 
-    return join(left[0], right[0]) if len(left) == 1 else join(left[1], right[0]) + join(left[0], right[1])
+    rings = join(left[0], 0) if len(left) == 1 else join(left[1], 0) + join(left[0], 1)
+    return rings.reshape(len(left[0]), len(rights), -1)
+
+
+def _ring_rows(states: RingStates, g: np.ndarray, orbits: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Row numbers, and the slice between their representatives and all translates of all: (orbits, width, rows)."""
+    left_of, right_of = states.left_of[states.member[orbits]], states.right_of[states.member[orbits]]
+    # Representatives are sorted, so that those with a common left half are neighbours; few at a time, for memory.
+    batch = max(1, _BATCH_SIZE // (len(states.left.levels) * len(states.right.levels)))
+    kept = 10 * _BATCH_SIZE // (len(states.right.levels) * g[0, 0, 0].size)
+    halves = {}
+    for left in np.unique(left_of[:, 0]):
+        same = np.flatnonzero(left_of[:, 0] == left)
+        row = _chain_row(states.left, states.left.levels[left], g)
+        for rows in np.split(same, range(batch, len(same), batch)):
+            if len(halves) > kept:
+                halves.clear()
+            for right in set(right_of[rows, 0]) - set(halves):
+                halves[right] = _chain_row(states.right, states.right.levels[right], g)
+            rings = _close_rings(row, [halves[right] for right in right_of[rows, 0]])
+            yield rows, rings[left_of[:, :, None], np.arange(len(rows)), right_of[:, :, None]]
 
 
 def momentum_blocks(states: RingStates, g: np.ndarray, orbits: np.ndarray) -> list[tuple[RealFrame, np.ndarray]]:
@@ -78,16 +102,9 @@ def momentum_blocks(states: RingStates, g: np.ndarray, orbits: np.ndarray) -> li
     of length one, or with their derivative in a source in one of length two, for the derivative of the blocks.
     """
     width = states.width
-    left_of, right_of = states.left_of[states.member[orbits]], states.right_of[states.member[orbits]]
     blocks = np.empty((width // 2 + 1, len(orbits), len(orbits)), dtype=complex)
-    current, left = -1, []
-    for i, state in enumerate(states.representative[orbits]):
-        if states.left_of[state] != current:
-            current = states.left_of[state]
-            left = _chain_row(states.left, states.left.levels[current], g)
-        right = _chain_row(states.right, states.right.levels[states.right_of[state]], g)
-        ring = _close_ring(left, right)
-        blocks[:, i] = np.fft.rfft(ring[left_of, right_of], axis=1).T
+    for rows, rings in _ring_rows(states, g, orbits):
+        blocks[:, rows] = np.fft.rfft(rings, axis=1).transpose(1, 2, 0)
     scale = (np.exp(0.5 * states.log_weight[states.representative]) * np.sqrt(states.period))[orbits]
     blocks *= scale[:, None] * scale / width
     result = []
