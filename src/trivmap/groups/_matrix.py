@@ -3,6 +3,8 @@
 Longer functions are compiled where they stand, so that calls outside of `jit` do not run entry by entry.
 """
 
+import functools
+import operator
 from typing import Any
 
 import jax
@@ -29,7 +31,7 @@ def adjoint(a: Array) -> Array:
 
 def trace(a: Array) -> Array:
     """`tr a` per site."""
-    return sum(a[i, i] for i in range(a.shape[0]))
+    return functools.reduce(operator.add, [a[i, i] for i in range(a.shape[0])])
 
 
 @jax.jit

@@ -76,7 +76,7 @@ class SU(AbstractGroup):
         return trace(u) / self.n
 
     def real_trace(self, u: Array) -> Array:
-        return sum(u[i, i].real for i in range(self.n)) / self.n
+        return trace(u.real) / self.n
 
     def project_algebra(self, m: Array) -> Array:
         return anti_hermitian_traceless(m)

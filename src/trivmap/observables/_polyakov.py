@@ -2,7 +2,7 @@ import jax.numpy as jnp
 
 from .._types import Array, Complex, RealScalar
 from ..groups import AbstractGroup
-from ..lattice import site_sum
+from ..lattice import accumulator_dtype, site_sum
 from ._links import link_group
 
 
@@ -36,7 +36,7 @@ def polyakov_correlator(x: Array, distance: int, axis: int = 0, direction: int |
     if direction is not None and direction not in directions:
         raise ValueError(f"polyakov_correlator: got direction {direction}, expected one of {directions}.")
     chosen = directions if direction is None else [direction]
-    total = 0.0
+    total = jnp.zeros((), accumulator_dtype())
     for mu in chosen:
         other = jnp.roll(lines, -distance, axis=directions.index(mu))
         total = total + site_sum(lines.real * other.real + lines.imag * other.imag)

@@ -1,6 +1,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from .._types import Array, RealScalar, Shape
 from ..lattice import shift, site_sum
@@ -32,7 +33,7 @@ class FreeScalarAction(AbstractTheory):
 
 def kinetic_term(x: Array) -> Array:
     """`sum_{x, mu} (phi_{x+mu} - phi_x)^2`."""
-    total = 0.0
+    total = jnp.zeros_like(x)
     for mu in range(x.ndim):
         total = total + (shift(x, mu, 1, x.ndim) - x) ** 2
     return site_sum(total)

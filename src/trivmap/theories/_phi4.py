@@ -1,6 +1,7 @@
 from typing import Any
 
 import equinox as eqx
+import numpy as np
 
 from .._types import Array, RealScalar, Shape
 from ..lattice import site_sum
@@ -40,6 +41,8 @@ class Phi4Action(AbstractTheory):
         **Arguments:** `kappa`: hopping parameter, positive; `lam`: the quartic coupling of the hopping form.
         """
         kappa, lam = coupling(kappa), coupling(lam)
+        dtype = np.promote_types(kappa.dtype, lam.dtype)
+        kappa, lam = kappa.astype(dtype), lam.astype(dtype)
         return cls(lattice, (1 - 2 * lam) / kappa - 2 * len(lattice), lam / kappa**2)
 
     def action(self, x: Array) -> RealScalar:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .._types import Array
 from ..groups import AbstractGroup
-from ..lattice import shift, site_sum
+from ..lattice import accumulator_dtype, shift, site_sum
 
 
 def planes(dim: int) -> list[tuple[int, int]]:
@@ -45,7 +45,7 @@ def _real_sum(a: Array, b: Array) -> Array:
 def _matrix_sum(group: AbstractGroup, links: Array) -> Array:
     dim = links.shape[0]
     trace_of = _entrywise_trace if group.n <= 3 else _trace_of_products
-    total = 0.0
+    total = jnp.zeros((), accumulator_dtype())
     for mu, nu in planes(dim):
         u, v = links[mu], links[nu]
         total = total + site_sum(trace_of(group, u, shift(v, mu, 1, dim), shift(u, nu, 1, dim), v))
@@ -62,7 +62,7 @@ def _trace_of_products(group: AbstractGroup, u: Array, v_shifted: Array, u_shift
 def _entrywise_trace(group: AbstractGroup, u: Array, v_shifted: Array, u_shifted: Array, v: Array) -> Array:
     """The same, written out so that XLA makes one loop over sites without intermediate matrices (3 times faster)."""
     colours = range(group.n)
-    total = 0.0
+    total = jnp.zeros_like(u[0, 0].real)
     for i in colours:
         for j in colours:
             left = sum(v[k, i].conj() * u[k, j] for k in colours)
@@ -91,7 +91,7 @@ def staple_sum(group: AbstractGroup, links: Array) -> Array:
 
 def _angle_sum(angles: Array) -> Array:
     dim = angles.shape[0]
-    return site_sum(sum(jnp.cos(plaquette_angle(angles, mu, nu)) for mu, nu in planes(dim)))
+    return site_sum(jnp.stack([jnp.cos(plaquette_angle(angles, mu, nu)) for mu, nu in planes(dim)]))
 
 
 def plaquette_angle(angles: Array, mu: int, nu: int) -> Array:

@@ -28,7 +28,7 @@ class WilsonAction(AbstractTheory):
     beta: RealScalar
 
     def __init__(self, group: AbstractGroup, lattice: Shape, beta: Any):
-        self.manifold = LinkField(group, lattice)
+        self.manifold = LinkField(group=group, lattice=lattice)
         if len(self.manifold.lattice) < 2:
             raise ValueError(
                 f"WilsonAction: got a lattice of {len(self.manifold.lattice)} dimension, expected at least two "
