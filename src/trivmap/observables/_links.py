@@ -21,7 +21,7 @@ def link_group(x: Array) -> AbstractGroup:
     if not jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(f"links: got dtype {x.dtype}, expected real angles (U(1)) or complex matrices (SU(n)).")
     if x.ndim >= 4 and x.shape[0] == x.ndim - 3 and x.shape[1] == x.shape[2] >= 2:
-        return SU(n=x.shape[1])
+        return SU(x.shape[1])  # pyright: ignore[reportCallIssue]
     raise ValueError(
         f"links: got a complex array of shape {x.shape}, expected SU(n) matrices (dim, n, n, *lattice) with dim = number of "
         "lattice axes; move colours to the front (jnp.moveaxis) and pass one configuration (use jax.vmap for batches)."
