@@ -17,7 +17,7 @@ _SMALLEST_CUTOFF_MAGNETISATION = 1e-8
 _LARGEST_CUTOFF = 1e-5
 # About ten seconds for the widest slice; blocks are this number over twice the width.
 _MAX_STATES = (3000, 280)  # at least, per square of the width
-_MAX_STATES_MAGNETISATION = (700, 40)
+_MAX_STATES_MAGNETISATION = (700, 120)
 _MAX_ERROR = 1e-6
 
 
