@@ -35,8 +35,9 @@ $(VENV)/.docs: $(VENV)/.run requirements/docs.txt
 quickstart: $(VENV)/.run
 	$(BIN)/trivmap quickstart
 
+# One BLAS thread: the exact results multiply many small matrices, which several threads make slower.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
