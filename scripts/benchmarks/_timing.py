@@ -1,7 +1,8 @@
 """What the benchmarks share: compile time apart, medians with quartiles, memory, lines of at most 80 columns.
 
 Every number is the median over repetitions in one process, after compilation and a warm-up call. A repetition of a fast
-function is a loop over calls that fills about 20 ms, and repetitions of the things compared take turns.
+function is a loop over calls that fills about 20 ms, and repetitions of the things compared take turns. CPU time, summed
+over threads, is printed beside wall time because it hardly depends on what else the machine does.
 """
 
 import dataclasses
@@ -22,49 +23,55 @@ _SHORTEST = 0.02  # seconds per repetition
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds per unit (a call, or one of the configurations of a call), compile time, and size of XLA's buffers."""
+    """Wall and CPU seconds per unit (a call, or one of the configurations of a call), compile time, XLA's buffers."""
 
-    seconds: tuple[float, ...]
+    wall: tuple[float, ...]
+    cpu: tuple[float, ...]
     compile_seconds: float = 0.0
     buffers: int = 0
 
     @property
     def quartiles(self) -> tuple[float, float, float]:
-        if len(self.seconds) == 1:
-            return (self.seconds[0],) * 3
-        low, middle, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        if len(self.wall) == 1:
+            return (self.wall[0],) * 3
+        low, middle, high = statistics.quantiles(self.wall, n=4, method="inclusive")
         return low, middle, high
 
     @property
     def median(self) -> float:
         return self.quartiles[1]
 
+    @property
+    def cpu_median(self) -> float:
+        return statistics.median(self.cpu)
+
     def scaled(self, factor: float) -> "Timing":
-        return dataclasses.replace(self, seconds=tuple(factor * s for s in self.seconds))
+        wall, cpu = (tuple(factor * s for s in seconds) for seconds in (self.wall, self.cpu))
+        return dataclasses.replace(self, wall=wall, cpu=cpu)
 
     def __str__(self) -> str:
         low, middle, high = (1e3 * s for s in self.quartiles)
-        return f"{middle:9.4g} ms ({low:.4g} - {high:.4g})"
+        return f"{middle:9.4g} ms ({low:.4g} - {high:.4g}), CPU {1e3 * self.cpu_median:.4g}"
 
 
-def seconds_per_call(calls: dict[str, Callable[[], Any]], repeats: int = 9) -> dict[str, tuple[float, ...]]:
-    """Wall times of each call, after a warm-up; repetitions are interleaved so that all calls see the same load."""
+def time_calls(calls: dict[str, Callable[[], Any]], repeats: int = 9) -> dict[str, Timing]:
+    """Times of each call, after a warm-up; repetitions are interleaved so that all calls see the same load."""
 
-    def run(call: Callable[[], Any], count: int) -> float:
-        begin = time.perf_counter()
+    def run(call: Callable[[], Any], count: int) -> tuple[float, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(count):
             jax.block_until_ready(call())
-        return (time.perf_counter() - begin) / count
+        return (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
 
     counts, seconds = {}, {name: [] for name in calls}
     for name, call in calls.items():
         # The first call pays for allocation; the second one says how many fill a repetition.
         run(call, 1)
-        counts[name] = 1 if repeats == 1 else max(1, round(_SHORTEST / run(call, 1)))
+        counts[name] = 1 if repeats == 1 else max(1, round(_SHORTEST / run(call, 1)[0]))
     for _ in range(repeats):
         for name, call in calls.items():
             seconds[name].append(run(call, counts[name]))
-    return {name: tuple(values) for name, values in seconds.items()}
+    return {name: Timing(*map(tuple, zip(*pairs, strict=True))) for name, pairs in seconds.items()}
 
 
 def compiled(function: Callable, *args: Any) -> tuple[Callable[[], Any], float, int]:
@@ -88,17 +95,20 @@ class Case(NamedTuple):
 def measure(cases: dict[str, Case], repeats: int = 9) -> dict[str, Timing]:
     """Timings per unit of all cases, each compiled apart, runs interleaved."""
     programs = {name: compiled(case.function, *case.arguments) for name, case in cases.items()}
-    seconds = seconds_per_call({name: program[0] for name, program in programs.items()}, repeats)
-    return {name: Timing(seconds[name], *programs[name][1:]).scaled(1 / case.units) for name, case in cases.items()}
+    timings = time_calls({name: program[0] for name, program in programs.items()}, repeats)
+    for name, case in cases.items():
+        _, seconds, buffers = programs[name]
+        timings[name] = dataclasses.replace(timings[name].scaled(1 / case.units), compile_seconds=seconds, buffers=buffers)
+    return timings
 
 
 def ratio_line(name: str, slow: Timing, fast: Timing, target: float | None = None) -> str:
-    """`slow`/`fast`: ratio of the medians, and the range between opposite quartiles."""
+    """`slow`/`fast`: ratio of the median wall times, the range between opposite quartiles, ratio of CPU times."""
     low = slow.quartiles[0] / fast.quartiles[2]
     high = slow.quartiles[2] / fast.quartiles[0]
-    ratio = slow.median / fast.median
-    verdict = "" if target is None else f", target {target:g}: {'reached' if ratio >= target else 'MISSED'}"
-    return f"{name}: ratio {ratio:.3g} ({low:.3g} - {high:.3g}){verdict}"
+    ratio, cpu = slow.median / fast.median, slow.cpu_median / fast.cpu_median
+    verdict = "" if target is None else f"\n  target {target:g}: {'reached' if ratio >= target else 'MISSED'}"
+    return f"{name}: {ratio:.3g} ({low:.3g} - {high:.3g}), CPU {cpu:.3g}{verdict}"
 
 
 def memory_line(timing: Timing) -> str:

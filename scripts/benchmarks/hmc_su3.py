@@ -51,7 +51,7 @@ def chain_times(theory, chains: int, trajectories: int, repeats: int, options: d
         runs.append(hmc(jax.random.key(len(runs)), theory, trajectories, initial=chain.state, **options))
         return runs[-1].state
 
-    call = timing.Timing(timing.seconds_per_call({"run": run}, repeats)["run"])
+    call = timing.time_calls({"run": run}, repeats)["run"]
     compile_time = first - call.median / trajectories * (100 + trajectories)
     acceptance = sum(map(acceptance_rate, runs)) / len(runs)
     print(f"{chains} chain(s), {chain.force_evaluations} force evaluations per trajectory")
