@@ -214,6 +214,7 @@ def test_sample_without_configurations(finished, capsys):
     assert "keeps no configurations" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theory", [["phi4"], ["su", "--n", "2"]])
 def test_other_theories_train_and_sample(theory):
     assert main(["train", *theory, "--steps", "2", *TINY, "--out", "run"]) == 0
