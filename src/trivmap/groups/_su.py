@@ -1,13 +1,12 @@
-import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from .._types import Array, PRNGKey, Shape
+from ._algebra import coordinates, from_coordinates
 from ._base import AbstractGroup, real_dtype
 from ._exponential import exp_su2, exp_su3, exp_taylor
 from ._matrix import (
@@ -91,26 +90,10 @@ class SU(AbstractGroup):
         return 2 * jnp.sum(v.real * w.real + v.imag * w.imag, axis=(0, 1))
 
     def coordinates(self, v: Array) -> Array:
-        parts = []
-        for j, k in self._pairs():
-            parts += [2 * v[j, k].imag, 2 * v[j, k].real]
-        for row in self._diagonal_table():
-            # Columns of the table are orthogonal with norm 1/2, so the components are 2 row . Im(diagonal).
-            parts.append(sum(2 * float(row[i]) * v[i, i].imag for i in range(self.n)))
-        return jnp.stack(parts)
+        return coordinates(v)
 
     def from_coordinates(self, c: Array) -> Array:
-        entries: list[list[Any]] = [[None] * self.n for _ in range(self.n)]
-        for a, (j, k) in enumerate(self._pairs()):
-            symmetric, antisymmetric = c[2 * a] / 2, c[2 * a + 1] / 2
-            entries[j][k] = lax.complex(antisymmetric, symmetric)
-            entries[k][j] = lax.complex(-antisymmetric, symmetric)
-        table = self._diagonal_table()
-        first = self.n * (self.n - 1)
-        for i in range(self.n):
-            angle = sum(float(table[level, i]) * c[first + level] for level in range(self.n - 1))
-            entries[i][i] = lax.complex(jnp.zeros_like(angle), angle)
-        return jnp.stack([jnp.stack(row) for row in entries])
+        return from_coordinates(self.n, c)
 
     def random_algebra(self, key: PRNGKey, sites: Shape, dtype: Any = None) -> Array:
         return self.from_coordinates(jax.random.normal(key, (self.dimension, *sites), real_dtype(dtype)))
@@ -133,15 +116,3 @@ class SU(AbstractGroup):
     def unitarity_defect(self, u: Array) -> Array:
         rows = matrix_product(u, adjoint(u)) - self.identity(u.shape[2:], u.real.dtype)
         return jnp.maximum(jnp.max(jnp.abs(rows)), jnp.max(jnp.abs(determinant(u) - 1)))
-
-    def _pairs(self) -> list[tuple[int, int]]:
-        return [(j, k) for j in range(self.n) for k in range(j + 1, self.n)]
-
-    def _diagonal_table(self) -> np.ndarray:
-        """Rows: diagonals of `lambda_l / 2` for l = 1..n-1."""
-        table = np.zeros((self.n - 1, self.n))
-        for level in range(1, self.n):
-            table[level - 1, :level] = 1.0
-            table[level - 1, level] = -level
-            table[level - 1] /= math.sqrt(2 * level * (level + 1))
-        return table
