@@ -30,16 +30,13 @@ def plaquette_sum(group: AbstractGroup, links: Array) -> Array:
 @plaquette_sum.defjvp
 def _plaquette_sum_jvp(group, primals, tangents):
     (links,), (velocity,) = primals, tangents
-    if not group.complex_elements:
-        return _angle_sum(links), site_sum(_angle_derivative(links) * velocity)
-    derivative = jnp.swapaxes(staple_sum(group, links), 1, 2)
-    # Every plaquette contains four links: the value comes from the staples without further products.
-    return _real_sum(derivative, links) / (4 * group.n), _real_sum(derivative, velocity) / group.n
-
-
-def _real_sum(a: Array, b: Array) -> Array:
-    """`Re sum a b`, real-linear in both."""
-    return site_sum(a.real * b.real - a.imag * b.imag)
+    if group.complex_elements:
+        staples = jnp.swapaxes(staple_sum(group, links), 1, 2)
+        tangent = site_sum(staples.real * velocity.real - staples.imag * velocity.imag) / group.n
+    else:
+        tangent = site_sum(_angle_derivative(links) * velocity)
+    # Not from the staples, although they contain it: their sum would then be evaluated twice (measured).
+    return plaquette_sum(group, links), tangent
 
 
 def _matrix_sum(group: AbstractGroup, links: Array) -> Array:
