@@ -22,3 +22,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compilations():
+    """Compiled programs of a finished file would otherwise pile up to many gigabytes over the suite."""
+    yield
+    jax.clear_caches()
