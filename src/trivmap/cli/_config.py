@@ -180,7 +180,7 @@ class QuickstartCommand:
     """Configurations per update."""
     samples: int = 10_000
     """Configurations drawn from the flow."""
-    trajectories: int = 2000
+    trajectories: int = 1000
     """HMC trajectories per chain."""
     seed: int = 0
     """Seed of all random numbers."""
