@@ -199,7 +199,9 @@ def main() -> None:
         for name, value in timings.items():
             print(f"  {name:20s}{value}\n    {timing.memory_line(value)}")
         target = 5 if job == "training step" and not args.smoke else None
-        ratios.append(timing.ratio_line(f"phi^4 {job}, bijx / trivmap", timings["bijx RK4"], timings["trivmap RK4"], target))
+        ratios.append(
+            timing.ratio_line(f"{job.split(',')[0]}, bijx / trivmap", timings["bijx RK4"], timings["trivmap RK4"], target)
+        )
     print(*ratios, sep="\n")
     options = ["--lattice", *map(str, lattice), "--steps", str(args.steps), "--batch", str(args.batch)]
     for name in sides:
