@@ -72,7 +72,7 @@ def hmc(
         thermalisation = 100 if isinstance(initial, str) else 0
     keys = jax.vmap(lambda c: jax.random.fold_in(chain_key, c))(jnp.arange(chains, dtype=jnp.uint32))
     functions = None if measure is None else primary_functions(measure)
-    static = (splitting, steps, functions, min(chunk, n), thin)
+    static = (splitting, steps, functions, min(chunk, n), thin, _group_size(state.configuration))
     run = lambda state, records, stride: _run(  # noqa: E731
         theory, static, keys, state, jnp.asarray(trajectory_length, float), jnp.asarray(records), jnp.asarray(stride)
     )
@@ -96,6 +96,10 @@ def hmc(
             partial = _assemble(parts, state, measure is not None, splitting.force_evaluations * steps)
             raise SamplingInterrupted(partial, partial.shape[1], n) from interrupt
     return _assemble(parts, state, measure is not None, splitting.force_evaluations * steps)
+
+
+# About the part of a second-level cache that is left for the field itself beside momenta and staples.
+_CACHE_BYTES = 600_000
 
 
 class _Record(eqx.Module):
@@ -130,8 +134,11 @@ def _update(theory: Any, splitting: Splitting, steps: int, length: jax.Array, ke
 @eqx.filter_jit
 def _run(theory, static, keys, state, length, records, stride):
     """`records` measurements, `stride` trajectories before each; both counts are traced: one compilation."""
-    splitting, steps, functions, chunk, thin = static
-    update = jax.vmap(lambda k, s: _update(theory, splitting, steps, length, k, s))
+    splitting, steps, functions, chunk, thin, group = static
+    # A group of all chains is a plain vmap.
+    update = lambda keys, state: lax.map(  # noqa: E731
+        lambda chain: _update(theory, splitting, steps, length, *chain), (keys, state), batch_size=group
+    )
 
     def keep(s):
         x = s.configuration
@@ -165,6 +172,18 @@ def _run(theory, static, keys, state, length, records, stride):
         return state, eqx.tree_at(lambda r: r.kept, record, kept)
 
     return lax.fori_loop(0, records, measurement, (state, record))
+
+
+def _group_size(configurations: jax.Array) -> int:
+    """Chains that move together: all of them on an accelerator, as many as fit into the cache on a CPU.
+
+    Measured for SU(3) on 4^4: groups of 4 cost a chain 10.5 ms per trajectory, 16 chains at once 14 ms each.
+    """
+    chains = len(configurations)
+    if jax.default_backend() != "cpu":
+        return chains
+    limit = max(1, _CACHE_BYTES * chains // configurations.nbytes)
+    return max(size for size in range(1, chains + 1) if chains % size == 0 and size <= limit)
 
 
 def _to_host(record: _Record, count: int, thin: int) -> _Record:
