@@ -306,6 +306,18 @@ def test_results_do_not_depend_on_chunks_or_interruptions(monkeypatch):
     np.testing.assert_array_equal(np.concatenate([partial.accepted, rest.accepted], axis=1), whole.accepted)
 
 
+def test_groups_of_chains_change_nothing(monkeypatch):
+    theory = THEORIES["phi4"]()
+    options = {"steps": 3, "chains": 6, "thermalisation": 2}
+    together = hmc(jax.random.key(7), theory, 3, **options)
+    # Room for four chains of twelve sites in float64: groups must be equal, so three.
+    monkeypatch.setattr(hmc_module, "_CACHE_BYTES", 4 * 12 * 8)
+    assert hmc_module._group_size(together.state.configuration) == 3
+    grouped = hmc(jax.random.key(7), theory, 3, **options)
+    np.testing.assert_allclose(grouped.configurations, together.configurations, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(grouped.accepted, together.accepted)
+
+
 def test_measurements_belong_to_the_kept_configurations():
     theory = THEORIES["SU2"]()
     options = {"steps": 3, "chains": 2, "thermalisation": 3}
