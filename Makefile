@@ -36,8 +36,9 @@ quickstart: $(VENV)/.run
 	$(BIN)/trivmap quickstart
 
 # One BLAS thread: the exact results multiply many small matrices, which several threads make slower.
+# Compilation, most of the time, keeps one core busy: a worker per core, and a file stays with its worker.
 test: $(VENV)/.dev
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
