@@ -1,5 +1,6 @@
 """Sites of a periodic lattice: shifts, sums, symmetries and their orbits."""
 
+from ._colouring import colour_sites as colour_sites
 from ._orbits import hypercubic_orbits as hypercubic_orbits
 from ._shift import shift as shift
 from ._sites import accumulator_dtype as accumulator_dtype
