@@ -1,10 +1,17 @@
 """What several test files share: dense derivatives in tangent coordinates, gauge transformations, random parameters."""
 
+import os
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from trivmap.lattice import shift
+
+
+def as_users_have_it() -> dict[str, str]:
+    """The environment for a process without the compiler flags that `make test` sets to save time."""
+    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
 
 
 def scaled(s, v):

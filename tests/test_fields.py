@@ -6,12 +6,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import dense_divergence, gauge_transform, random_gauge_transformation, randomised
+from local_velocities import GatedForce, SiteNetwork
 
-from trivmap.fields import ConvolutionField, GatedConvolutionField, GradientField, LoopPotential
+from trivmap.fields import (
+    ConvolutionField,
+    CovariantConvolutionField,
+    GatedConvolutionField,
+    GradientField,
+    LadderField,
+    LocalField,
+    LoopPotential,
+    NeuralPotential,
+)
 from trivmap.fields._spectral import convolve, displacements, hartley, symbol
+from trivmap.fields._trivializing import trivializing_potential
 from trivmap.groups import SU, U1
 from trivmap.lattice import hypercubic_orbits, reflect, rotate, translate
 from trivmap.manifolds import LinkField, RealField
+from trivmap.theories import WilsonAction
 
 EPS = np.finfo(np.float64).eps
 TIME = jnp.asarray(0.3)
@@ -19,6 +31,26 @@ TIME = jnp.asarray(0.3)
 
 def _loops(group, lattice):
     return GradientField(LoopPotential(LinkField(group, lattice), coefficient=0.7))
+
+
+def _local(group, lattice):
+    manifold = LinkField(group, lattice)
+    return LocalField(GatedForce(jnp.zeros(3), manifold), manifold, 1, check=False)
+
+
+def _model_a(group, lattice):
+    return GradientField(LoopPotential.model_a(WilsonAction(group, lattice, 1.5)))
+
+
+PLAQUETTE, RECTANGLE = (1, 2, -1, -2), (1, 1, 2, -1, -1, -2)
+
+
+def _covariant(group, lattice, **options):
+    return CovariantConvolutionField(LinkField(group, lattice), features=2, times=2, **options)
+
+
+def _network(group, lattice, **options):
+    return GradientField(NeuralPotential(jax.random.key(5), LinkField(group, lattice), times=2, **options))
 
 
 # Extents are unequal, so that a mix-up of axes shows; rotations are tested on the square lattices.
@@ -33,11 +65,33 @@ FIELDS = {
     "gated_u1_3d": lambda: GatedConvolutionField(LinkField(U1(), (2, 3, 2)), features=2, gates=1),
     "convolution_2d": lambda: ConvolutionField(jax.random.key(5), RealField((3, 4)), sines=5, site_features=3),
     "convolution_square": lambda: ConvolutionField(jax.random.key(5), RealField((4, 4)), sines=5, site_features=3),
+    "ladder_su2": lambda: LadderField(LinkField(SU(2), (3, 4)), 1.3),
+    "ladder_su3": lambda: LadderField(LinkField(SU(3), (2, 2)), 1.3, gates=1),
+    "ladder_su2_3d": lambda: LadderField(LinkField(SU(2), (2, 2, 2)), 1.3, gates=0),
+    "local_scalar_2d": lambda: LocalField(SiteNetwork(jnp.zeros(3)), RealField((3, 4)), 1),
+    "local_u1_2d": lambda: _local(U1(), (3, 4)),
+    "local_su2_square": lambda: _local(SU(2), (3, 3)),
+    "covariant_su2_2d": lambda: _covariant(SU(2), (3, 4), gates=2, mass=0.7),
+    "covariant_su2_linear": lambda: _covariant(SU(2), (3, 3), gates=0, radius=1),
+    "covariant_su3_rectangles": lambda: _covariant(SU(3), (3, 3), gates=1, loops=(PLAQUETTE, RECTANGLE), mass=1.0),
+    "covariant_su2_3d": lambda: _covariant(SU(2), (2, 3, 2), gates=1, mass=1.0),
+    "covariant_u1_2d": lambda: _covariant(U1(), (3, 4), gates=1),
+    "network_su2_2d": lambda: _network(SU(2), (3, 4), hidden=(3,)),
+    "network_su3_square": lambda: _network(SU(3), (3, 3), hidden=(2, 2)),
+    "network_su2_3d": lambda: _network(SU(2), (2, 3, 2), hidden=(2,)),
+    "network_u1_square": lambda: _network(U1(), (3, 3), hidden=(3,), loops=(PLAQUETTE, RECTANGLE)),
     "loops_u1": lambda: _loops(U1(), (3, 3)),
     "loops_su2": lambda: _loops(SU(2), (3, 2)),
     "loops_su3": lambda: _loops(SU(3), (2, 2)),
     "loops_su4": lambda: _loops(SU(4), (2, 2)),
     "loops_su2_3d": lambda: _loops(SU(2), (2, 2, 2)),
+    "loops_model_a_u1": lambda: _model_a(U1(), (3, 4)),
+    "loops_model_a_su2_square": lambda: _model_a(SU(2), (3, 3)),
+    "loops_model_a_su3": lambda: _model_a(SU(3), (3, 4)),
+    "loops_second_order_u1": lambda: GradientField(trivializing_potential(WilsonAction(U1(), (4, 4), 1.5), 2)),
+    "loops_splines_su4": lambda: GradientField(
+        LoopPotential(LinkField(SU(4), (3, 3)), [(1, 2, -1, -2), (1, 1, 2, -1, -1, -2)], time="spline", times=5)
+    ),
 }
 
 
@@ -78,7 +132,7 @@ def test_divergence_is_the_trace_of_the_dense_jacobian(name):
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_new_field_is_the_identity_and_its_parameters_matter(name):
     field, x = _case(name)
-    if not name.startswith("loops"):
+    if not name.startswith(("loops", "ladder")):
         velocity, divergence = evaluate(FIELDS[name](), TIME, x)
         assert jnp.all(velocity == 0)
         assert divergence == 0
@@ -157,9 +211,7 @@ def test_float32_configurations_give_float32_velocities_and_float64_divergences(
     assert low_velocity.dtype == low.dtype
     assert low_divergence.dtype == jnp.float64
     # Chains of about a hundred rounded operations per entry, amplified by at most ten: 1e3 eps(float32) = 1e-4.
-    assert jnp.max(jnp.abs(low_velocity.astype(velocity.dtype) - velocity)) < 1e-4 * max(
-        1.0, jnp.max(jnp.abs(velocity))
-    )
+    assert jnp.max(jnp.abs(low_velocity.astype(velocity.dtype) - velocity)) < 1e-4 * max(1.0, jnp.max(jnp.abs(velocity)))
     assert jnp.abs(low_divergence - divergence) < 1e-4 * max(1.0, jnp.abs(divergence)) * x.size
 
 
@@ -173,9 +225,7 @@ def test_jit_vmap_and_gradients(name):
         assert jnp.max(jnp.abs(velocity[i] - one_velocity)) < 1e-12 * max(1.0, jnp.max(jnp.abs(one_velocity)))
         assert jnp.abs(divergence[i] - one_divergence) < 1e-12 * max(1.0, jnp.abs(one_divergence)) * x.size
     gradient = eqx.filter_jit(eqx.filter_grad(lambda f: f(TIME, x)[1]))(field)
-    direction = randomised(
-        jax.random.key(7), jax.tree.map(jnp.zeros_like, eqx.filter(field, eqx.is_inexact_array)), 1.0
-    )
+    direction = randomised(jax.random.key(7), jax.tree.map(jnp.zeros_like, eqx.filter(field, eqx.is_inexact_array)), 1.0)
 
     def along(s):
         return evaluate(eqx.apply_updates(field, jax.tree.map(lambda d: s * d, direction)), TIME, x)[1]
@@ -224,10 +274,11 @@ def test_loop_potential_matches_its_closed_form_laplacian_and_the_leading_order(
 @pytest.mark.parametrize(
     ("construct", "error", "message"),
     [
-        (lambda: GatedConvolutionField(LinkField(SU(2), (4, 4))), TypeError, "U\\(1\\) links.*GradientField"),
+        (lambda: GatedConvolutionField(LinkField(SU(2), (4, 4))), TypeError, "U\\(1\\) links.*LadderField"),
         (lambda: ConvolutionField(jax.random.key(0), LinkField(U1(), (4, 4))), TypeError, "RealField"),
         (lambda: LoopPotential(RealField((4, 4))), TypeError, "gauge links"),
         (lambda: LoopPotential(LinkField(SU(2), (4, 1))), ValueError, "extents of two or more"),
+        (lambda: LoopPotential(LinkField(SU(2), (2, 2)), [(1, 1, 2, -1, -1, -2)]), ValueError, "coincide on the lattice"),
         (lambda: GatedConvolutionField(RealField((4, 4)), features=0), ValueError, "features"),
         (lambda: GatedConvolutionField(LinkField(U1(), (4,))), ValueError, "two dimensions or more"),
     ],

@@ -1,6 +1,15 @@
 from ._base import AbstractPotential as AbstractPotential
 from ._base import AbstractVectorField as AbstractVectorField
 from ._convolution import ConvolutionField as ConvolutionField
+from ._covariant_convolution import CovariantConvolutionField as CovariantConvolutionField
 from ._gated_convolution import GatedConvolutionField as GatedConvolutionField
 from ._gradient import GradientField as GradientField
+from ._ladder import LadderField as LadderField
+from ._local import LocalField as LocalField
+from ._local import LocalPotential as LocalPotential
 from ._loop_potential import LoopPotential as LoopPotential
+from ._loop_potential import TimeDependence as TimeDependence
+from ._neighbour_potential import NeighbourPotential as NeighbourPotential
+from ._neural_potential import NeuralPotential as NeuralPotential
+from ._reach import dependence as dependence
+from ._trivializing import trivializing_potential as trivializing_potential

@@ -9,6 +9,7 @@ from jaxtyping import Array, DTypeLike, Float, Key
 from ..lattice import hypercubic_orbits, site_sum
 from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractVectorField
+from ._regrid import regrid_displacements
 from ._sincos import sincos
 from ._spectral import convolve, symbol
 from ._time import fourier_basis
@@ -57,6 +58,21 @@ class ConvolutionField(AbstractVectorField):
         self.mix_times = orthogonal(time_key, (time_features, 2 * harmonics + 1), dtype) / (2 * harmonics + 1)
         self.kernel = jnp.zeros((time_features, site_features, orbits), dtype)
         self.manifold = manifold
+
+    def on(self, manifold: AbstractManifold) -> "ConvolutionField":
+        """The field with the kernels of this one on a lattice of other extents, zero at displacements that are new."""
+        new = ConvolutionField(
+            jax.random.key(0),
+            manifold,
+            sines=self.frequencies.size,
+            site_features=self.mix_sites.shape[0],
+            harmonics=(self.mix_times.shape[1] - 1) // 2,
+            time_features=self.mix_times.shape[0],
+            dtype=self.kernel.dtype,
+        )
+        kernel = regrid_displacements(self.kernel, self.manifold.lattice, new.manifold.lattice)
+        learned = (self.frequencies, self.mix_sites, self.mix_times, kernel)
+        return eqx.tree_at(lambda f: (f.frequencies, f.mix_sites, f.mix_times, f.kernel), new, learned)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*shape"]

@@ -12,7 +12,9 @@ from ..lattice import hypercubic_orbits, shift, site_sum
 from ..manifolds import AbstractManifold, LinkField, RealField
 from ..theories._plaquettes import plaquette_angle
 from ._base import AbstractVectorField
+from ._class_potential import flux_gate, trivializing_harmonics
 from ._features import AngleFeatures, ScalarFeatures
+from ._regrid import regrid_momenta
 from ._spectral import displacements, hartley, squared_momentum, symbol
 from ._time import cosine_basis
 
@@ -56,9 +58,7 @@ class _GatedConvolution(eqx.Module):
         convolved = hartley(spectra, dim)
         m = convolved[1:]
         sites = tuple(range(-dim, 0))
-        local = _columns(jnp.mean(linear, sites), dim) + jnp.sum(
-            _columns(jnp.mean(gate, sites), dim) * g[:, None], axis=0
-        )
+        local = _columns(jnp.mean(linear, sites), dim) + jnp.sum(_columns(jnp.mean(gate, sites), dim) * g[:, None], axis=0)
         return convolved[0] + jnp.sum(g * m, axis=0), site_sum(dg * m) + site_sum(local * dh)
 
     def spectrum_and_trace(self, t: Array, w: Array, weight: Array) -> tuple[Array, Array]:
@@ -145,13 +145,71 @@ class GatedConvolutionField(AbstractVectorField):
         else:
             raise TypeError(
                 f"GatedConvolutionField is defined for RealField and for U(1) links, but was given {manifold}. "
-                "For SU(N) links use GradientField(LoopPotential(...))."
+                "For SU(N) links use LadderField or CovariantConvolutionField."
             )
         self.convolution = _GatedConvolution(manifold.lattice, local, times, dtype)
 
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
+    @classmethod
+    def trivializing(
+        cls,
+        manifold: LinkField,
+        beta: float,
+        *,
+        features: int = 8,
+        gates: int = 8,
+        times: int = 12,
+        largest_gate: float = 8.0,
+        dtype: DTypeLike | None = None,
+    ) -> "GatedConvolutionField":
+        r"""A field for U(1) without learned numbers: plaquettes follow the flow of a single plaquette, gates their sum.
+
+        In two dimensions $dP_x/dt = \beta M_b(P_x)$, $b = \beta t$, carries independent plaquettes from the uniform density
+        to $\rho_b(P) \propto \exp(b \cos P)$, but the sum of all plaquettes has to stay zero modulo $2\pi$. The sum of the
+        forces is taken back where it costs no weight to leading order in the number of plaquettes: a velocity
+        $-\bar M/\rho_b(P_x)$, $\bar M$ the mean force, is a current that is the same at every angle. It moves plaquettes
+        through $\pm\pi$, and thereby the topological charge. What exceeds `largest_gate` is subtracted uniformly.
+
+        **Arguments:** as for the class; `beta`: inverse coupling of the Wilson action. The force has `features`
+        harmonics, the gate `gates`; `largest_gate`: bound for the mean of the gate over all angles, $I_0(b)^2$ without it.
+        """
+        field = cls(manifold, features=features, gates=gates, times=times, dtype=dtype)
+        t = np.linspace(0.0, 1.0, 8 * times)
+        force = np.stack([beta * trivializing_harmonics(beta * s, features) for s in t])
+        gate = np.stack([flux_gate(beta * s, gates, largest_gate) for s in t])
+        # The features are sin(jP)/j^2 and cos(lP)/l.
+        linear = force * np.arange(1, features + 1) ** 2
+        product = -(gate * np.arange(1, gates + 1))[:, :, None] * linear[:, None, :]
+        basis = np.cos(np.pi * t[:, None] * np.arange(times))
+        linear, product = (np.linalg.lstsq(basis, a.reshape(len(t), -1), rcond=None)[0] for a in (linear, product))
+        start = field.convolution
+        # Kernels at zero displacement have constant eigenvalues, the mean over the lattice only that of zero momentum.
+        filled = jnp.broadcast_to(jnp.asarray(linear, start.linear.dtype)[:, :, None], start.linear.shape)
+        gated = start.gate.at[..., 0].set(jnp.asarray(product.reshape(start.gate.shape[:-1]), start.gate.dtype))
+        return eqx.tree_at(lambda f: (f.convolution.linear, f.convolution.gate), field, (filled, gated))
+
+    def on(self, manifold: AbstractManifold) -> "GatedConvolutionField":
+        """The field with the kernels of this one on a lattice of other extents.
+
+        Kernels keep their values at the displacements of this lattice and are zero beyond; a constant all over the lattice
+        stays a multiple of the mean over the lattice.
+        """
+        times, gates, features, _ = self.convolution.gate.shape
+        new = GatedConvolutionField(manifold, features=features, gates=gates, times=times, dtype=self.convolution.gate.dtype)
+        if new.manifold.shape[: -len(self.lattice)] != self.manifold.shape[: -len(self.lattice)]:
+            raise ValueError(f"The field lives on {self.manifold}, the new manifold is {manifold}: only extents may change.")
+
+        def moved(symbols: Array) -> Array:
+            return regrid_momenta(symbols, self.lattice, new.lattice)
+
+        learned = (moved(self.convolution.linear), moved(self.convolution.gate), self.convolution.features)
+        new = eqx.tree_at(lambda f: (f.convolution.linear, f.convolution.gate, f.convolution.features), new, learned)
+        return new if self.smoothing is None else eqx.tree_at(lambda f: f.smoothing, new, moved(self.smoothing))
+
+    @property
+    def lattice(self) -> tuple[int, ...]:
+        return self.convolution.lattice
+
+    def __call__(self, t: Float[Array, ""], x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
         if self.smoothing is None:
             return self.convolution.value_and_trace(t, x)
         velocity, divergence = jnp.zeros_like(x), site_sum(jnp.zeros_like(x[:0]))

@@ -20,6 +20,13 @@ class GradientField(AbstractVectorField):
     def manifold(self) -> AbstractManifold:
         return self.potential.manifold
 
+    def on(self, manifold: AbstractManifold) -> "GradientField":
+        """The gradient of the same potential on a lattice of other extents."""
+        move = getattr(self.potential, "on", None)
+        if move is None:
+            raise TypeError(f"A {type(self.potential).__name__} belongs to {self.manifold}; make one for {manifold}.")
+        return GradientField(move(manifold))  # pyright: ignore[reportCallIssue]
+
     def __call__(
         self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:

@@ -1,0 +1,151 @@
+"""Vector fields and potentials from any local function, with exact divergences by colouring the links."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact
+
+from .._types import Callable
+from ..manifolds import AbstractManifold, LinkField
+from ._base import AbstractPotential, AbstractVectorField
+from ._reach import Reach, Velocity, check_locality, check_reach, colour_table, directions_and_generators
+
+
+class LocalField(AbstractVectorField):
+    """Any local velocity, with its exact divergence by forward derivatives along colours.
+
+    divergence = sum_{e,a} d^a_e v^a_e: links (sites) of one colour lie outside each other's reach, so one derivative along
+    T_a on all of them at once gives their diagonal entries, and the sum takes (number of colours) x (number of generators)
+    derivatives on a lattice of any size. One derivative is compiled, in a loop; memory is that of a few of them.
+    For a reach of r lattice units there are d (r + 1)^d colours where r + 1 divides the extents, and somewhat more
+    elsewhere; on lattices of extent 2 r + 1 or less every link has its own.
+
+    **Arguments:**
+
+    - `velocity`: a function (t, x) -> tangent vector in the shape of x, differentiable in forward mode; an
+      `equinox.Module` if it has parameters. Equivariance is up to it.
+    - `manifold`: of the configurations.
+    - `reach`: the velocity on a link (mu, x) depends on links (nu, y) with |y_i - x_i| <= reach for all i only (sites
+      likewise). The plaquettes around a link have reach 1. Or the array of `dependence`, which finds out what the
+      velocity depends on in detail, and often saves more than half of the colours.
+    - `check`: compare the velocity at random links before and after all links out of reach are drawn anew.
+
+    **Raises:** `ValueError` if the velocity depends on links out of reach, or is not a tangent vector.
+    """
+
+    velocity: Velocity
+    manifold: AbstractManifold = eqx.field(static=True)
+    reach: Reach = eqx.field(static=True)
+
+    def __init__(self, velocity: Velocity, manifold: AbstractManifold, reach: Any, *, check: bool = True):
+        self.velocity = _as_pytree(velocity)
+        self.manifold = manifold
+        self.reach = check_reach(reach, manifold)
+        _check_shape(self.velocity, manifold)
+        if check:
+            check_locality(self.velocity, manifold, self.reach)
+
+    @property
+    def colours(self) -> int:
+        """Number of colours of the links."""
+        directions, _ = directions_and_generators(self.manifold)
+        return int(colour_table(self.reach, directions, self.manifold.lattice).max()) + 1
+
+    @property
+    def derivatives(self) -> int:
+        """Number of forward derivatives of the velocity in one divergence."""
+        return self.colours * directions_and_generators(self.manifold)[1]
+
+    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        return _with_divergence(self.velocity, self.manifold, self.reach, t, x)
+
+
+class LocalPotential(AbstractPotential):
+    """Any sum of local terms as a potential, with gradient by reverse mode and exact Laplacian by colouring.
+
+    The Laplacian is the divergence of the gradient, as in `LocalField`: (colours) x (generators) forward derivatives of the
+    reverse-mode gradient, on a lattice of any size. `LoopPotential` is faster where it applies.
+
+    **Arguments:** `function`: (t, x) -> real scalar, an `equinox.Module` if it has parameters; `manifold`: of the
+    configurations; `reach`, `check`: as for `LocalField`, of the gradient: two links are within reach of each other if a
+    term of the sum contains both.
+
+    **Raises:** `ValueError` if the gradient depends on links out of reach.
+    """
+
+    function: Callable[[Array, Array], Array]
+    manifold: AbstractManifold = eqx.field(static=True)
+    reach: Reach = eqx.field(static=True)
+
+    def __init__(
+        self,
+        function: Callable[[Array, Array], Array],
+        manifold: AbstractManifold,
+        reach: Any,
+        *,
+        check: bool = True,
+    ):
+        self.function = _as_pytree(function)
+        self.manifold = manifold
+        self.reach = LocalField(_Gradient(self.function, manifold), manifold, reach, check=check).reach
+
+    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+        return self.function(t, x)
+
+    def gradient_and_laplacian(
+        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        return _with_divergence(_Gradient(self.function, self.manifold), self.manifold, self.reach, t, x)
+
+
+def _with_divergence(velocity: Velocity, manifold: AbstractManifold, reach: Reach, t: Array, x: Array) -> tuple[Array, Array]:
+    directions, generators = directions_and_generators(manifold)
+    table = colour_table(reach, directions, manifold.lattice)
+    value, derivative = jax.linearize(lambda y: velocity(t, y), x)
+    labels = jnp.asarray(table)[:, None]
+    index = jnp.arange(generators, dtype=jnp.int32).reshape(1, -1, *(1 for _ in manifold.lattice))
+
+    # Recomputed in the backward pass, which would otherwise keep the intermediate arrays of all derivatives.
+    @jax.checkpoint
+    def diagonal(job: Array) -> Array:
+        chosen = (labels == job // generators) & (index == job % generators)
+        unit = manifold.from_coordinates(chosen.astype(x.real.dtype).reshape(-1))
+        return manifold.inner(unit, derivative(_motion(manifold, unit, x)))
+
+    jobs = jnp.arange(generators * (int(table.max()) + 1), dtype=jnp.int32)
+    return value, jnp.sum(lax.map(diagonal, jobs))
+
+
+def _motion(manifold: AbstractManifold, v: Array, x: Array) -> Array:
+    """d/ds exp(s v) x at s = 0; on SU(N) without the derivative of the exponential, which doubles the cost (measured)."""
+    if isinstance(manifold, LinkField) and manifold.group.complex_elements:
+        return jax.vmap(manifold.group.multiply)(v, x)
+    return jax.jvp(lambda w: manifold.exp(w, x), (jnp.zeros_like(v),), (v,))[1]
+
+
+class _Gradient(eqx.Module):
+    function: Callable[[Array, Array], Array]
+    manifold: AbstractManifold = eqx.field(static=True)
+
+    def __call__(self, t: Array, x: Array) -> Array:
+        return self.manifold.gradient(lambda y: self.function(t, y))(x)
+
+
+def _as_pytree(function: Any) -> Any:
+    """A plain function as a pytree without leaves, so that the field has array leaves only."""
+    leaves = jax.tree.leaves(function)
+    return jax.tree_util.Partial(function) if len(leaves) == 1 and leaves[0] is function else function
+
+
+def _check_shape(velocity: Velocity, manifold: AbstractManifold) -> None:
+    x = jax.eval_shape(manifold.random_tangent, jax.random.key(0))
+    t = jax.ShapeDtypeStruct((), x.dtype if not jnp.issubdtype(x.dtype, jnp.complexfloating) else jnp.zeros(0).dtype)
+    out = eqx.filter_eval_shape(velocity, t, x)
+    if getattr(out, "shape", None) != x.shape or out.dtype != x.dtype:
+        raise ValueError(
+            f"velocity: got {out} from a configuration {x.dtype}{x.shape}, expected a tangent vector of the same shape and "
+            "dtype; the divergence is not part of it."
+        )
