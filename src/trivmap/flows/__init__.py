@@ -1,3 +1,12 @@
 from ._base import AbstractFlow as AbstractFlow
+from ._chain import FlowSequence as FlowSequence
 from ._continuous import ContinuousFlow as ContinuousFlow
 from ._continuous import StepHalving as StepHalving
+from ._coupling import CouplingFlow as CouplingFlow
+from ._coupling import PointwiseFlow as PointwiseFlow
+from ._fourier import FourierFlow as FourierFlow
+from ._fourier import Rescaling as Rescaling
+from ._gauge_coupling import GaugeCouplingFlow as GaugeCouplingFlow
+from ._residual import ResidualFlow as ResidualFlow
+from ._spectral import SpectralCouplingFlow as SpectralCouplingFlow
+from ._spectral import SpectralFlow as SpectralFlow

@@ -1,0 +1,60 @@
+"""Flows one after another."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact
+
+from ..lattice import accumulator_dtype
+from ..manifolds import AbstractManifold
+from ._base import AbstractFlow
+
+
+class FlowSequence(AbstractFlow):
+    """The first flow, then the second, and so on towards the theory; log-dets add.
+
+    **Arguments:** `*flows`: one or more on the same manifold, of any kinds.
+
+    **Raises:** `ValueError` for none, or for different manifolds.
+    """
+
+    flows: tuple[AbstractFlow, ...]
+
+    def __init__(self, *flows: AbstractFlow):
+        if not flows:
+            raise ValueError("FlowSequence: got no flow, expected one or more.")
+        manifolds = [flow.manifold for flow in flows]
+        if any(manifold != manifolds[0] for manifold in manifolds):
+            raise ValueError(f"FlowSequence: got flows on {manifolds}, expected the same manifold for all.")
+        self.flows = flows
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.flows[0].manifold
+
+    def on(self, manifold: AbstractManifold) -> "FlowSequence":
+        """The same flows on another lattice.
+
+        **Raises:** `TypeError` for a flow that belongs to its lattice.
+        """
+        return FlowSequence(*(flow_on(flow, manifold) for flow in self.flows))
+
+    def forward_and_log_det(self, z: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        total = jnp.zeros((), accumulator_dtype())
+        for flow in self.flows:
+            z, log_det = flow.forward_and_log_det(z)
+            total = total + log_det
+        return z, total
+
+    def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        total = jnp.zeros((), accumulator_dtype())
+        for flow in reversed(self.flows):
+            x, log_det = flow.inverse_and_log_det(x)
+            total = total + log_det
+        return x, total
+
+
+def flow_on(flow: AbstractFlow, manifold: AbstractManifold) -> AbstractFlow:
+    """`flow.on(manifold)`, with an error for flows that belong to their lattice."""
+    move = getattr(flow, "on", None)
+    if move is None:
+        raise TypeError(f"A {type(flow).__name__} belongs to its lattice {flow.manifold.lattice}: it has no method `on`.")
+    return move(manifold)

@@ -1,0 +1,147 @@
+"""Coupling layers for U(1) links."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+
+from ..groups import U1
+from ..lattice import site_sum
+from ..manifolds import AbstractManifold, LinkField
+from ..theories._plaquettes import planes, plaquette_angle
+from ..transforms import AbstractTransform, CircularSpline, Composition, Phase
+from ._base import AbstractFlow
+from ._masks import PlaquetteTables, gauge_masks, plaquette_tables
+from ._networks import Conditioner, require_inputs, scan_layers, stacked_conditioners
+
+
+class GaugeCouplingFlow(AbstractFlow):
+    r"""Gauge-equivariant coupling layers for U(1): a map of the circle moves active plaquettes through one link of each.
+
+    The active plaquette P of an active link becomes P' = f(P; p), and the link moves by P' - P (in the orientation of the
+    link); other plaquettes with this link follow. log det = sum over layers and active links of log f'. Parameters p come
+    from a local network of cos and sin of loops without active links: frozen plaquettes near the active one and, with
+    `pairs`, loops of two plaquettes that have an active link between them, which know the sum of the active and the passive
+    angle. arXiv:2003.06413, 2101.08176; masks with such loops: 2202.11712.
+
+    **Arguments:**
+
+    - `key`: randomness of the initial weights; the initial flow is nearly the identity.
+    - `manifold`: `LinkField(U1(), lattice)`, two dimensions or more, extents multiples of four.
+    - `layers`: number of layers; 4 dim of them move every link once.
+    - `transform`: a map of the circle, by default `Composition(CircularSpline(8), Phase())`.
+    - `mask`: `"columns"` or `"stripes"`, see `gauge_masks`.
+    - `pairs`: whether loops of two plaquettes are read.
+    - `hidden`, `reach`, `activation`, `checkpoint`, `dtype`: as in `CouplingFlow`; a reach of 2 or more sees plaquettes in
+      all directions, and at most (L - 1)/2 is used.
+    - `equivariance`: how charge conjugation is kept, as phi -> -phi in `CouplingFlow`.
+
+    **Raises:** `TypeError` for other manifolds and maps of the line, `ValueError` for extents that the masks do not tile.
+    """
+
+    conditioners: Conditioner
+    manifold: LinkField = eqx.field(static=True)
+    mask: str = eqx.field(static=True)
+    pairs: bool = eqx.field(static=True)
+    reach: int = eqx.field(static=True)
+    checkpoint: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: Key[Array, ""],
+        manifold: AbstractManifold,
+        layers: int = 16,
+        transform: AbstractTransform | None = None,
+        *,
+        mask: str = "columns",
+        pairs: bool = True,
+        hidden: tuple[int, ...] = (16, 16),
+        reach: int = 2,
+        activation: Callable[[Array], Array] = jax.nn.silu,
+        equivariance: str = "average",
+        checkpoint: bool = True,
+        dtype: DTypeLike | None = None,
+    ):
+        transform = Composition(CircularSpline(8), Phase()) if transform is None else transform  # pyright: ignore[reportCallIssue]
+        if not isinstance(manifold, LinkField) or not isinstance(manifold.group, U1):
+            raise TypeError(
+                f"GaugeCouplingFlow: got {manifold}, expected links of U(1); for scalars use CouplingFlow, for SU(n) links "
+                "SpectralFlow."
+            )
+        if not transform.periodic:
+            raise TypeError(
+                f"GaugeCouplingFlow: got {type(transform).__name__}, a map of the line, expected one of the circle such as "
+                "CircularSpline(8), Moebius(4) or NonCompactProjection(4), composed with Phase()."
+            )
+        if reach < 1:
+            raise ValueError(f"GaugeCouplingFlow: got reach={reach}, expected an integer >= 1.")
+        gauge_masks(manifold.lattice, mask)
+        inputs = _inputs(plaquette_tables(manifold.lattice, mask, reach), pairs)
+        self.conditioners = stacked_conditioners(key, layers, (inputs, *hidden), transform, equivariance, activation, dtype)
+        self.manifold = manifold
+        self.mask = mask
+        self.pairs = pairs
+        self.reach = reach
+        self.checkpoint = checkpoint
+
+    def forward_and_log_det(self, z: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        return self._run(z, reverse=False)
+
+    def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        return self._run(x, reverse=True)
+
+    def on(self, manifold: AbstractManifold) -> "GaugeCouplingFlow":
+        """The same layers on another lattice of the same number of dimensions.
+
+        **Raises:** `ValueError` for extents that the masks do not tile, or so small that fewer loops are within reach.
+        """
+        new = GaugeCouplingFlow(
+            jax.random.key(0), manifold, mask=self.mask, pairs=self.pairs, reach=self.reach, checkpoint=self.checkpoint
+        )
+        require_inputs(self.conditioners, new.conditioners, manifold.lattice)
+        return eqx.tree_at(lambda flow: flow.conditioners, new, self.conditioners)
+
+    def _run(self, x: Array, *, reverse: bool) -> tuple[Array, Array]:
+        self.manifold.check(x)
+        tables = plaquette_tables(self.manifold.lattice, self.mask, self.reach)
+        angles = jnp.stack([plaquette_angle(x, mu, nu) for mu, nu in planes(x.shape[0])]).reshape(-1)
+
+        def step(conditioner: Conditioner, table: PlaquetteTables, state: tuple[Array, Array]):
+            links, angles = state
+            touched: Array = jnp.take(angles, table.plaquettes, axis=0, mode="clip")
+            signs = jnp.asarray(table.signs, x.dtype)
+            oriented = signs * touched
+            active = oriented[:, 0]
+            parameters = conditioner(*self._features(table, angles, oriented))
+            transform = conditioner.transform
+            moved, log_slope = (transform.inverse if reverse else transform.forward)(active, parameters)
+            change = moved - active
+            links = links.at[table.links].add(change, unique_indices=True)
+            angles = angles.at[table.plaquettes].add(signs * change[:, None], unique_indices=True)
+            return (links, angles), site_sum(log_slope)
+
+        state = (x.reshape(-1), angles)
+        (links, _), log_det = scan_layers(step, self.conditioners, tables, state, reverse=reverse, checkpoint=self.checkpoint)
+        return links.reshape(x.shape), log_det
+
+    def _features(self, table: PlaquetteTables, angles: Array, oriented: Array) -> tuple[Array, Array]:
+        """cos and sin of the loops that the network of every active link sees."""
+        # Functions first: every plaquette is near several active links.
+        cosines, sines = ([jnp.take(f(angles), table.frozen, axis=0, mode="clip")] for f in (jnp.cos, jnp.sin))
+        if self.pairs:
+            # The link enters both oriented angles in the same way and drops out of their difference.
+            pair = oriented[:, :1] - oriented[:, 1:]
+            for values, waves in ((jnp.cos(pair), cosines), (jnp.sin(pair), sines)):
+                gathered = jnp.take(values, table.loops, axis=0, mode="clip")
+                waves.append(gathered.reshape(gathered.shape[0], -1))
+        return jnp.concatenate(cosines, axis=1), jnp.concatenate(sines, axis=1)
+
+
+def _inputs(tables: PlaquetteTables, pairs: bool) -> int:
+    """Channels of cosines and sines for one active link."""
+    loops = tables.frozen.shape[-1]
+    if pairs:
+        loops += tables.loops.shape[-1] * (tables.plaquettes.shape[-1] - 1)
+    return 2 * loops
