@@ -13,10 +13,11 @@ import pytest
 from trivmap.groups import SU, U1
 from trivmap.manifolds import RealField
 from trivmap.observables import plaquette, topological_charge, wilson_loop
-from trivmap.samplers import SamplingInterrupted, Splitting, energy, hmc, leapfrog, molecular_dynamics, omf2, omf4
-from trivmap.samplers import _hmc as hmc_module
+from trivmap.samplers import SamplingInterrupted, hmc
+from trivmap.samplers import _chain_loop as chain_loop
 from trivmap.statistics import acceptance_rate, creutz, expectation
 from trivmap.theories import FreeScalarAction, Phi4Action, WilsonAction
+from trivmap.updates import Splitting, energy, leapfrog, molecular_dynamics, omf2, omf4
 
 REFERENCE = Path(__file__).parent / "reference"
 SPLITTINGS = {"leapfrog": leapfrog, "omf2": omf2, "omf4": omf4}
@@ -287,7 +288,7 @@ def test_results_do_not_depend_on_chunks_or_interruptions(monkeypatch):
     np.testing.assert_array_equal(whole.configurations, chunked.configurations)
     np.testing.assert_array_equal(whole.delta_h, chunked.delta_h)
 
-    original, calls = hmc_module._run, []
+    original, calls = chain_loop._run, []
 
     def interrupted(*args):
         calls.append(None)
@@ -295,7 +296,7 @@ def test_results_do_not_depend_on_chunks_or_interruptions(monkeypatch):
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(hmc_module, "_run", interrupted)
+    monkeypatch.setattr(chain_loop, "_run", interrupted)
     with pytest.raises(SamplingInterrupted, match="interrupted after 8 of 11") as caught:
         hmc(jax.random.key(3), theory, 11, chunk=4, **options)
     monkeypatch.undo()
@@ -311,8 +312,8 @@ def test_groups_of_chains_change_nothing(monkeypatch):
     options = {"steps": 3, "chains": 6, "thermalisation": 2}
     together = hmc(jax.random.key(7), theory, 3, **options)
     # Room for four chains of twelve sites in float64: groups must be equal, so three.
-    monkeypatch.setattr(hmc_module, "_CACHE_BYTES", 4 * 12 * 8)
-    assert hmc_module._group_size(together.state.configuration) == 3
+    monkeypatch.setattr(chain_loop, "_CACHE_BYTES", 4 * 12 * 8)
+    assert chain_loop._group_size(together.state.configuration) == 3
     grouped = hmc(jax.random.key(7), theory, 3, **options)
     np.testing.assert_allclose(grouped.configurations, together.configurations, rtol=1e-10, atol=1e-12)
     np.testing.assert_array_equal(grouped.accepted, together.accepted)

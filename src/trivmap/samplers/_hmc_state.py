@@ -1,4 +1,4 @@
-"""Where Hybrid Monte Carlo starts, and what it needs to go on."""
+"""Where Markov chains start, and what Hybrid Monte Carlo needs to go on."""
 
 from typing import Any
 
@@ -25,22 +25,27 @@ class HMCState(eqx.Module):
 def initial_state(key: jax.Array, theory: Any, chains: int, initial: Any, dtype: Any) -> HMCState:
     if isinstance(initial, HMCState):
         return _checked_state(theory, chains, initial)
-    manifold = theory.manifold
-    if isinstance(initial, str):
-        x = _start(key, manifold, chains, initial, dtype)
-    else:
-        x = jnp.asarray(initial)
-        x = jnp.broadcast_to(x[None], (chains, *x.shape)) if x.shape == manifold.shape else x
-        if x.shape[0] != chains and x.shape[1:] == manifold.shape:
-            raise ValueError(f"hmc: got {x.shape[0]} initial configurations for {chains} chains")
-        manifold.check(x[0] if x.shape[1:] == manifold.shape else x)
-        if dtype is not None:
-            single = jnp.dtype(dtype) == jnp.float32
-            x = x.astype((jnp.complex64 if single else jnp.complex128) if jnp.iscomplexobj(x) else dtype)
-    state = _evaluate(theory, x)
+    state = _evaluate(theory, initial_configurations("hmc", key, theory.manifold, chains, initial, dtype))
     if not np.all(np.isfinite(np.asarray(state.action))):
         raise ValueError("hmc: the action of the initial configuration is not finite; start from another one")
     return state
+
+
+def initial_configurations(
+    name: str, key: jax.Array, manifold: Any, chains: int, initial: Any, dtype: Any
+) -> jax.Array:
+    """One configuration per chain from "hot", "cold", one configuration or several."""
+    if isinstance(initial, str):
+        return _start(name, key, manifold, chains, initial, dtype)
+    x = jnp.asarray(initial)
+    x = jnp.broadcast_to(x[None], (chains, *x.shape)) if x.shape == manifold.shape else x
+    if x.shape[0] != chains and x.shape[1:] == manifold.shape:
+        raise ValueError(f"{name}: got {x.shape[0]} initial configurations for {chains} chains")
+    manifold.check(x[0] if x.shape[1:] == manifold.shape else x)
+    if dtype is None:
+        return x
+    single = jnp.dtype(dtype) == jnp.float32
+    return x.astype((jnp.complex64 if single else jnp.complex128) if jnp.iscomplexobj(x) else dtype)
 
 
 @eqx.filter_jit
@@ -65,17 +70,17 @@ def _checked_state(theory: Any, chains: int, state: HMCState) -> HMCState:
     return state
 
 
-def _start(key: jax.Array, manifold: Any, chains: int, name: str, dtype: Any) -> jax.Array:
+def _start(name: str, key: jax.Array, manifold: Any, chains: int, start: str, dtype: Any) -> jax.Array:
     keys = jax.random.split(key, chains)
     links = isinstance(manifold, LinkField)
-    if name == "cold":
+    if start == "cold":
         tangents = jax.eval_shape(lambda k: manifold.random_tangent(k, dtype), keys[0])
         if not links:
             return jnp.zeros((chains, *tangents.shape), tangents.dtype)
         one = manifold.group.identity(manifold.lattice, dtype)
         return jnp.broadcast_to(one[None, None], (chains, *manifold.shape))
-    if name == "hot":
+    if start == "hot":
         if links:
             return jax.vmap(lambda k: manifold.reference_sample(k, dtype))(keys)
         return jax.vmap(lambda k: _HOT_WIDTH * manifold.random_tangent(k, dtype))(keys)
-    raise ValueError(f'hmc: initial must be "hot", "cold", a configuration or a state, got {name!r}')
+    raise ValueError(f'{name}: initial must be "hot", "cold", a configuration or a state, got {start!r}')

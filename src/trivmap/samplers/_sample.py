@@ -23,6 +23,7 @@ def sample(
     batch_size: int = 256,
     measure: Any = None,
     dtype: Any = None,
+    first: int = 0,
     progress: bool = False,
 ) -> Ensemble:
     r"""Draws `n` configurations from a model, with log weights $\log w = -S(x) - \log q(x)$ towards a theory.
@@ -38,6 +39,7 @@ def sample(
     - `measure`: observables by name, functions of one configuration (or a `DerivedObservable`, whose primary values
       are kept). With it observables are stored instead of configurations.
     - `dtype`: real precision of the fields, JAX's default when `None`; log weights are float64 when x64 is on.
+    - `first`: index of the first sample, to draw a later part of the same ensemble.
     - `progress`: show a progress bar.
 
     **Raises:** `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries the samples drawn so far, on
@@ -50,7 +52,7 @@ def sample(
     with progress_bar(n, "sample", progress) as advance:
         try:
             for start in range(0, n, size):
-                indices = jnp.arange(start, start + size, dtype=jnp.uint32)
+                indices = jnp.arange(first + start, first + start + size, dtype=jnp.uint32)
                 kept, log_w = _sample_batch(model, theory, functions, key, indices, dtype)
                 count = min(size, n - start)
                 parts.append((jax.tree.map(lambda a, c=count: np.asarray(a)[:c], kept), np.asarray(log_w)[:count]))

@@ -1,0 +1,95 @@
+"""Sequential Monte Carlo with annealed flows."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..statistics import Ensemble
+from ..stochastic import AnnealedFlow, run_population
+from ._chain_loop import check_positive
+from ._interrupt import SamplingInterrupted, progress_bar
+from ._sample import primary_functions
+
+
+def smc(
+    key: jax.Array,
+    flow: AnnealedFlow,
+    n: int,
+    *,
+    particles: int = 256,
+    resample_below: float = 0.3,
+    measure: Any = None,
+    dtype: Any = None,
+    progress: bool = False,
+) -> Ensemble:
+    r"""Sequential Monte Carlo: independent populations on the levels of an annealed flow, resampled when their ESS is low.
+
+    A population estimates Z without bias by the mean $\hat Z$ of its weights, and a particle drawn by its weight is a sample
+    of the theory with weight $\hat Z$ (particle independence Metropolis, J. R. Stat. Soc. B 72 (2010) 269). The result
+    therefore is an ordinary `Ensemble` whose samples are populations: `log_z`, `expectation` and `independence_metropolis`
+    apply, with errors from the spread between populations, since particles of one population share ancestors.
+
+    **Arguments:**
+
+    - `flow`: an `AnnealedFlow`, with or without layers.
+    - `n`: number of populations.
+    - `particles`: of each. Memory grows in proportion.
+    - `resample_below`: populations are resampled (systematically) at levels where the ESS is below this fraction; zero for
+      never, which leaves annealed importance sampling.
+    - `measure`: observables by name; weighted means over each population are kept instead of a configuration.
+    - `dtype`, `progress`: as for `sample`.
+
+    **Returns:** an `Ensemble` of n populations; observables "ess" and "resampled" hold one number for each level.
+
+    **Raises:** `SamplingInterrupted`, which carries the populations so far.
+    """
+    check_positive("smc", {"n": n, "particles": particles})
+    functions = None if measure is None else primary_functions(measure)
+    parts: list[Any] = []
+    with progress_bar(n, "smc", progress) as advance:
+        try:
+            for start in range(0, n, size := min(n, _POPULATIONS_PER_CALL)):
+                indices = jnp.arange(start, start + size, dtype=jnp.uint32)
+                threshold = jnp.asarray(resample_below, float)
+                result = _populations(flow, functions, (particles, dtype), key, indices, threshold)
+                count = min(size, n - start)
+                parts.append(jax.tree.map(lambda a, c=count: np.asarray(a)[:c], result))
+                advance(count)
+        except KeyboardInterrupt as interrupt:
+            if not parts:
+                raise
+            partial = _assemble(parts, measure is not None)
+            raise SamplingInterrupted(partial, len(partial), n) from interrupt
+    return _assemble(parts, measure is not None)
+
+
+_POPULATIONS_PER_CALL = 16
+
+
+@eqx.filter_jit
+def _populations(flow, functions, static, key, indices, resample_below):
+    """One after the other, since the particles of a single one fill the machine already."""
+    one = lambda i: _population(flow, functions, static, jax.random.fold_in(key, i), resample_below)  # noqa: E731
+    return jax.lax.map(one, indices)
+
+
+def _population(flow, functions, static, key, resample_below):
+    particles, dtype = static
+    run_key, draw_key = jax.random.split(key)
+    result = run_population(run_key, flow, particles, resample_below, dtype)
+    if functions is None:
+        kept = result.x[jax.random.categorical(draw_key, result.log_weights)]
+    else:
+        weights = jax.nn.softmax(result.log_weights)
+        average = lambda a: jnp.tensordot(weights.astype(a.dtype), a, 1)  # noqa: E731
+        kept = {name: average(jax.vmap(f)(result.x)) for name, f in functions.items()}
+    log_z = jax.scipy.special.logsumexp(result.log_weights) - np.log(particles)
+    return kept, log_z, {"ess": result.ess, "resampled": result.resampled}
+
+
+def _assemble(parts: list[Any], measured: bool) -> Ensemble:
+    kept, log_z, report = jax.tree.map(lambda *a: np.concatenate(a), *parts)
+    return Ensemble(None, log_z, kept | report) if measured else Ensemble(kept, log_z, report)

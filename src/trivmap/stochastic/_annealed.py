@@ -1,0 +1,141 @@
+"""Annealed flows: reversible updates between the levels of a path, with deterministic layers in between."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact, Key
+
+from ..flows import AbstractFlow
+from ..lattice import accumulator_dtype
+from ..manifolds import AbstractManifold
+from ..priors import AbstractPrior
+from ..theories import AbstractTheory
+from ..updates import AbstractUpdate
+from ._base import AbstractStochasticFlow
+from ._path import Schedule, interpolate
+
+
+class AnnealedFlow(AbstractStochasticFlow):
+    r"""Levels from a prior to a theory: at each one a deterministic layer, if there are any, then reversible updates.
+
+    Without layers this is annealed importance sampling (Jarzynski's equality, arXiv:cond-mat/9610209), with layers a
+    stochastic normalizing flow (arXiv:2002.06707, 2201.08862). At level k
+
+    $$ y = g_k(x_{k-1}), \quad x_k \sim F_k(\cdot | y), \quad
+       \ell \mathrel{+}= \log|\det g_k'| + U_{\lambda_k}(x_k) - U_{\lambda_k}(y), $$
+
+    where the update F_k is reversible with respect to exp(-U) of its level, so that the ratio of transition densities is that
+    of the Boltzmann weights. The last level is the theory itself.
+
+    Gradients flow through the layers; decisions of updates are constants, noise is reparametrised.
+
+    **Arguments:** `prior`, `theory`: on one manifold; `update`: any `AbstractUpdate`; `steps`: number of levels K or a
+    `Schedule`; `repeats`: updates per level; `layers`: one flow whose arrays carry a leading axis of K (made by
+    `stack_layers`), or `None`; `checkpoint`: recompute levels in the backward pass.
+
+    **Raises:** `ValueError` for different manifolds, or a number of layers that is not K.
+    """
+
+    prior: AbstractPrior
+    theory: AbstractTheory
+    update: AbstractUpdate
+    schedule: Schedule
+    layers: AbstractFlow | None
+    repeats: int = eqx.field(static=True)
+    checkpoint: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        prior: AbstractPrior,
+        theory: AbstractTheory,
+        update: AbstractUpdate,
+        steps: int | Schedule,
+        *,
+        repeats: int = 1,
+        layers: AbstractFlow | None = None,
+        checkpoint: bool = True,
+    ):
+        if prior.manifold != theory.manifold:
+            raise ValueError(f"The prior lives on {prior.manifold}, the theory on {theory.manifold}.")
+        if repeats < 1:
+            raise ValueError(f"AnnealedFlow needs repeats >= 1, but {repeats} was given.")
+        self.prior, self.theory, self.update, self.layers = prior, theory, update, layers
+        self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
+        self.repeats, self.checkpoint = repeats, checkpoint
+        if layers is not None:
+            lengths = {leaf.shape[:1] for leaf in jax.tree.leaves(eqx.filter(layers, eqx.is_array))}
+            if layers.manifold != theory.manifold or lengths != {(self.schedule.steps,)}:
+                raise ValueError(
+                    f"AnnealedFlow needs one layer per level, stacked by stack_layers: expected a leading axis of "
+                    f"{self.schedule.steps} on {theory.manifold}, got {sorted(lengths)} on {layers.manifold}."
+                )
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.theory.manifold
+
+    def forward_and_log_weight(
+        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        return self._run(key, z, self._up, 1)
+
+    def backward_and_log_weight(
+        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        return self._run(key, x, self._down, -1)
+
+    def levels(self) -> tuple[Any, Callable[[Any], tuple[AbstractTheory, AbstractFlow | None]]]:
+        """Arrays with a leading axis of K, and the function of one slice of them that gives theory and layer of a level."""
+        arrays, static = eqx.partition(self.layers, eqx.is_array)
+
+        def at(level):
+            weight, arrays = level
+            return interpolate(self.prior, self.theory, weight), eqx.combine(arrays, static)
+
+        return (self.schedule()[1:], arrays), at
+
+    def updated(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+        """The updates of one level."""
+
+        def once(x, key):
+            return self.update(key, theory, x), None
+
+        return jax.lax.scan(once, x, jax.random.split(key, self.repeats))[0]
+
+    def _run(self, key: Array, x: Array, level, direction: int) -> tuple[Array, Array]:
+        self.manifold.check(x)
+        levels, at = self.levels()
+        stacked = jax.tree.map(lambda a: a[::direction], (levels, jax.random.split(key, self.schedule.steps)))
+
+        def advance(carry, inputs):
+            x, log_weight = carry
+            x, change = level(*at(inputs[0]), inputs[1], x)
+            return (x, log_weight + change.astype(log_weight.dtype)), None
+
+        body = jax.checkpoint(advance) if self.checkpoint else advance
+        (x, log_weight), _ = jax.lax.scan(body, (x, jnp.zeros((), accumulator_dtype())), stacked)
+        return x, log_weight
+
+    def _up(self, theory, layer, key, x):
+        log_det = jnp.zeros((), accumulator_dtype())
+        if layer is not None:
+            x, log_det = layer.forward_and_log_det(x)
+        moved = self.updated(key, theory, x)
+        return moved, log_det.astype(accumulator_dtype()) + theory.action(moved) - theory.action(x)
+
+    def _down(self, theory, layer, key, x):
+        moved = self.updated(key, theory, x)
+        change = theory.action(moved) - theory.action(x)
+        if layer is None:
+            return moved, change
+        moved, log_det = layer.inverse_and_log_det(moved)
+        return moved, change + log_det
+
+
+def stack_layers(layers: list) -> AbstractFlow:
+    """Layers of one kind as a single module with a leading axis on its arrays."""
+    arrays, static = zip(*(eqx.partition(layer, eqx.is_array) for layer in layers), strict=True)
+    return eqx.combine(jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays), static[0])

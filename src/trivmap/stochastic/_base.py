@@ -1,0 +1,34 @@
+"""The interface of transports with noise, and their composition."""
+
+import abc
+
+import equinox as eqx
+from jaxtyping import Array, Float, Inexact, Key
+
+from ..manifolds import AbstractManifold
+
+
+class AbstractStochasticFlow(eqx.Module):
+    r"""A random map of configurations with a weight for its whole path; `forward` leads from the prior to the theory.
+
+    With forward transition densities F and backward ones B, the log weight of a path $x_0 \to x_1 \dots \to x_K$ is
+
+    $$ \ell = \sum_k \log B(x_k | x_{k+1}) - \log F(x_{k+1} | x_k), $$
+
+    which takes the place of the log-det of a bijection: with $\log w = -S(x_K) - \log r(x_0) + \ell$ the mean of w is Z,
+    whatever the step sizes, and weighted averages over the end points are exact.
+    """
+
+    manifold: eqx.AbstractVar[AbstractManifold]
+
+    @abc.abstractmethod
+    def forward_and_log_weight(
+        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        """A path from z: its end and its log weight."""
+
+    @abc.abstractmethod
+    def backward_and_log_weight(
+        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        """A path by the backward transitions from x: its start and sum_k log F - log B along it."""

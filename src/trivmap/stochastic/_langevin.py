@@ -1,0 +1,139 @@
+"""Annealed Langevin dynamics with exact path weights."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact, Key
+
+from ..fields import AbstractVectorField
+from ..lattice import accumulator_dtype
+from ..manifolds import AbstractManifold
+from ..priors import AbstractPrior
+from ..theories import AbstractTheory
+from ._base import AbstractStochasticFlow
+from ._path import Schedule, combine, gradients
+from ._step import gaussian_step
+
+
+class LangevinFlow(AbstractStochasticFlow):
+    r"""Langevin steps through the theories between a prior and a theory, with a drift, unbiased at any step size.
+
+    At level k, with $s_k = -\partial U_{\lambda_k}$ and the drift b at time $t_k = (k - 1/2)/K$,
+
+    $$ x' = e^{\Delta} x, \quad \Delta = h_k s_k(x) + b(t_k, x)/K + \sqrt{2 h_k}\, \xi, $$
+
+    and the log weight of the step is that of the reversed step with the drift turned around,
+
+    $$ \log N(-\Delta;\, h_k s_k(x') - b(t_k, x')/K,\, 2 h_k) - \log N(\Delta;\, h_k s_k(x) + b(t_k, x)/K,\, 2 h_k). $$
+
+    No Jacobian of the exponential appears (see `gaussian_step`). One gradient per step serves the end of a step and the
+    start of the next.
+
+    **Arguments:**
+
+    - `prior`, `theory`: on one manifold.
+    - `steps`: K, or a `Schedule` with its own levels; distances between levels are learned.
+    - `step_size`: initial $h_k$ in units of 1/gradient^2, one number or one per step; learned as its logarithm.
+    - `drift`: any vector field of the library, such as a `GradientField`; its divergence is not needed.
+    - `checkpoint`: recompute steps in the backward pass, so that training stores one configuration per step.
+
+    **Raises:** `ValueError` for different manifolds, or step sizes that are not positive.
+
+    Path weights: arXiv:1810.00813 and 2201.08862; drift with both signs: arXiv:2307.01050.
+    """
+
+    prior: AbstractPrior
+    theory: AbstractTheory
+    schedule: Schedule
+    log_step_sizes: Float[Array, " steps"]
+    drift: AbstractVectorField | None
+    checkpoint: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        prior: AbstractPrior,
+        theory: AbstractTheory,
+        steps: int | Schedule,
+        *,
+        step_size: float | np.ndarray = 0.01,
+        drift: AbstractVectorField | None = None,
+        checkpoint: bool = True,
+    ):
+        for name, other in (("prior", prior), ("drift", drift)):
+            if other is not None and other.manifold != theory.manifold:
+                raise ValueError(f"The {name} lives on {other.manifold}, the theory on {theory.manifold}.")
+        self.prior, self.theory, self.drift = prior, theory, drift
+        self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
+        sizes = np.broadcast_to(np.asarray(step_size, float), (self.schedule.steps,))
+        if not np.all(sizes > 0):
+            raise ValueError(f"LangevinFlow needs step sizes above zero, but was given {step_size}.")
+        self.log_step_sizes = jnp.asarray(np.log(sizes), jnp.zeros(0).dtype)
+        self.checkpoint = checkpoint
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.theory.manifold
+
+    def forward_and_log_weight(
+        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        return self._run(key, z, 1)[:2]
+
+    def backward_and_log_weight(
+        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        return self._run(key, x, -1)[:2]
+
+    def path(
+        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "steps *shape"]]:
+        """The end and the log weight of a forward path, and the configurations after each step."""
+        return self._run(key, z, 1, keep=True)
+
+    def times(self) -> Float[Array, " steps"]:
+        """The times at which the drift is evaluated."""
+        steps = self.schedule.steps
+        return (jnp.arange(steps, dtype=self.log_step_sizes.dtype) + 0.5) / steps
+
+    def _run(self, key: Array, x: Array, direction: int, keep: bool = False) -> tuple[Array, Array, Any]:
+        """Steps in either direction: backwards, levels come in reversed order and the drift has the other sign."""
+        steps = self.schedule.steps
+        self.manifold.check(x)
+        levels = (self.schedule()[1:], jnp.exp(self.log_step_sizes), self.times())
+        levels = jax.tree.map(lambda a: a[::direction], levels)
+
+        def advance(carry, level):
+            carry = self._step(carry, level, direction)
+            return carry, carry[0] if keep else None
+
+        zero = jnp.zeros((), accumulator_dtype())
+        start = (x, gradients(self.prior, self.theory, x), zero)
+        (x, _, log_weight), kept = jax.lax.scan(
+            jax.checkpoint(advance) if self.checkpoint else advance, start, (*levels, jax.random.split(key, steps))
+        )
+        return self.manifold.project(x), log_weight, kept
+
+    def _step(self, carry, level, direction: int):
+        x, parts, log_weight = carry
+        weight, size, t, key = level
+        manifold = self.manifold
+        real = jnp.real(x).dtype
+        size, t = size.astype(real), t.astype(real)
+
+        def back(moved):
+            parts = gradients(self.prior, self.theory, moved)
+            return self._mean(weight, size, t, moved, parts, -direction), 2 * size, parts
+
+        mean = self._mean(weight, size, t, x, parts, direction)
+        moved, change, parts = gaussian_step(manifold, key, x, mean, 2 * size, back)
+        return moved, parts, log_weight + change.astype(log_weight.dtype)
+
+    def _mean(self, weight, size, t, x, parts, direction: int) -> Array:
+        mean = -size.astype(x.dtype) * combine(weight, parts)
+        if self.drift is None:
+            return mean
+        velocity, _ = self.drift(t, x)
+        return mean + velocity * (direction / self.schedule.steps)

@@ -1,0 +1,141 @@
+"""Training on stored configurations: score matching for diffusions, flow matching for continuous flows."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+
+from ..flows import ContinuousFlow
+from ..manifolds import LinkField
+from ..statistics import Chain, Ensemble, StoredConfigurations
+from ..theories import AbstractTheory
+from ._diffusion import ScoreDiffusion
+from ._heat_kernel import logarithm
+
+# Noise times below this have no denoising target to speak of: 1/sigma^2 diverges.
+_FIRST_TIME = 1e-3
+
+
+class ScoreMatching(eqx.Module):
+    r"""Training of a `ScoreDiffusion` on stored configurations of the theory.
+
+    With noised configurations $x_\tau$, times spread evenly, and the score s,
+
+    $$ L_{denoising} = \langle \sigma^2 |s(x_\tau) - \partial \log p(x_\tau | x_0)|^2 \rangle, \quad
+       L_{implicit} = \langle \sigma^2 (|s|^2 + 2\, \mathrm{div}\, s) \rangle, $$
+
+    which differ by a constant. The target of the first is the score of the normal distribution or of the heat kernel; the
+    second uses the exact divergence of the field and needs no target, at the price of a loss that is not bounded by zero.
+    Denoising on SU(N) is biased by the random walk that stands for Brownian motion, a few percent at late times; the weights
+    of the diffusion are exact all the same.
+
+    **Arguments:** `data`: a `Chain` or an `Ensemble` (resampled by its weights) with configurations, or an array with
+    configurations along its first axis; `kind`: `"denoising"` or `"implicit"`; `anchor`: weight of $|s(x_0) + \partial S|^2$
+    at noise time zero, where the score is that of the theory (arXiv:2510.26081).
+
+    The log weights that an objective reports are not known here and are NaN: sample to see them.
+
+    **Raises:** `ValueError` when observables were kept instead of configurations; `TypeError` for another transport.
+    """
+
+    data: StoredConfigurations
+    kind: str = eqx.field(static=True)
+    anchor: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        data: Chain | Ensemble | Array | np.ndarray,
+        kind: str = "denoising",
+        anchor: float = 0.0,
+    ):
+        if kind not in ("denoising", "implicit"):
+            raise ValueError(f'ScoreMatching: kind is "denoising" or "implicit", but {kind!r} was given.')
+        self.data, self.kind, self.anchor = StoredConfigurations(data, type(self).__name__), kind, anchor
+
+    def __call__(
+        self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
+    ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
+        diffusion = model.transport
+        if not isinstance(diffusion, ScoreDiffusion):
+            raise TypeError(f"ScoreMatching trains a ScoreDiffusion, but the transport is {type(diffusion).__name__}.")
+        data_key, time_key, key = jax.random.split(key, 3)
+        x = self.data.draw(data_key, batch_size, dtype)
+        tau = _stratified(time_key, batch_size, jnp.real(x).dtype)
+        losses = jax.vmap(lambda k, tau, x: self._loss(diffusion, theory, k, tau, x))(
+            jax.random.split(key, batch_size), tau, x
+        )
+        return jnp.mean(losses), jnp.full(batch_size, jnp.nan)
+
+    def _loss(self, diffusion: ScoreDiffusion, theory: AbstractTheory, key: Array, tau: Array, x: Array) -> Array:
+        manifold, noising = diffusion.manifold, diffusion.noising
+        noised, target = jax.lax.stop_gradient(noising.noised(key, tau, x))
+        s, divergence = diffusion.score(1 - tau, noised)
+        if self.kind == "denoising":
+            loss = manifold.inner(s - target, s - target)
+        else:
+            loss = manifold.inner(s, s) + 2 * divergence
+        loss = noising.marginal(tau)[1].astype(loss.dtype) * loss
+        if self.anchor:
+            force = theory.gradient(x) + diffusion.score(jnp.ones_like(tau), x)[0]
+            loss = loss + self.anchor * manifold.inner(force, force).astype(loss.dtype)
+        return loss / manifold.dimension
+
+
+class FlowMatching(eqx.Module):
+    r"""Training of a `ContinuousFlow` on stored configurations, without integrating it (arXiv:2210.02747, 2302.03660).
+
+    A prior configuration z and one of the theory are joined by a geodesic, $x_t = e^{t L} z$ with $L = \log(x z^{-1})$ (the
+    difference for scalars, the shortest algebra element on links), and the velocity of the flow is regressed on L:
+
+    $$ \langle |v(t, x_t) - L|^2 \rangle. $$
+
+    The flow then carries the prior to the theory up to what the field cannot express; the log weights of its samples are
+    exact as for any continuous flow. On U(1) and SU(N) the geodesic breaks at the cut locus, which only costs smoothness.
+
+    **Arguments:** `data`: as for `ScoreMatching`; log weights are NaN likewise.
+
+    **Raises:** `ValueError` when observables were kept instead of configurations; `TypeError` for another transport.
+    """
+
+    data: StoredConfigurations
+
+    def __init__(self, data: Chain | Ensemble | Array | np.ndarray):
+        self.data = StoredConfigurations(data, type(self).__name__)
+
+    def __call__(
+        self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
+    ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
+        flow, prior = model.transport, jax.lax.stop_gradient(eqx.filter(model.prior, eqx.is_array))
+        prior = eqx.combine(prior, model.prior)
+        if not isinstance(flow, ContinuousFlow):
+            raise TypeError(f"FlowMatching trains a ContinuousFlow, but the transport is {type(flow).__name__}.")
+        data_key, time_key, key = jax.random.split(key, 3)
+        x = self.data.draw(data_key, batch_size, dtype)
+        t = _stratified(time_key, batch_size, jnp.real(x).dtype)
+        manifold = flow.manifold
+
+        def loss(key, t, x):
+            z = prior.sample(key, dtype)
+            velocity = geodesic(manifold, z, x)
+            error = flow.field(t, manifold.exp(t.astype(z.dtype) * velocity, z))[0] - velocity
+            return manifold.inner(error, error) / manifold.dimension
+
+        losses = jax.vmap(loss)(jax.random.split(key, batch_size), t, x)
+        return jnp.mean(losses), jnp.full(batch_size, jnp.nan)
+
+
+def geodesic(manifold: Any, z: Inexact[Array, "*shape"], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    """The tangent vector L with exp(L) z = x, shortest on links."""
+    if not isinstance(manifold, LinkField):
+        return x - z
+    group = manifold.group
+    return jax.vmap(lambda z, x: logarithm(group, group.multiply(x, group.adjoint(z))))(z, x)
+
+
+def _stratified(key: Array, count: int, dtype: DTypeLike) -> Array:
+    """One time in each of `count` equal parts of the interval."""
+    u = (jnp.arange(count, dtype=dtype) + jax.random.uniform(key, (count,), dtype)) / count
+    return _FIRST_TIME + (1 - _FIRST_TIME) * u

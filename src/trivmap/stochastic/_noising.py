@@ -1,0 +1,172 @@
+"""Noise that turns configurations of a theory into those of a prior, with known transition densities."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact, Key
+
+from ..groups import SU, AbstractGroup
+from ..manifolds import AbstractManifold, LinkField, RealField
+from ..priors import AbstractPrior, GaussianPrior, HaarPrior
+from ._heat_kernel import brownian_motion, heat_kernel_score
+
+
+class AbstractNoising(eqx.Module):
+    r"""A diffusion over the time $\tau$ from 0 (the theory) to 1 (the prior): $x_\tau = \alpha x_0 + \sigma \xi$.
+
+    On links alpha is one and the sum stands for Brownian motion on the group.
+    """
+
+    manifold: eqx.AbstractVar[AbstractManifold]
+
+    @property
+    @abc.abstractmethod
+    def prior(self) -> AbstractPrior:
+        """The density at the end."""
+
+    @abc.abstractmethod
+    def marginal(self, tau: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        r"""$\alpha(\tau)$ and the variance $\sigma^2(\tau)$ of each coordinate."""
+
+    @abc.abstractmethod
+    def noised(
+        self, key: Key[Array, ""], tau: Float[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Inexact[Array, "*shape"]]:
+        """A configuration at time tau from x at time zero, and the score of its transition density."""
+
+    @abc.abstractmethod
+    def background(
+        self, tau: Float[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        """The score, with its divergence, that a learned field is added to."""
+
+    def transition(self, tau: Float[Array, ""], later: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The factor a and the variance v of the step between two times: x' = a x + sqrt(v) xi."""
+        alpha, variance = self.marginal(tau)
+        alpha_later, variance_later = self.marginal(later)
+        a = alpha_later / alpha
+        return a, variance_later - a**2 * variance
+
+
+class _GaussianNoising(AbstractNoising):
+    """What the diffusions of real fields share; `data_width`: standard deviation per site assumed of the theory."""
+
+    data_width: eqx.AbstractVar[float]
+
+    def _width_squared(self, tau):
+        alpha, variance = self.marginal(tau)
+        return alpha**2 * self.data_width**2 + variance
+
+    @property
+    def prior(self) -> AbstractPrior:
+        with jax.ensure_compile_time_eval():
+            width = float(jnp.sqrt(self._width_squared(jnp.ones(()))))
+        return GaussianPrior(self.manifold, width)
+
+    def noised(self, key, tau, x):
+        alpha, variance = self.marginal(tau)
+        shift = jnp.sqrt(variance) * self.manifold.random_tangent(key, x.dtype)
+        return alpha * x + shift, -shift / variance
+
+    def background(self, tau, x):
+        inverse = 1 / self._width_squared(tau)
+        return -inverse * x, -inverse * self.manifold.dimension
+
+
+class VariancePreserving(_GaussianNoising):
+    r"""$dx = -\tfrac12 \beta(\tau) x\, d\tau + w \sqrt{\beta(\tau)}\, dW$ with linear beta: stationary in the prior
+    (arXiv:2011.13456).
+
+    **Arguments:** `manifold`: a `RealField`; `data_width`: the width w of the prior, best that of the theory; `rates`: beta
+    at 0 and 1.
+    """
+
+    manifold: AbstractManifold = eqx.field(static=True)
+    data_width: float = eqx.field(static=True, default=0.5)
+    rates: tuple[float, float] = eqx.field(static=True, default=(0.5, 10.0))
+
+    def __check_init__(self):
+        _check_real("VariancePreserving", self.manifold, self.data_width, min(self.rates))
+
+    def marginal(self, tau):
+        first, last = self.rates
+        decay = first * tau + (last - first) * tau**2 / 2
+        return jnp.exp(-decay / 2), -jnp.expm1(-decay) * self.data_width**2
+
+
+class VarianceExploding(_GaussianNoising):
+    r"""$dx = \sqrt{d\sigma^2/d\tau}\, dW$ with geometric $\sigma$, from no noise to one far wider than the data
+    (arXiv:2011.13456).
+
+    **Arguments:** `manifold`: a `RealField`; `data_width`: standard deviation per site of the theory; `sigma`: the last
+    $\sigma$; `ratio`: of the last to the first scale of the geometric schedule $\sigma^2 \propto ratio^{2 \tau} - 1$.
+    """
+
+    manifold: AbstractManifold = eqx.field(static=True)
+    data_width: float = eqx.field(static=True, default=0.5)
+    sigma: float = eqx.field(static=True, default=5.0)
+    ratio: float = eqx.field(static=True, default=50.0)
+
+    def __check_init__(self):
+        _check_real("VarianceExploding", self.manifold, self.data_width, self.sigma)
+
+    def marginal(self, tau):
+        growth = 2 * float(np.log(self.ratio))
+        return jnp.ones_like(tau), self.sigma**2 * jnp.expm1(growth * tau) / (self.ratio**2 - 1)
+
+
+class HeatKernelNoising(AbstractNoising):
+    r"""Brownian motion on the links, in a time in which plaquettes decay linearly (arXiv:2605.06134).
+
+    With $\sigma^2(\tau) = \log[1/(1 - c \tau)]/(2 C_F)$ the four links of a plaquette give
+    $\langle P\rangle_\tau = (1 - c \tau) \langle P\rangle_0$ ($C_F = (N^2-1)/(2N)$; one for U(1)), $1 - c$ being `remainder`.
+
+    **Arguments:** `manifold`: a `LinkField`; `remainder`: the share of the plaquette left at the end, where the prior is
+    Haar measure; `walk`: steps of the random walk that stands for Brownian motion on SU(N).
+    """
+
+    manifold: AbstractManifold = eqx.field(static=True)
+    remainder: float = eqx.field(static=True, default=1e-2)
+    walk: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self):
+        if not isinstance(self.manifold, LinkField):
+            raise TypeError(f"HeatKernelNoising acts on links, but was given {self.manifold}; see VariancePreserving.")
+        if not 0 < self.remainder < 1 or self.walk < 1:
+            raise ValueError(
+                f"HeatKernelNoising needs 0 < remainder < 1 and walk >= 1, but was given {self.remainder} and {self.walk}."
+            )
+
+    @property
+    def prior(self) -> AbstractPrior:
+        return HaarPrior(self.manifold)
+
+    @property
+    def _group(self) -> AbstractGroup:
+        assert isinstance(self.manifold, LinkField)
+        return self.manifold.group
+
+    def marginal(self, tau):
+        group = self._group
+        casimir = (group.n**2 - 1) / (2 * group.n) if isinstance(group, SU) else 1.0
+        return jnp.ones_like(tau), -jnp.log1p(-(1 - self.remainder) * tau) / (2 * casimir)
+
+    def noised(self, key, tau, x):
+        group, variance = self._group, self.marginal(tau)[1]
+        sites = jnp.moveaxis(x, 0, len(group.element_shape))
+        moved = brownian_motion(key, group, sites, variance, self.walk)
+        score = heat_kernel_score(group, group.multiply(moved, group.adjoint(sites)), variance)
+        return tuple(jnp.moveaxis(a, len(group.element_shape), 0) for a in (moved, score))
+
+    def background(self, tau, x):
+        return jnp.zeros_like(x), jnp.zeros((), jnp.real(x).dtype)
+
+
+def _check_real(name: str, manifold: AbstractManifold, *sizes: float) -> None:
+    if not isinstance(manifold, RealField):
+        raise TypeError(f"{name} acts on a RealField, but was given {manifold}; for links use HeatKernelNoising.")
+    if min(sizes) <= 0:
+        raise ValueError(f"{name} needs widths and rates above zero.")

@@ -1,0 +1,94 @@
+"""Families of theories that lead from a prior to a theory."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact
+
+from ..manifolds import AbstractManifold
+from ..priors import AbstractPrior, HaarPrior
+from ..theories import AbstractTheory, WilsonAction
+
+
+class Interpolation(AbstractTheory):
+    r"""The theory between a prior and a theory: $U_\lambda = -(1 - \lambda) \log r + \lambda S$.
+
+    **Arguments:** `prior`, `theory`: on one manifold; `weight`: lambda, zero at the prior and one at the theory.
+
+    **Raises:** `ValueError` for different manifolds.
+    """
+
+    prior: AbstractPrior
+    theory: AbstractTheory
+    weight: Float[Array, ""]
+
+    def __check_init__(self):
+        if self.prior.manifold != self.theory.manifold:
+            raise ValueError(
+                f"The prior lives on {self.prior.manifold}, the theory on {self.theory.manifold}. "
+                "Build the prior from theory.manifold."
+            )
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.theory.manifold
+
+    def action(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+        action = self.theory.action(x)
+        weight = self.weight.astype(action.dtype)
+        if isinstance(self.prior, HaarPrior):
+            return weight * action
+        return weight * action - (1 - weight) * self.prior.log_prob(x).astype(action.dtype)
+
+
+def interpolate(prior: AbstractPrior, theory: AbstractTheory, weight: Float[Array, ""]) -> AbstractTheory:
+    """The `Interpolation`; from Haar measure to Wilson's action it is Wilson's action again, with beta times the weight.
+
+    Updates that know this action, such as `HeatbathUpdate`, then apply at every level.
+    """
+    if isinstance(prior, HaarPrior) and isinstance(theory, WilsonAction):
+        return eqx.tree_at(lambda t: t.beta, theory, theory.beta * weight.astype(theory.beta.dtype))
+    return Interpolation(prior, theory, weight)  # pyright: ignore[reportCallIssue]
+
+
+def gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:
+    """Gradients of S and of -log r (`None` where it is constant): every theory in between is a sum of them."""
+    if isinstance(prior, HaarPrior):
+        return theory.gradient(x), None
+    return theory.gradient(x), theory.manifold.gradient(lambda y: -prior.log_prob(y))(x)
+
+
+def combine(weight: Array, parts: tuple[Array, Array | None]) -> Array:
+    """Gradient of the interpolation from `gradients`."""
+    gradient, of_prior = parts
+    weight = weight.astype(gradient.dtype)
+    return weight * gradient if of_prior is None else weight * gradient + (1 - weight) * of_prior
+
+
+class Schedule(eqx.Module):
+    r"""Levels $0 = \lambda_0 < \lambda_1 < \dots < \lambda_K = 1$ with learned distances.
+
+    **Arguments:** `levels`: the number K of steps, for equal distances, or the values $\lambda_0 \dots \lambda_K$ themselves.
+
+    **Raises:** `ValueError` for values that do not increase from 0 to 1.
+    """
+
+    log_increments: Float[Array, " steps"]
+
+    def __init__(self, levels: int | Sequence[float] | Array | np.ndarray):
+        values = np.linspace(0.0, 1.0, levels + 1) if isinstance(levels, int) else np.asarray(levels, float)
+        if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or np.any(np.diff(values) <= 0):
+            raise ValueError(f"Schedule: got {levels}, expected a positive number or values that increase from 0 to 1.")
+        self.log_increments = jnp.asarray(np.log(np.diff(values)), jnp.zeros(0).dtype)
+
+    @property
+    def steps(self) -> int:
+        return len(self.log_increments)
+
+    def __call__(self) -> Float[Array, " levels"]:
+        """The K + 1 levels."""
+        inner = jnp.cumsum(jax.nn.softmax(self.log_increments))
+        return jnp.concatenate([jnp.zeros(1, inner.dtype), inner[:-1], jnp.ones(1, inner.dtype)])

@@ -1,0 +1,116 @@
+"""Populations of particles on annealed flows: sequential Monte Carlo and the training of its layers."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Key
+
+from ..lattice import accumulator_dtype
+from ..theories import AbstractTheory
+from ._annealed import AnnealedFlow
+
+
+class Population(eqx.Module):
+    """Particles at the theory, and what happened on the way.
+
+    The mean of exp(log_weights) is an unbiased estimate of Z; `ess`: fraction at each level before resampling; `loss`: sum
+    over the levels of the mean of -log of the weight increments, weighted as the particles were before.
+    """
+
+    x: Inexact[Array, "particles ..."]
+    log_weights: Float[Array, " particles"]
+    ess: Float[Array, " levels"]
+    resampled: Bool[Array, " levels"]
+    loss: Float[Array, ""]
+
+
+def run_population(
+    key: Key[Array, ""],
+    flow: AnnealedFlow,
+    particles: int,
+    resample_below: Float[Array, ""] | float,
+    dtype: DTypeLike | None = None,
+) -> Population:
+    """One population through all levels: layer, weight, resampling where the ESS is low, updates."""
+    start_key, key = jax.random.split(key)
+    z = jax.vmap(lambda k: flow.prior.sample(k, dtype))(jax.random.split(start_key, particles))
+    levels, at = flow.levels()
+    accumulator = accumulator_dtype()
+    thresholds = jnp.full(flow.schedule.steps, resample_below).at[-1].set(0.0)
+
+    def advance(carry, inputs):
+        x, before, log_weights, loss = carry
+        level, threshold, key = inputs
+        theory, layer = at(level)
+        resample_key, key = jax.random.split(key)
+        y, log_det = (x, jnp.zeros(particles, accumulator)) if layer is None else jax.vmap(layer.forward_and_log_det)(x)
+        increment = before - _actions(theory, y) + log_det.astype(accumulator)
+        loss = loss - jnp.sum(jax.nn.softmax(jax.lax.stop_gradient(log_weights)) * increment)
+        log_weights = log_weights + increment
+        ess = _ess(log_weights)
+        low = ess < threshold
+        index = jnp.where(low, _systematic(resample_key, log_weights), jnp.arange(particles, dtype=jnp.int32))
+        log_weights = jnp.where(low, _log_mean(log_weights), log_weights)
+        keys = jax.random.split(key, particles)
+        x = jax.vmap(lambda k, x: flow.updated(k, theory, x))(keys, y[index])
+        # Each level is trained on the particles it is given.
+        x = jax.lax.stop_gradient(x)
+        return (x, _actions(theory, x), log_weights, loss), (ess, low)
+
+    before = -jax.vmap(flow.prior.log_prob)(z).astype(accumulator)
+    start = (z, before, jnp.zeros(particles, accumulator), jnp.zeros((), accumulator))
+    body = jax.checkpoint(advance) if flow.checkpoint else advance
+    inputs = (levels, thresholds, jax.random.split(key, flow.schedule.steps))
+    (x, _, log_weights, loss), (ess, low) = jax.lax.scan(body, start, inputs)
+    return Population(x, log_weights, ess, low, loss)
+
+
+def craft(
+    key: Key[Array, ""],
+    model: Any,
+    theory: AbstractTheory,
+    batch_size: int,
+    *,
+    dtype: DTypeLike | None = None,
+    resample_below: float = 0.3,
+) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
+    r"""Training of the layers of an `AnnealedFlow` inside sequential Monte Carlo, all levels in one sweep (arXiv:2201.13117).
+
+    $$ L = -\sum_k \sum_i W^i_{k-1} \big[ U_{k-1}(x^i) - U_k(g_k(x^i)) + \log|\det g_k'| \big] $$
+
+    with the normalised weights W of a population of `batch_size` particles. Each layer learns to carry the level before to
+    its own; no gradient passes through updates or from level to level, so that memory and time grow as in sampling.
+
+    **Arguments, returns:** those of an objective of `fit`, for a model whose transport is an `AnnealedFlow` towards the
+    theory; `resample_below`: as for `smc`. The log weights are those of the particles at the end.
+
+    **Raises:** `TypeError` for another transport.
+    """
+    flow = model.transport
+    if not isinstance(flow, AnnealedFlow):
+        raise TypeError(f"craft trains the layers of an AnnealedFlow, but the transport is {type(flow).__name__}.")
+    flow = eqx.tree_at(lambda f: f.theory, flow, theory)
+    population = run_population(key, flow, batch_size, resample_below, dtype)
+    return population.loss, population.log_weights
+
+
+def _actions(theory: AbstractTheory, x: Array) -> Array:
+    return jax.vmap(theory.action)(x).astype(accumulator_dtype())
+
+
+def _log_mean(log_weights: Array) -> Array:
+    return jax.scipy.special.logsumexp(log_weights) - jnp.log(jnp.asarray(len(log_weights), log_weights.dtype))
+
+
+def _ess(log_weights: Array) -> Array:
+    return 1 / (len(log_weights) * jnp.sum(jax.nn.softmax(log_weights) ** 2))
+
+
+def _systematic(key: Array, log_weights: Array) -> Array:
+    """Indices with expected multiplicity n W_i, from one uniform number: equidistant points on the cumulative weights."""
+    n = len(log_weights)
+    cumulative = jnp.cumsum(jax.nn.softmax(log_weights))
+    points = (jnp.arange(n, dtype=cumulative.dtype) + jax.random.uniform(key, dtype=cumulative.dtype)) / n
+    return jnp.minimum(jnp.searchsorted(cumulative, points), n - 1).astype(jnp.int32)

@@ -1,0 +1,16 @@
+"""The interface of updates: one step of a Markov chain."""
+
+import abc
+
+import equinox as eqx
+from jaxtyping import Array, Inexact, Key
+
+from ..theories import AbstractTheory
+
+
+class AbstractUpdate(eqx.Module):
+    """A random step that leaves exp(-S) invariant and is reversible with respect to it, for any theory it accepts."""
+
+    @abc.abstractmethod
+    def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+        """The next configuration."""

@@ -1,0 +1,51 @@
+"""Hybrid Monte Carlo as a single update."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact, Key
+
+from ..theories import AbstractTheory
+from ._base import AbstractUpdate
+from ._molecular_dynamics import energy, molecular_dynamics
+from ._splitting import SPLITTINGS, Splitting
+
+
+def splitting_of(integrator: str | Splitting) -> Splitting:
+    if isinstance(integrator, Splitting):
+        return integrator
+    if integrator not in SPLITTINGS:
+        raise ValueError(f"unknown integrator {integrator!r}: choose one of {sorted(SPLITTINGS)} or give a Splitting")
+    return SPLITTINGS[integrator]
+
+
+class HMCUpdate(AbstractUpdate):
+    r"""One trajectory of Hybrid Monte Carlo with fresh momenta and its Metropolis decision.
+
+    With one leapfrog step this is the Metropolis-adjusted Langevin algorithm (MALA) of step $h = \epsilon^2/2$.
+
+    **Arguments:** `length`: integration time of the trajectory, an array that may be learned or differ between levels;
+    `steps`: per trajectory; `integrator`: a name or a `Splitting`, as for `hmc`.
+    """
+
+    length: Float[Array, ""]
+    steps: int = eqx.field(static=True)
+    splitting: Splitting = eqx.field(static=True)
+
+    def __init__(self, length: float | Array = 1.0, steps: int = 10, integrator: str | Splitting = "leapfrog"):
+        if steps < 1:
+            raise ValueError(f"HMCUpdate needs steps >= 1, but {steps} was given.")
+        self.length = jnp.asarray(length, jnp.zeros(0).dtype)
+        self.steps = steps
+        self.splitting = splitting_of(integrator)
+
+    def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+        momentum_key, accept_key = jax.random.split(key)
+        manifold = theory.manifold
+        p = manifold.random_tangent(momentum_key, jnp.real(x).dtype)
+        moved, p_moved, _ = molecular_dynamics(theory, self.splitting, x, p, theory.gradient(x), self.length, self.steps)
+        moved = manifold.project(moved)
+        change = energy(theory, theory.action(moved), p_moved) - energy(theory, theory.action(x), p)
+        accept = jnp.log(jax.random.uniform(accept_key, dtype=change.dtype)) < -change
+        # A diverged trajectory compares false and is refused.
+        return jnp.where(accept, moved, x)

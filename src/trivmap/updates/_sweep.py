@@ -1,0 +1,109 @@
+"""Sweeps over links that do not share plaquettes: by direction, and by colours of the sites (even and odd)."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Inexact, Key
+
+from ..groups import AbstractGroup
+from ..lattice import colour_sites
+from ..theories import AbstractTheory, WilsonAction
+
+
+class _Tables(NamedTuple):
+    """Link mu at site x has number mu V + x. `sites` is padded by V, which no array holds: such entries are dropped."""
+
+    directions: np.ndarray  # (half sweeps,)
+    sites: np.ndarray  # (half sweeps, sites of the largest colour)
+    forward: np.ndarray  # (dim, V + 1), the neighbour
+    backward: np.ndarray
+
+
+@functools.lru_cache(maxsize=16)
+def _tables(lattice: tuple[int, ...]) -> _Tables:
+    dim, volume = len(lattice), int(np.prod(lattice))
+    directions, members = [], []
+    for mu in range(dim):
+        across = tuple(tuple(int(nu == k) for k in range(dim)) for nu in range(dim) if nu != mu)
+        colours = colour_sites(lattice, across).reshape(-1)
+        for colour in range(int(colours.max()) + 1):
+            directions.append(mu)
+            members.append(np.flatnonzero(colours == colour))
+    sites = np.full((len(members), max(map(len, members))), volume, np.int32)
+    for row, member in zip(sites, members, strict=True):
+        row[: len(member)] = member
+    numbers = np.arange(volume, dtype=np.int32).reshape(lattice)
+    forward, backward = (
+        np.stack([np.append(np.roll(numbers, step, axis=nu).reshape(-1), np.int32(volume)) for nu in range(dim)])
+        for step in (-1, 1)
+    )
+    return _Tables(np.asarray(directions, np.int32), sites, forward, backward)
+
+
+def sweep(key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"], move: Callable) -> Array:
+    """All links once, in a random order of half sweeps, so that the sweep is reversible if every `move` is.
+
+    `move(key, group, links, staples)` returns new links from the old ones `(*element_shape, links)` and the sums of their
+    staples V, the weight of a link U being exp((beta/N) Re tr(U V)).
+    """
+    group, lattice = wilson(theory).group, theory.lattice
+    volume, colours = int(np.prod(lattice)), len(group.element_shape)
+    # Link numbers trail, so that a half sweep is one gather and one scatter whatever its direction.
+    flat = jnp.moveaxis(x.reshape(len(lattice), *group.element_shape, volume), 0, colours)
+    flat = flat.reshape(*group.element_shape, -1)
+    tables = jax.tree.map(jnp.asarray, _tables(lattice))
+    order_key, key = jax.random.split(key)
+    count = len(tables.directions)
+    order = jax.random.permutation(order_key, count)
+
+    def half(flat, inputs):
+        index, key = inputs
+        mu, sites = tables.directions[index], tables.sites[index]
+        numbers = jnp.where(sites < volume, mu * volume + sites, flat.shape[-1])
+        links = jnp.take(flat, numbers, axis=-1, mode="clip")
+        staples = _staples(group, flat, tables, mu, sites, volume)
+        moved = move(key, group, links, staples)
+        return flat.at[..., numbers].set(moved, mode="drop", unique_indices=True), None
+
+    flat, _ = lax.scan(half, flat, (order, jax.random.split(key, count)))
+    flat = flat.reshape(*group.element_shape, len(lattice), volume)
+    return theory.manifold.project(jnp.moveaxis(flat, colours, 0).reshape(x.shape))
+
+
+def _staples(group: AbstractGroup, flat: Array, tables: _Tables, mu: Array, sites: Array, volume: int) -> Array:
+    """Sums of staples of the links mu at `sites`: matrices for SU(n), complex numbers for angles."""
+    dim = len(tables.forward)
+    multiply, adjoint = group.multiply, group.adjoint
+    element = (lambda a: a) if group.complex_elements else (lambda a: lax.complex(jnp.cos(a), jnp.sin(a)))
+
+    def link(nu, at):
+        return jnp.take(flat, nu * volume + at, axis=-1, mode="clip")
+
+    total: Any = 0
+    for k in range(1, dim):
+        nu = (mu + k) % dim
+        ahead, below = tables.forward[mu][sites], tables.backward[nu][sites]
+        up = multiply(link(nu, ahead), adjoint(multiply(link(nu, sites), link(mu, tables.forward[nu][sites]))))
+        corner = multiply(link(mu, below), link(nu, tables.forward[mu][below]))
+        total = total + element(up) + element(multiply(adjoint(corner), link(nu, below)))
+    return total
+
+
+def wilson(theory: AbstractTheory) -> WilsonAction:
+    """The theory, if these updates apply to it."""
+    if not isinstance(theory, WilsonAction):
+        raise TypeError(
+            f"Heatbath and overrelaxation know the conditional distribution of a link for WilsonAction only, got "
+            f"{type(theory).__name__}; use HMCUpdate. Between a HaarPrior and a WilsonAction all levels are of this kind."
+        )
+    if min(theory.lattice) < 2:
+        raise ValueError(
+            f"Heatbath and overrelaxation need extents of 2 or more, got {theory.lattice}: along an extent of one a link "
+            "occurs twice in a plaquette."
+        )
+    return theory

@@ -1,0 +1,145 @@
+"""Heatbath and overrelaxation: distributions of single links, exact plaquettes, conserved actions, reversibility."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+import trivmap as tm
+from trivmap.updates._conditional import quaternion, von_mises
+
+THEORIES = {
+    "u1": tm.WilsonAction(tm.U1(), (4, 4), beta=2.0),
+    "su2_odd": tm.WilsonAction(tm.SU(2), (3, 4), beta=2.2),
+    "su3": tm.WilsonAction(tm.SU(3), (2, 4), beta=4.0),
+}
+
+
+@pytest.mark.parametrize("w", [0.0, 0.4, 1.6, 1.8, 30.0])
+def test_draws_of_single_links(w):
+    """Kolmogorov-Smirnov tests of the angle and of a_0, whose distribution functions are integrals of the densities."""
+    n = 20_000
+    concentration = jnp.full(n, w)
+    theta, valid = (np.asarray(a) for a in von_mises(jax.random.key(1), concentration, 2))
+    assert valid.mean() > 0.88  # 1 - 0.34^2
+    reference = stats.vonmises(kappa=w).cdf if w > 0 else stats.uniform(-np.pi, 2 * np.pi).cdf
+    assert stats.kstest(theta[valid], reference).pvalue > 1e-4
+    q, valid = (np.asarray(a) for a in quaternion(jax.random.key(2), concentration, 2))
+    assert valid.mean() > 0.9  # 1 - 0.3^2
+    assert np.max(np.abs(np.sum(q**2, axis=0) - 1)[valid]) < 1e-12
+    grid = np.linspace(-1, 1, 20_001)
+    density = np.sqrt(1 - grid**2) * np.exp(w * (grid - 1))
+    cumulative = np.cumsum(density) / density.sum()
+    assert stats.kstest(q[0][valid], lambda a: np.interp(a, grid, cumulative)).pvalue > 1e-4
+    mean = special.ive(2, w) / special.ive(1, w) if w > 0 else 0.0
+    assert abs(q[0][valid].mean() - mean) < 4 * q[0][valid].std() / np.sqrt(valid.sum())
+    # Directions are uniform on the sphere.
+    for component in q[1:]:
+        direction = component[valid] / np.sqrt(1 - q[0][valid] ** 2)
+        assert stats.kstest(direction, stats.uniform(-1, 2).cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("name", THEORIES)
+def test_sampler_against_exact_results(name):
+    theory = THEORIES[name]
+    measure = {"plaquette": tm.plaquette, "action": theory.action}
+    if theory.group.n == 1:
+        measure["Q2"] = lambda x: tm.topological_charge(x) ** 2
+    chain = tm.heatbath(jax.random.key(3), theory, 200, overrelaxation=1, chains=20, thermalisation=30, measure=measure)
+    assert abs(tm.expectation(chain, "plaquette").pull(tm.exact.plaquette(theory))) < 4
+    # A mean that is right with a distribution that is wrong shows in the fluctuations of the action.
+    action = np.asarray(chain.observables["action"])
+    square = tm.gamma_method((action - float(tm.exact.mean_action(theory))) ** 2)
+    # The exact variance is that of the sum of plaquettes.
+    assert abs(square.pull(tm.exact.action_variance(theory) * float(theory.beta) ** 2)) < 4
+    if "Q2" in measure:
+        assert abs(tm.expectation(chain, "Q2").pull(tm.exact.charge_squared(theory))) < 4
+    # Eight sweeps on fewer than 20 x 200 updates: the chain decorrelates fast.
+    assert tm.n_eff(chain, "plaquette") > 800
+
+
+def test_three_dimensions_and_more_colours():
+    """Twelve sites of SU(4) at weak coupling: the plaquette of HMC, 0.20329(23) by `tm.hmc` with 40 000 trajectories."""
+    theory = tm.WilsonAction(tm.SU(4), (2, 2, 3), beta=6.0)
+    chain = tm.heatbath(jax.random.key(2), theory, 50, chains=20, thermalisation=30, measure={"plaquette": tm.plaquette})
+    estimate = tm.expectation(chain, "plaquette")
+    assert abs(estimate.value - 0.20329) < 4 * np.hypot(estimate.error, 0.00023)
+
+
+@pytest.mark.parametrize("name", THEORIES)
+def test_overrelaxation_conserves_the_action(name):
+    theory = THEORIES[name]
+    x = theory.manifold.reference_sample(jax.random.key(0))
+    moved = tm.OverrelaxationUpdate()(jax.random.key(1), theory, x)
+    assert theory.manifold.distance(x, moved) > 1
+    assert abs(theory.action(moved) - theory.action(x)) < 1e-13 * theory.manifold.dimension
+
+
+def test_sweeps_are_reversible():
+    r"""$\langle f(x) g(x')\rangle = \langle g(x) f(x')\rangle$ in equilibrium, for loops lying and standing.
+
+    With half sweeps in fixed order the difference is ten standard errors from zero.
+    """
+    theory = tm.WilsonAction(tm.U1(), (2, 2), beta=2.0)
+    chain = tm.heatbath(jax.random.key(5), theory, 100, chains=400, thermalisation=30)
+    x = jnp.asarray(chain.configurations).reshape(-1, *theory.manifold.shape)
+    update = tm.HeatbathUpdate()
+    moved = jax.jit(jax.vmap(lambda k, x: update(k, theory, x)))(jax.random.split(jax.random.key(6), len(x)), x)
+
+    def pair(x, axis):
+        flux = x[:, 0] + jnp.roll(x[:, 1], -1, axis=1) - jnp.roll(x[:, 0], -1, axis=2) - x[:, 1]
+        return jnp.mean(jnp.cos(flux + jnp.roll(flux, -1, axis=axis)), axis=(1, 2))
+
+    difference = np.asarray(pair(x, 1) * pair(moved, 2) - pair(x, 2) * pair(moved, 1)).reshape(400, -1).mean(axis=1)
+    assert abs(difference.mean()) < 4 * difference.std(ddof=1) / 20
+
+
+@pytest.mark.parametrize("name", ["su2_odd"])
+def test_annealing_is_exact_both_ways(name):
+    """log Z from paths of few levels, and from backward paths that start in the theory: only reversible updates pass."""
+    theory = THEORIES[name]
+    prior = tm.HaarPrior(theory.manifold)
+    update = tm.SymmetricSequence(tm.OverrelaxationUpdate(), tm.HeatbathUpdate())
+    flow = tm.AnnealedFlow(prior, theory, update, 6)
+    ensemble = tm.sample(jax.random.key(0), tm.Model(prior, flow), theory, 2000, batch_size=500, measure={})
+    exact = tm.exact.log_z(theory)
+    assert abs(tm.log_z(ensemble).pull(exact)) < 4
+    chain = tm.heatbath(jax.random.key(1), theory, 20, chains=100, thermalisation=30)
+    x = jnp.asarray(chain.configurations).reshape(-1, *theory.manifold.shape)
+
+    @jax.jit
+    def inverse_weights(keys, x):
+        z, log_weight = jax.vmap(flow.backward_and_log_weight)(keys, x)
+        return jnp.exp(jax.vmap(theory.action)(x) + log_weight + exact)
+
+    factor = np.asarray(inverse_weights(jax.random.split(jax.random.key(2), len(x)), x)).reshape(100, -1).mean(axis=1)
+    assert abs(factor.mean() - 1) < 4 * factor.std(ddof=1) / 10
+
+
+def test_continuation_and_float32():
+    theory = THEORIES["u1"]
+    whole = tm.heatbath(jax.random.key(0), theory, 6, chains=2, thermalisation=4, dtype=jnp.float32)
+    first = tm.heatbath(jax.random.key(0), theory, 2, chains=2, thermalisation=4, dtype=jnp.float32)
+    rest = tm.heatbath(jax.random.key(0), theory, 4, chains=2, initial=first.state)
+    assert whole.configurations.dtype == np.float32
+    assert np.array_equal(whole.configurations[:, 2:], rest.configurations)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: tm.HeatbathUpdate(attempts=0), ValueError, "attempts >= 1"),
+        (lambda: tm.OverrelaxationUpdate(sweeps=0), ValueError, "sweeps >= 1"),
+        (lambda: tm.heatbath(jax.random.key(0), THEORIES["u1"], 0), ValueError, "positive integer"),
+        (lambda: _update(tm.Phi4Action((2, 2), 1.0, 1.0)), TypeError, "WilsonAction only"),
+        (lambda: _update(tm.WilsonAction(tm.U1(), (1, 4), beta=1.0)), ValueError, "extents of 2 or more"),
+    ],
+)
+def test_errors_teach(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def _update(theory):
+    return tm.HeatbathUpdate()(jax.random.key(0), theory, jnp.zeros(theory.manifold.shape))

@@ -1,0 +1,263 @@
+"""Stochastic flows: weights that are unbiased at any step size, both ways, on every manifold."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import randomised
+
+import trivmap as tm
+from trivmap.stochastic._continuity import _residual
+
+TABLE = {
+    "phi4": (lambda: tm.Phi4Action((2, 3), m2=-1.0, lam=1.0), 0.02),
+    "u1": (lambda: tm.WilsonAction(tm.U1(), (3, 2), beta=1.0), 0.05),
+    "su2": (lambda: tm.WilsonAction(tm.SU(2), (2, 2), beta=2.0), 0.05),
+    "su3": (lambda: tm.WilsonAction(tm.SU(3), (2, 2), beta=2.0), 0.05),
+}
+
+
+def _prior(theory):
+    scalar = isinstance(theory.manifold, tm.RealField)
+    return tm.GaussianPrior(theory.manifold, 0.6) if scalar else tm.HaarPrior(theory.manifold)
+
+
+def _drift(manifold, strength=1.0):
+    """A drift that has nothing to do with the theory."""
+    if isinstance(manifold, tm.LinkField) and manifold.group.n > 1:
+        return tm.GradientField(tm.LoopPotential(manifold, coefficient=0.6 * strength))
+    return randomised(jax.random.key(9), tm.GatedConvolutionField(manifold, features=2, gates=1, times=2), 0.2 * strength)
+
+
+def _langevin(theory, size, steps, **options):
+    return tm.LangevinFlow(_prior(theory), theory, steps, step_size=size, **options)
+
+
+def _annealed(theory, size, steps, **options):
+    update = tm.HMCUpdate(length=0.4, steps=2)
+    return tm.AnnealedFlow(_prior(theory), theory, update, steps, **options)
+
+
+FLOWS = {
+    "langevin": _langevin,
+    "langevin_coarse": lambda theory, size, steps: _langevin(theory, 4 * size, steps),
+    "langevin_drift": lambda theory, size, steps: _langevin(theory, size, steps, drift=_drift(theory.manifold)),
+    "annealed": _annealed,
+    "annealed_layers": lambda theory, size, steps: _annealed(
+        theory,
+        size,
+        steps,
+        repeats=2,
+        layers=tm.stack_layers([tm.ContinuousFlow(_drift(theory.manifold, 0.25), steps=2)] * steps),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [*((name, case) for name in FLOWS if "langevin" in name for case in TABLE)]
+    + [("annealed", "phi4"), ("annealed", "su3"), ("annealed_layers", "u1"), ("annealed_layers", "su2")],
+)
+def test_weights_are_unbiased_at_any_step_size(name, case):
+    """log Z and the action from eight steps, with a wrong drift and layers as well."""
+    make, size = TABLE[case]
+    theory = make()
+    model = tm.Model(_prior(theory), FLOWS[name](theory, size, 4))
+    ensemble = tm.sample(jax.random.key(0), model, theory, 2000, batch_size=500, measure={"action": theory.action})
+    assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(theory))) < 4
+    # The error of log Z can be trusted while the weights are not those of a few samples.
+    assert tm.ess_fraction(ensemble.log_weights) > 0.005
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_backward_paths_have_the_reciprocal_weight(name):
+    r"""$\langle e^{-\log w}\rangle = 1/Z$ over backward paths from the theory: a wrong level or sign of the drift fails here.
+
+    Configurations of the theory come from resampled independent weights.
+    """
+    make, size = TABLE["su2"]
+    theory = make()
+    prior, flow = _prior(theory), FLOWS[name](theory, size, 4)
+    good = tm.sample(jax.random.key(1), tm.Model(prior, _annealed(theory, size, 60)), theory, 2000, batch_size=500)
+    weights = np.exp(good.log_weights - good.log_weights.max())
+    index = np.random.default_rng(0).choice(len(weights), size=2000, p=weights / weights.sum())
+
+    @eqx.filter_jit
+    def backward(flow, key, x):
+        z, log_weight = flow.backward_and_log_weight(key, x)
+        return prior.log_prob(z) + theory.action(x) + log_weight
+
+    keys = jax.random.split(jax.random.key(2), 2000)
+    values = jax.lax.map(lambda a: backward(flow, *a), (keys, jnp.asarray(good.configurations)[index]), batch_size=500)
+    factor = np.exp(np.asarray(values) + tm.exact.log_z(theory))
+    # Resampling repeats configurations: their effective number enters the error.
+    share = tm.ess_fraction(good.log_weights) / 2
+    assert share > 0.3
+    assert abs(factor.mean() - 1) < 4 * factor.std() / np.sqrt(share * len(factor))
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_a_langevin_step_is_the_ratio_of_two_gaussians(case):
+    """One step by hand, from the formula."""
+    make, size = TABLE[case]
+    theory = make()
+    drift = _drift(theory.manifold)
+    flow = _langevin(theory, size, 1, drift=drift)
+    manifold, prior = theory.manifold, _prior(theory)
+    z = prior.sample(jax.random.key(3))
+    key = jax.random.key(4)
+    x, log_weight = flow.forward_and_log_weight(key, z)
+    noise = manifold.random_tangent(jax.random.split(key, 1)[0], jnp.real(z).dtype)
+    mean = -size * theory.gradient(z) + drift(jnp.asarray(0.5), z)[0]
+    shift = mean + jnp.sqrt(jnp.asarray(2 * size)).astype(noise.dtype) * noise
+    end = manifold.exp(shift, z)
+    back = -shift - (-size * theory.gradient(end) - drift(jnp.asarray(0.5), end)[0])
+    expected = (manifold.inner(noise, noise) - manifold.inner(back, back) / (2 * size)) / 2
+    assert manifold.distance(x, end) < 1e-12
+    assert abs(log_weight - expected) < 1e-10 * max(1.0, abs(expected))
+
+
+class _Towards(tm.AbstractVectorField):
+    """Velocity -c dS; a drift needs no divergence."""
+
+    theory: tm.AbstractTheory
+    strength: float
+
+    @property
+    def manifold(self):
+        return self.theory.manifold
+
+    def __call__(self, t, x):
+        return -self.strength * self.theory.gradient(x), jnp.zeros(())
+
+
+def test_single_plaquette_of_su2():
+    """log Z = 3.0178514 at beta = 6 with and without the drift 4 d q_0 (q_0 = tr U/2), which raises the ESS."""
+    theory = tm.MatrixAction(tm.SU(2), 6.0, (1.0,))
+    exact = tm.exact.OneMatrixModel(2, 6.0, (1.0,)).log_z()
+    assert abs(exact - 3.0178514) < 1e-6
+    ess = []
+    for strength in (0.0, 4.0 / 6.0):
+        flow = tm.LangevinFlow(_prior(theory), theory, 64, step_size=0.06, drift=_Towards(theory, strength))
+        ensemble = tm.sample(jax.random.key(0), tm.Model(_prior(theory), flow), theory, 4000, batch_size=1000)
+        assert abs(tm.log_z(ensemble).pull(exact)) < 4
+        ess.append(float(tm.ess_fraction(ensemble.log_weights)))
+    # Measured 0.38 and 0.81; 4000 samples give each to about 0.02.
+    assert ess[1] > 0.75
+    assert ess[1] > ess[0] + 0.3
+
+
+def test_gradients_flow_through_paths_and_memory_stays_flat():
+    theory = TABLE["u1"][0]()
+
+    def temporary(steps):
+        flow = _langevin(theory, 0.05, steps)
+        gradient = eqx.filter_jit(
+            eqx.filter_grad(lambda f, k: f.forward_and_log_weight(k, theory.manifold.reference_sample(k))[1])
+        )
+        return gradient.lower(flow, jax.random.key(0)).compile().compiled.memory_analysis().temp_size_in_bytes
+
+    # Two configurations of 12 angles and their gradient per step: about 300 bytes, not the intermediates of a step.
+    assert (temporary(200) - temporary(100)) / 100 < 2000
+
+
+def test_training_raises_the_effective_sample_size():
+    theory = TABLE["u1"][0]()
+    model = tm.Model(_prior(theory), _langevin(theory, 0.02, 4))
+    trained, history = tm.fit(jax.random.key(0), model, theory, steps=60, batch_size=64, chunk=20, progress=False)
+    assert history[-1]["ess"] > history[0]["ess"]
+    with pytest.raises(TypeError, match="integral over paths"):
+        trained.log_prob(theory.manifold.reference_sample(jax.random.key(0)))
+
+
+def test_sequential_monte_carlo():
+    """Populations of eight particles, which resample at nearly every level: still without bias."""
+    theory = tm.WilsonAction(tm.SU(2), (2, 2), beta=4.0)
+    flow = tm.AnnealedFlow(_prior(theory), theory, tm.HeatbathUpdate(), 4)
+    measure = {"plaquette": tm.plaquette}
+    ensemble = tm.smc(jax.random.key(0), flow, 400, particles=8, resample_below=0.9, measure=measure)
+    assert ensemble.observables["resampled"].mean() > 0.5
+    assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(theory))) < 4
+    assert abs(tm.expectation(ensemble, "plaquette").pull(tm.exact.plaquette(theory))) < 4
+
+
+def test_craft_trains_layers_inside_of_the_population():
+    theory = TABLE["u1"][0]()
+    field = tm.GatedConvolutionField(theory.manifold, features=2, gates=1, times=1)
+    flow = _annealed(theory, 0.0, 2, layers=tm.stack_layers([tm.ContinuousFlow(field, steps=2)] * 2))
+    model = tm.Model(_prior(theory), flow)
+    trained, history = tm.fit(
+        jax.random.key(0), model, theory, objective=tm.craft, steps=60, batch_size=64, chunk=20, progress=False
+    )
+    # Every level ends nearer to its theory: the sum of the divergences falls.
+    assert history[-1]["loss"] < history[0]["loss"]
+    before, after = (tm.smc(jax.random.key(1), m.transport, 20, particles=64, resample_below=0.0) for m in (model, trained))
+    assert after.configurations.shape == (20, *theory.manifold.shape)
+    assert after.observables["ess"].mean() > before.observables["ess"].mean()
+    assert abs(tm.log_z(after).pull(tm.exact.log_z(theory))) < 4
+    with pytest.raises(TypeError, match="layers of an AnnealedFlow"):
+        tm.craft(jax.random.key(0), tm.Model(_prior(theory), _langevin(theory, 0.1, 2)), theory, 4)
+
+
+def test_continuity_residual_lowers_the_variance_of_the_weights():
+    """Measured: from 12 to 1.5 on six sites with eight steps, most of which is their size."""
+    theory = TABLE["phi4"][0]()
+    drift = tm.GatedConvolutionField(theory.manifold, features=3, gates=1, times=3)
+    model = tm.Model(_prior(theory), _langevin(theory, 0.01, 8, drift=drift))
+    trained, history = tm.fit(
+        jax.random.key(0),
+        model,
+        theory,
+        objective=functools.partial(tm.continuity_residual, chosen=4),
+        steps=100,
+        batch_size=32,
+        progress=False,
+    )
+    assert history[-1]["loss"] < 0.4 * history[0]["loss"]
+    before, after = (tm.sample(jax.random.key(1), m, theory, 2000, measure={}) for m in (model, trained))
+    assert np.var(after.log_weights) < 0.3 * np.var(before.log_weights)
+    assert abs(tm.log_z(after).pull(tm.exact.log_z(theory))) < 4
+    # Step sizes and levels are not touched.
+    assert np.array_equal(trained.transport.log_step_sizes, model.transport.log_step_sizes)
+    with pytest.raises(TypeError, match="drift of a LangevinFlow"):
+        tm.continuity_residual(jax.random.key(0), tm.Model(_prior(theory), _langevin(theory, 0.1, 2)), theory, 4)
+
+
+def test_the_residual_is_the_change_of_the_density_along_the_drift():
+    r"""$-d/dt\,[U_t(x_t) - \log\det]$ along the flow of the drift, by differentiation: no sign or factor is free."""
+    theory = TABLE["su2"][0]()
+    prior, drift, levels = _prior(theory), _drift(theory.manifold), jnp.asarray([0.3, 0.4, 0.5])
+    x = prior.sample(jax.random.key(0))
+    residual = _residual(prior, theory, drift, levels[1], jnp.asarray(1.0), jnp.asarray(0.4), x)
+
+    def pushed(s):
+        """log of the density of level 0.4 + s at exp(s b) x, and of the volume, to first order in s."""
+        velocity, divergence = drift(jnp.asarray(0.4), x)
+        moved = theory.manifold.exp(velocity * s.astype(velocity.dtype), x)
+        return -(levels[1] + s) * theory.action(moved) + s * divergence
+
+    assert abs(residual - jax.grad(pushed)(jnp.asarray(0.0))) < 1e-11 * abs(residual)
+
+
+@pytest.mark.parametrize(
+    ("construct", "message"),
+    [
+        (lambda t, p: tm.LangevinFlow(p, t, 4, step_size=0.0), "step sizes above zero"),
+        (lambda t, p: tm.LangevinFlow(p, t, tm.Schedule([0.0, 0.6, 0.5, 1.0])), "increase from 0 to 1"),
+        (lambda t, p: tm.LangevinFlow(p, tm.WilsonAction(tm.U1(), (4, 4), beta=1.0), 4), "lives on"),
+        (lambda t, p: tm.AnnealedFlow(p, t, tm.HMCUpdate(), 4, repeats=0), "repeats >= 1"),
+        (
+            lambda t, p: tm.AnnealedFlow(p, t, tm.HMCUpdate(), 4, layers=tm.ContinuousFlow(_drift(t.manifold), steps=1)),
+            "per level",
+        ),
+        (lambda t, p: tm.HMCUpdate(steps=0), "steps >= 1"),
+        (lambda t, p: tm.HMCUpdate(integrator="euler"), "unknown integrator"),
+    ],
+)
+def test_errors_teach(construct, message):
+    theory = TABLE["u1"][0]()
+    with pytest.raises(ValueError, match=message):
+        construct(theory, _prior(theory))
