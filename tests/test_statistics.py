@@ -7,21 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from trivmap.plotting import plot_autocorrelation
 from trivmap.statistics import (
     Chain,
     Ensemble,
     Estimate,
     acceptance_rate,
+    analyse_autocorrelation,
     autocorrelation,
     bootstrap,
     creutz,
     expectation,
+    fit_correlator,
     format_estimate,
     gamma_method,
     jackknife,
+    log_z,
     longest_rejection,
     n_eff,
 )
+from trivmap.statistics._autocovariance import autocovariance
 
 
 def ar1(seed, chains, n, a):
@@ -195,7 +200,7 @@ def test_jackknife_and_bootstrap_agree_with_the_standard_error():
 
 
 def test_binned_resampling_sees_autocorrelation():
-    data = ar1(10, 1, 40000, 0.8)[0]
+    data = ar1(10, 1, 16000, 0.8)[0]
     gamma = gamma_method(data)
     assert jackknife(data, bins=200).error == pytest.approx(gamma.error, rel=0.25)
     assert bootstrap(jax.random.key(1), data, block=200).error == pytest.approx(gamma.error, rel=0.25)
@@ -264,3 +269,154 @@ def test_expectation_refuses():
         Ensemble(None, np.zeros(3), {"y": np.zeros(4)})
     with pytest.raises(ValueError, match="the first axis must count the samples"):
         Ensemble(np.zeros((4, 2)), np.zeros(3))
+
+
+# --- many chains, long chains ---------------------------------------------------------------------
+
+
+def test_ten_chains_within_a_percent_of_pyerrors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pe = pytest.importorskip("pyerrors")
+        for seed in range(10):
+            data = ar1(seed, 1, 10_000, 0.09 * seed)[0] ** 2
+            obs = pe.Obs([data], ["run"])
+            obs.gamma_method()
+            ours = gamma_method(data)
+            assert ours.error == pytest.approx(obs.dvalue, rel=0.01)
+            # For white noise they differ by choice: see the comment on alternating rho(t) at the window.
+            assert ours.tau_int == pytest.approx(obs.e_tauint["run"], rel=0.01 if seed else 0.02)
+
+
+@pytest.mark.parametrize(("n", "lags"), [(1000, 7), (1003, 50), (129, 16)])
+def test_few_lags_equal_the_direct_sum(n, lags):
+    data = np.random.default_rng(n).normal(size=(3, n)) + 0.3
+    direct = [np.mean(data[:, : n - t] * data[:, t:]) for t in range(lags)]
+    np.testing.assert_allclose(autocovariance(data, lags), direct, rtol=1e-12)
+    np.testing.assert_allclose(autocovariance(data)[:lags], direct, rtol=1e-12)
+
+
+def test_long_autocorrelation_is_found_beyond_the_first_lags():
+    estimate = gamma_method(ar1(1, 1, 400_000, 0.995))  # tau_int = 199.5, window above 256
+    assert abs(estimate.tau_int - 199.5) < 4 * estimate.dtau_int
+
+
+def test_analysis_for_plots_agrees_with_the_estimate(tmp_path):
+    data = ar1(3, 4, 5000, 0.8)
+    found, estimate = analyse_autocorrelation(data), gamma_method(data)
+    assert found.tau_int[found.window] == pytest.approx(estimate.tau_int, rel=1e-12)
+    assert found.dtau_int[found.window] == pytest.approx(estimate.dtau_int, rel=1e-12)
+    # Normalised by four errors at every lag: the exact function is 0.8^t.
+    assert np.all(np.abs(found.rho - 0.8 ** np.arange(len(found.rho)))[1:] < 4 * found.drho[1:])
+    figure = plot_autocorrelation({"x": data, "frozen": np.zeros((1, 10))})
+    assert [axes.get_ylabel() for axes in figure.axes] == [r"$\rho(t)$", r"$\tau_{int}(W)$"]
+    with pytest.raises(ValueError, match="never change"):
+        analyse_autocorrelation(np.zeros(10))
+
+
+def test_bias_of_a_square():
+    """m^2 is too large by Var(m), on average; both corrections remove it."""
+    rng = np.random.default_rng(0)
+    plain, chains, jack = [], [], []
+    for _ in range(300):
+        data = rng.normal(size=(4, 10))
+        plain.append(gamma_method(data, lambda m: m**2).value)
+        chains.append(gamma_method(data, lambda m: m**2, correct_bias=True).value)
+        jack.append(jackknife(data.ravel(), lambda m: m**2, correct_bias=True).value)
+        assert jack[-1] == pytest.approx(data.mean() ** 2 - data.var(ddof=1) / 40, rel=1e-9, abs=1e-15)
+    error = np.std(plain) / np.sqrt(300)
+    assert np.mean(plain) > 1 / 40 - 4 * error
+    assert abs(np.mean(jack)) < 4 * error
+    assert abs(np.mean(chains)) < 4 * np.std(chains) / np.sqrt(300)
+    with pytest.raises(ValueError, match="one chain"):
+        gamma_method(np.arange(9.0), lambda m: m**2, correct_bias=True)
+
+
+# --- cautions -------------------------------------------------------------------------------------
+
+
+def tunnelling(moves):
+    """Two modes at -1 and 1, `moves` transitions."""
+    signs = np.repeat((-1.0) ** np.arange(moves + 1), 5000 // (moves + 1))
+    return signs + 0.2 * np.random.default_rng(moves).normal(size=len(signs))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (ar1(0, 1, 100, 0.95), "fewer than 50 tau_int"),
+        (tunnelling(3), "two modes, near -0.999 and 1, with 3 transitions"),
+        (ar1(0, 2, 5000, 0.3) + np.array([[0.0], [0.5]]), "disagree"),
+        (np.zeros((2, 50)), "never change"),
+    ],
+)
+def test_chains_that_cannot_be_trusted(data, said):
+    assert any(said in caution for caution in gamma_method(data).cautions)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [ar1(0, 4, 5000, 0.8), ar1(1, 1, 5000, 0.0) ** 2, np.sign(ar1(2, 2, 5000, 0.5)), np.rint(2 * ar1(3, 2, 5000, 0.5))],
+)
+def test_good_chains_pass_without_a_word(data):
+    assert gamma_method(data).cautions == ()
+
+
+def test_weights_that_cannot_be_trusted():
+    rng = np.random.default_rng(0)
+    good = Ensemble(None, rng.normal(size=3000), {"x": rng.normal(size=3000)})
+    assert expectation(good, "x").cautions == log_z(good).cautions == ()
+    few = Ensemble(None, rng.normal(size=150), {"x": rng.normal(size=150)})
+    assert "effective samples" in expectation(few, "x").cautions[0]
+    lw = np.zeros(1000)
+    lw[0] = np.log(500.0)
+    assert "one sample carries 33 % of the weight" in " ".join(expectation(Ensemble(None, lw, {"x": lw}), "x").cautions)
+
+
+# --- masses ---------------------------------------------------------------------------------------
+
+
+def free_field_correlators(rng, n, extent, m2):
+    """Of a free field on a ring: C(t) is one cosh with 4 sinh^2(m/2) = m2."""
+    p2 = 4 * np.sin(np.pi * np.arange(extent) / extent) ** 2
+    noise = np.fft.fft(rng.normal(size=(n, extent)), axis=1)
+    phi = np.fft.ifft(noise / np.sqrt(2 * (p2 + m2)), axis=1).real
+    power = np.abs(np.fft.fft(phi, axis=1)) ** 2 / extent
+    return np.fft.ifft(power, axis=1).real
+
+
+def test_masses_of_a_free_field():
+    rng, m2, extent = np.random.default_rng(0), 0.3, 16
+    mass = 2 * np.arcsinh(np.sqrt(m2) / 2)
+    pulls, chi2 = [], []
+    for _ in range(80):
+        chain = Chain(None, {"c": free_field_correlators(rng, 2000, extent, m2).reshape(2, 1000, extent)})
+        fit = fit_correlator(chain, "c", 1, 6)
+        pulls.append((fit.masses.value[0] - mass) / fit.masses.error[0])
+        chi2.append(fit.chi2)
+    # Variances of 80 squares: 2/80; of chi^2 with four degrees: 8/80.
+    assert abs(np.mean(np.square(pulls)) - 1.0) < 4 * np.sqrt(2 / 80)
+    assert abs(np.mean(pulls)) < 4 / np.sqrt(80)
+    assert fit.degrees == 4
+    assert abs(np.mean(chi2) - 4.0) < 4 * np.sqrt(8 / 80)
+    # Amplitude of a free field: 1 / (2 * 2 sinh m (1 - e^{-mT})).
+    exact = 1 / (4 * np.sinh(mass) * (1 - np.exp(-mass * extent)))
+    assert abs(fit.amplitudes.value[0] - exact) < 4 * fit.amplitudes.error[0]
+
+
+def test_reweighted_and_two_state_fits():
+    rng = np.random.default_rng(1)
+    light, heavy = (free_field_correlators(rng, 40_000, 16, m2) for m2 in (0.1, 2.0))
+    masses = [2 * np.arcsinh(np.sqrt(m2) / 2) for m2 in (0.1, 2.0)]
+    values = light + 3 * heavy
+    for data in (Chain(None, {"c": values[None]}), Ensemble(None, np.zeros(40_000), {"c": values})):
+        fit = fit_correlator(data, "c", 0, 8, states=2)
+        assert np.all(np.abs(fit.masses.value - masses) < 4 * fit.masses.error)
+        assert fit.masses.error[0] < 0.05
+    shifted = fit_correlator(Chain(None, {"c": light[None] + 4.0, "s": np.full((1, 40_000), 2.0)}), "c", 1, connected="s")
+    plain = fit_correlator(Chain(None, {"c": light[None]}), "c", 1)
+    assert shifted.masses.value == pytest.approx(plain.masses.value, rel=1e-6)
+    with pytest.raises(ValueError, match="cannot fix 4 parameters"):
+        fit_correlator(data, "c", 6, 8, states=2)
+    with pytest.raises(ValueError, match="pass correlated=False"):
+        fit_correlator(Chain(None, {"c": light[None, :20]}), "c", 0, 4)

@@ -41,7 +41,8 @@ class Estimate:
     - `value`, `error`: floats, or arrays of one shape for vector observables;
     - `tau_int`, `dtau_int`: integrated autocorrelation time and its error in units of one measurement, 1/2 for
       independent data (U. Wolff, hep-lat/0306017); `None` where the data carry no Monte Carlo time;
-    - `derror`: the error of `error`, where known.
+    - `derror`: the error of `error`, where known;
+    - `cautions`: reasons why the error cannot be trusted, sentences: a short chain, few effective weights, two modes.
     """
 
     value: Any
@@ -49,6 +50,7 @@ class Estimate:
     tau_int: Any = None
     dtau_int: Any = None
     derror: Any = None
+    cautions: tuple[str, ...] = ()
 
     def pull(self, exact: Any, exact_error: Any = 0.0) -> Any:
         """Deviation from a reference in standard errors, `(value - exact) / sqrt(error^2 + exact_error^2)`.
@@ -65,10 +67,10 @@ class Estimate:
         return float(pull) if pull.ndim == 0 else pull
 
     @classmethod
-    def of(cls, value: Any, error: Any, *rest: Any) -> "Estimate":
+    def of(cls, value: Any, error: Any, *rest: Any, cautions: tuple[str, ...] = ()) -> "Estimate":
         """From arrays, with plain floats where they have no axes."""
         fields = [np.asarray(x, np.float64) for x in (value, error, *rest)]
-        return cls(*(float(x) if x.ndim == 0 else x for x in fields))
+        return cls(*(float(x) if x.ndim == 0 else x for x in fields), cautions=cautions)
 
     def __str__(self) -> str:
         if np.ndim(self.value) == 0:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._cautions import weight_cautions
 from ._data import Chain, Ensemble
 from ._derived import linearise, project
 from ._estimate import Estimate
@@ -43,7 +44,7 @@ def expectation(
         if function is not None:
             raise ValueError("a derived observable brings its own function; drop `function=`")
         observable, function = observable.primary, observable.function
-    values = _values(data, observable, batch_size)
+    values = stored_or_measured(data, observable, batch_size)
     if isinstance(data, Chain):
         return gamma_method(values, function, s)
     return _reweighted(values, data.log_weights, function)
@@ -78,7 +79,7 @@ def _is_derived(observable: Any) -> bool:
     return hasattr(observable, "primary") and hasattr(observable, "function")
 
 
-def _values(data: Ensemble | Chain, observable: Any, batch_size: int) -> np.ndarray:
+def stored_or_measured(data: Ensemble | Chain, observable: Any, batch_size: int) -> np.ndarray:
     kind = type(data).__name__.lower()
     if not isinstance(data, Ensemble | Chain):
         raise TypeError(f"expected an Ensemble or a Chain, got {type(data).__name__}")
@@ -124,8 +125,9 @@ def _reweighted(values: np.ndarray, log_weights: np.ndarray, function: Callable 
     means = np.tensordot(weights, values, axes=1)
     deltas = values - means
     spread = np.sqrt(np.tensordot(weights**2, deltas**2, axes=1))
+    cautions = weight_cautions(weights)
     if function is None:
-        return Estimate.of(means, spread)
+        return Estimate.of(means, spread, cautions=cautions)
     value, jacobian = linearise(function, means, spread)
     projected = project(deltas, jacobian, values.ndim - 1)
-    return Estimate.of(value, np.sqrt(np.tensordot(weights**2, projected**2, axes=1)))
+    return Estimate.of(value, np.sqrt(np.tensordot(weights**2, projected**2, axes=1)), cautions=cautions)

@@ -10,7 +10,14 @@ from ._estimate import Estimate
 from ._weights import normalised_weights
 
 
-def jackknife(data: Any, function: Callable | None = None, *, log_weights: Any = None, bins: int | None = None) -> Estimate:
+def jackknife(
+    data: Any,
+    function: Callable | None = None,
+    *,
+    log_weights: Any = None,
+    bins: int | None = None,
+    correct_bias: bool = False,
+) -> Estimate:
     r"""Function of the means of `data` with its delete-one-bin jackknife error.
 
     $\sigma^2 = \frac{B-1}{B}\sum_b (f_b - \bar f)^2$ where $f_b$ leaves out bin b.
@@ -22,6 +29,7 @@ def jackknife(data: Any, function: Callable | None = None, *, log_weights: Any =
     - `log_weights`: `(samples,)` for reweighted means; the bins then carry unequal weights and the error refers to the
       ratio of sums.
     - `bins`: number of bins, each much longer than the autocorrelation time; one sample each (at most 200) by default.
+    - `correct_bias`: subtract the jackknife estimate $(B - 1)(\overline{f_b} - f)$ of the O(1/N) bias.
     """
     samples, weights = _prepare(data, log_weights)
     n = len(weights)
@@ -37,7 +45,10 @@ def jackknife(data: Any, function: Callable | None = None, *, log_weights: Any =
     means = (weighted.sum(axis=0) - sums) / rest.reshape(-1, *[1] * (samples.ndim - 1))
     replica = _apply(function, means)
     error = np.sqrt((bins - 1) / bins * np.sum((replica - replica.mean(axis=0)) ** 2, axis=0))
-    return Estimate.of(_apply(function, weighted.sum(axis=0)[None])[0], error)
+    value = _apply(function, weighted.sum(axis=0)[None])[0]
+    if correct_bias:
+        value = value - (bins - 1) * (replica.mean(axis=0) - value)
+    return Estimate.of(value, error)
 
 
 def bootstrap(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ._cautions import weight_cautions
 from ._data import Ensemble
 from ._estimate import Estimate
 
@@ -70,7 +71,7 @@ def log_z(ensemble: Any) -> Estimate:
     lw = check_log_weights(ensemble)
     variance = (1.0 / ess_fraction(lw) - 1.0) / lw.size
     error = math.sqrt(max(variance, 0.0)) if lw.size > 1 else math.nan
-    return Estimate(log_sum_exp(lw) - math.log(lw.size), error)
+    return Estimate(log_sum_exp(lw) - math.log(lw.size), error, cautions=weight_cautions(normalised_weights(lw)))
 
 
 def expected_acceptance(log_weights: Any) -> float:
