@@ -1,1 +1,5 @@
+from ._conditional import ConditionalModel as ConditionalModel
 from ._model import Model as Model
+from ._pretrained import load_pretrained as load_pretrained
+from ._pretrained import pretrained_models as pretrained_models
+from ._symmetrised import SymmetrisedModel as SymmetrisedModel

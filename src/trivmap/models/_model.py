@@ -1,23 +1,28 @@
 """A generative model: a prior pushed through a transport."""
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from ..flows import AbstractFlow, ContinuousFlow
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
+from ..stochastic import AbstractStochasticFlow
 
 
 class Model(eqx.Module):
-    """The density of x = f(z), z from a prior: log q(x) = log r(z) - log |det df/dz|.
+    r"""The density of x = f(z), z from a prior: log q(x) = log r(z) - log |det df/dz|.
 
-    **Arguments:** `prior`: an `AbstractPrior`. `transport`: a flow on the same manifold.
+    With a stochastic transport, samples come with log r(z) - l, l the log weight of their path: the weights
+    exp(-S(x) - log r(z) + l) are as exact, but the density of a given configuration is an integral over paths.
+
+    **Arguments:** `prior`: an `AbstractPrior`. `transport`: a flow or stochastic flow on the same manifold.
 
     **Raises:** `ValueError` if prior and transport live on different manifolds.
     """
 
     prior: AbstractPrior
-    transport: AbstractFlow
+    transport: AbstractFlow | AbstractStochasticFlow
 
     def __check_init__(self):
         if self.prior.manifold != self.transport.manifold:
@@ -34,12 +39,25 @@ class Model(eqx.Module):
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """One configuration and its log density, in the given real precision (JAX's default when `None`)."""
+        if isinstance(self.transport, AbstractStochasticFlow):
+            key, path_key = jax.random.split(key)
+            z = self.prior.sample(key, dtype)
+            x, log_weight = self.transport.forward_and_log_weight(path_key, z)
+            return x, self.prior.log_prob(z) - log_weight
         z = self.prior.sample(key, dtype)
         x, log_det = self.transport.forward_and_log_det(z)
         return x, self.prior.log_prob(z) - log_det
 
     def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
-        """The log density of a given configuration, by the inverse transport."""
+        """The log density of a given configuration, by the inverse transport.
+
+        **Raises:** `TypeError` for a stochastic transport.
+        """
+        if isinstance(self.transport, AbstractStochasticFlow):
+            raise TypeError(
+                f"The density of a {type(self.transport).__name__} is an integral over paths; only its samples have weights. "
+                "Objectives that need log_prob (path_gradient, reinforce, ForwardKL) are for bijective flows."
+            )
         z, log_det = self.transport.inverse_and_log_det(x)
         return self.prior.log_prob(z) + log_det
 

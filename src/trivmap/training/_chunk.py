@@ -10,7 +10,9 @@ import optax
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from ..lattice import accumulator_dtype
+from ..models import ConditionalModel
 from ..theories import AbstractTheory
+from ._moving_theory import AbstractMovingTheory
 from ._state import TrainingState
 
 
@@ -34,9 +36,7 @@ class Chunk(eqx.Module):
     length: int
     dtype: DTypeLike | None
 
-    def __call__(
-        self, state: TrainingState, theory: AbstractTheory, stop: Int[Array, ""]
-    ) -> tuple[TrainingState, Trace]:
+    def __call__(self, state: TrainingState, theory: AbstractTheory, stop: Int[Array, ""]) -> tuple[TrainingState, Trace]:
         arrays, static = eqx.partition(state, eqx.is_array)
 
         def unfinished(carry):
@@ -45,7 +45,7 @@ class Chunk(eqx.Module):
 
         def advance(carry):
             arrays, trace = carry
-            state, trace = self._update(eqx.combine(arrays, static), theory, trace)
+            state, trace = self._update(eqx.combine(arrays, static), _at(theory, arrays.step, stop), trace)
             return eqx.filter(state, eqx.is_array), trace
 
         arrays, trace = jax.lax.while_loop(unfinished, advance, (arrays, self._empty_trace()))
@@ -61,7 +61,9 @@ class Chunk(eqx.Module):
 
         def loss_of(parameters):
             key = jax.random.fold_in(state.key, state.step)
-            return self.objective(key, eqx.combine(parameters, static), theory, self.batch_size, dtype=self.dtype)
+            model = eqx.combine(parameters, static)
+            model = model.at(theory) if isinstance(model, ConditionalModel) else model
+            return self.objective(key, model, theory, self.batch_size, dtype=self.dtype)
 
         (loss, log_weights), gradient = jax.value_and_grad(loss_of, has_aux=True)(parameters)
         norm = optax.tree.norm(gradient).astype(accumulator_dtype())
@@ -82,6 +84,10 @@ class Chunk(eqx.Module):
             good,
         )
         return _select(good, new, state), trace
+
+
+def _at(theory: AbstractTheory, step: Array, stop: Array) -> AbstractTheory:
+    return theory.at_step(step, stop) if isinstance(theory, AbstractMovingTheory) else theory
 
 
 def _select(condition: Array, new: Any, old: Any) -> Any:

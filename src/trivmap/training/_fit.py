@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,14 +13,15 @@ from jaxtyping import Array as JaxArray
 from jaxtyping import DTypeLike, Key
 
 from ..flows import ContinuousFlow
-from ..models import Model
+from ..models import ConditionalModel, Model
 from ..statistics import ess_fraction, expected_acceptance
 from ..theories import AbstractTheory
 from ._chunk import Chunk, Trace
 from ._history import History, Record
-from ._objectives import reverse_kl
+from ._moving_theory import AbstractMovingTheory
 from ._optimiser import default_optimiser
 from ._state import TrainingState, initial_state
+from .objectives import reverse_kl
 
 _HALVING_SAMPLES = 128
 
@@ -31,7 +33,7 @@ class _Stopped(Exception):
         self.history = history
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Any:
         return self.state.averaged_model
 
 
@@ -45,7 +47,7 @@ class TrainingInterrupted(_Stopped, KeyboardInterrupt):
 
 def fit(
     key: Key[JaxArray, ""],
-    model: Model,
+    model: Model | ConditionalModel,
     theory: AbstractTheory,
     *,
     objective: Callable = reverse_kl,
@@ -59,12 +61,13 @@ def fit(
     progress: bool = True,
     state: TrainingState | None = None,
     on_chunk: Callable[[TrainingState, Record], None] | None = None,
-) -> tuple[Model, History]:
+) -> tuple[Any, History]:
     """Train every inexact array of a model, and report what matters for its weights after each chunk of steps.
 
     **Arguments:**
 
-    - `key`: randomness of the samples. `model`, `theory`: on the same manifold.
+    - `key`: randomness of the samples. `model`, `theory`: on the same manifold; the couplings of an `AnnealedTheory` move
+      during the training, those of a `CouplingRange` visit a range, which is how a `ConditionalModel` is trained.
     - `objective`: `reverse_kl`, `log_variance` or a function of the same signature; its options by `functools.partial`.
     - `steps`: total number of updates, counted from the start of the run also when it is resumed.
     - `batch_size`: samples per update.
@@ -96,7 +99,8 @@ def fit(
         try:
             while int(current.step) < steps:
                 new, trace = advance(current, theory, jnp.asarray(steps, jnp.int32))
-                record = _metrics(trace, int(new.step)) | _halving_metrics(halving, new, theory)
+                moving = isinstance(theory, AbstractMovingTheory)
+                record = _metrics(trace, int(new.step), moving) | _halving_metrics(halving, new, theory)
                 record["seconds"] = advance.seconds + halving.seconds
                 record["compile_seconds"] = advance.compile_seconds + halving.compile_seconds
                 current = new
@@ -123,9 +127,7 @@ _INTERRUPTED = "Training was interrupted after step {}; go on with fit(..., stat
 def _resumed(state: TrainingState | None, fresh: TrainingState) -> TrainingState:
     if state is None:
         return fresh
-    shapes = [
-        jax.tree.map(lambda leaf: (jnp.shape(leaf), leaf.dtype), eqx.filter(s, eqx.is_array)) for s in (state, fresh)
-    ]
+    shapes = [jax.tree.map(lambda leaf: (jnp.shape(leaf), leaf.dtype), eqx.filter(s, eqx.is_array)) for s in (state, fresh)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             "The state to resume from has another structure than a run with these arguments; give the model, optimiser, "
@@ -134,7 +136,7 @@ def _resumed(state: TrainingState | None, fresh: TrainingState) -> TrainingState
     return state
 
 
-def _check(model: Model, theory: AbstractTheory, **numbers) -> None:
+def _check(model: Model | ConditionalModel, theory: AbstractTheory, **numbers) -> None:
     if model.manifold != theory.manifold:
         raise ValueError(
             f"The model lives on {model.manifold}, the theory on {theory.manifold}. Build the model from theory.manifold."
@@ -171,11 +173,15 @@ class _HalvingChange(eqx.Module):
     dtype: DTypeLike | None
 
     def __call__(self, state: TrainingState, theory: AbstractTheory):
+        theory = theory.end if isinstance(theory, AbstractMovingTheory) else theory
+        model = state.model.at(theory) if isinstance(state.model, ConditionalModel) else state.model
+
+        def log_weight(model, key):
+            x, log_prob = model.sample_and_log_prob(key, self.dtype)
+            return -theory.action(x) - log_prob
+
         def change(key):
-            z = state.model.prior.sample(key, self.dtype)
-            x, log_det = state.model.transport.forward_and_log_det(z)
-            refined, refined_log_det = state.model.refined().transport.forward_and_log_det(z)
-            return (refined_log_det - theory.action(refined)) - (log_det - theory.action(x))
+            return log_weight(model.refined(), key) - log_weight(model, key)
 
         # No update folds in this number, so that monitoring does not touch the random numbers of training.
         key = jax.random.fold_in(jax.random.fold_in(state.key, 2**32 - 1), state.step)
@@ -183,21 +189,26 @@ class _HalvingChange(eqx.Module):
 
 
 def _halving_metrics(halving: _Compiled, state: TrainingState, theory: AbstractTheory) -> Record:
-    transport = state.model.transport
+    model = state.model
+    transport = (model.coefficients if isinstance(model, ConditionalModel) else model).transport
     if not isinstance(transport, ContinuousFlow) or transport.steps is None:
         return {}
     change = np.asarray(halving(state, theory))
     return {"halving_mean": float(change.mean()), "halving_std": float(change.std())}
 
 
-def _metrics(trace: Trace, step: int) -> Record:
+def _metrics(trace: Trace, step: int, moving: bool) -> Record:
     count = int(trace.count)
-    log_weights = np.asarray(trace.log_weights[:count], np.float64).ravel()
+    log_weights = np.asarray(trace.log_weights[:count], np.float64)
+    # Weights of different theories differ by log Z: batch by batch when the couplings move.
+    batches = list(log_weights) if moving else [log_weights.ravel()]
+    # Objectives that never run the transport, such as score matching, say so by NaN throughout.
+    known = count > 0 and not np.all(np.isnan(log_weights))
     return {
         "step": step,
         "loss": float(np.mean(trace.loss[:count])),
-        "ess": float(ess_fraction(log_weights)) if count else np.nan,
-        "acceptance": float(expected_acceptance(log_weights)) if count else np.nan,
+        "ess": float(np.mean([ess_fraction(w) for w in batches])) if known else np.nan,
+        "acceptance": float(np.mean([expected_acceptance(w) for w in batches])) if known else np.nan,
         "gradient_norm": float(np.mean(trace.gradient_norm[:count])),
     }
 

@@ -1,11 +1,13 @@
 """Everything that a training run needs to continue."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key, PyTree
 
-from ..models import Model
+from ..models import ConditionalModel, Model
 
 
 class TrainingState(eqx.Module):
@@ -14,20 +16,20 @@ class TrainingState(eqx.Module):
     The random numbers of step n depend on `key` and n alone, so that neither chunks nor interruptions change them.
     """
 
-    model: Model
+    model: Model | ConditionalModel
     optimiser_state: PyTree
     average: PyTree
     key: Key[Array, ""]
     step: Int[Array, ""]
 
     @property
-    def averaged_model(self) -> Model:
+    def averaged_model(self) -> Any:
         """The model with the moving average of its parameters, where one is kept."""
         return self.model if self.average is None else eqx.combine(self.average, self.model)
 
 
 def initial_state(
-    key: Key[Array, ""], model: Model, optimiser: optax.GradientTransformation, ema: float | None = None
+    key: Key[Array, ""], model: Model | ConditionalModel, optimiser: optax.GradientTransformation, ema: float | None = None
 ) -> TrainingState:
     """The state before the first step; its structure is that of every later state of the same run."""
     parameters = eqx.filter(model, eqx.is_inexact_array)

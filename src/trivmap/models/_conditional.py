@@ -1,0 +1,104 @@
+"""Models of a family of theories: learned numbers that are polynomials in a coupling."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array
+
+from ..manifolds import AbstractManifold
+from ..theories import AbstractTheory
+from ._model import Model
+
+
+class ConditionalModel(eqx.Module):
+    r"""A model for every theory of a family: its numbers are Chebyshev polynomials in a coupling g.
+
+    $$ p(g) = \sum_{k=0}^{\text{degree}} c_k T_k(s), \qquad s = \frac{2g - g_0 - g_1}{g_1 - g_0}, $$
+
+    for every array p of the model. `at(theory)` is a `Model` like any other: it can be sampled, trained further, transferred,
+    and vmapped over couplings. `fit` trains the coefficients when its theory is a `CouplingRange`. The start interpolates
+    `make` at the Chebyshev points, so that trained models or closed forms at a few couplings become one model of all.
+
+    **Arguments:** `make`: function from a theory to a `Model`, always of the same structure; `theory`: any of the family;
+    `low`, `high`: range of the coupling; `coupling`: its name among the arrays of the theory; `degree`: of the polynomials.
+
+    **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, a negative degree, or models
+    of different structures.
+    """
+
+    coefficients: Model
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+    coupling: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        make: Callable[[AbstractTheory], Model],
+        theory: AbstractTheory,
+        low: float,
+        high: float,
+        *,
+        coupling: str = "beta",
+        degree: int = 4,
+    ):
+        if not low < high:
+            raise ValueError(f"ConditionalModel: got the range {low} to {high}, expected low < high.")
+        if degree < 0:
+            raise ValueError(f"ConditionalModel: got degree {degree}, expected zero or more.")
+        self.low, self.high, self.coupling = float(low), float(high), coupling
+        old = self._coupling_of(theory)
+        angles = np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)
+        points = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
+        family = [eqx.tree_at(lambda t: getattr(t, coupling), theory, jnp.asarray(g, old.dtype)) for g in points]
+        models = [make(member) for member in family]
+        numbers, rest = zip(*(eqx.partition(model, eqx.is_inexact_array) for model in models), strict=True)
+        if len({jax.tree.structure(n) for n in numbers}) > 1:
+            raise ValueError("ConditionalModel: `make` returned models of different structures; only arrays may change.")
+        weights = np.cos(np.outer(np.arange(degree + 1), angles)) * (2 / (degree + 1))
+        weights[0] /= 2
+        stacked = jax.tree.map(lambda *p: jnp.tensordot(jnp.asarray(weights, p[0].dtype), jnp.stack(p), 1), *numbers)
+        self.coefficients = eqx.combine(stacked, rest[0])
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.coefficients.manifold
+
+    def at(self, theory: AbstractTheory) -> Model:
+        """The model of one theory of the family.
+
+        **Raises:** `TypeError` for a theory without the coupling, `ValueError` for one outside of the range (unless it is
+        traced) or on another manifold.
+        """
+        value = self._coupling_of(theory)
+        if theory.manifold != self.manifold:
+            raise ValueError(f"ConditionalModel lives on {self.manifold}, the theory on {theory.manifold}.")
+        if not isinstance(value, Tracer) and not self.low <= float(value) <= self.high:
+            raise ValueError(
+                f"ConditionalModel: got {self.coupling} = {float(value):g}, expected {self.low:g} to {self.high:g}, "
+                "the range it was made for."
+            )
+        numbers, rest = eqx.partition(self.coefficients, eqx.is_inexact_array)
+
+        def evaluated(c: Array) -> Array:
+            s = (2 * value - self.low - self.high) / (self.high - self.low)
+            return jnp.tensordot(_chebyshev(s.astype(c.dtype), c.shape[0]), c, 1)
+
+        return eqx.combine(jax.tree.map(evaluated, numbers), rest)
+
+    def _coupling_of(self, theory: AbstractTheory) -> Any:
+        value = getattr(theory, self.coupling, None)
+        if value is None or not eqx.is_inexact_array(value) or value.shape:
+            raise TypeError(f"ConditionalModel: a {type(theory).__name__} has no scalar coupling named {self.coupling!r}.")
+        return value
+
+
+def _chebyshev(s: Array, size: int) -> Array:
+    terms = [jnp.ones_like(s), s]
+    for _ in range(size - 2):
+        terms.append(2 * s * terms[-1] - terms[-2])
+    return jnp.stack(terms[:size])

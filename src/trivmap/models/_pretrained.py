@@ -1,0 +1,72 @@
+"""Named models that come with the package: their learned numbers, and where these come from."""
+
+import functools
+import json
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._types import Shape
+from ..fields import AbstractVectorField, GradientField, LadderField, LoopPotential
+from ..flows import ContinuousFlow
+from ..groups import SU
+from ..priors import HaarPrior
+from ..theories import WilsonAction
+from ._model import Model
+
+
+def _ladder(theory: WilsonAction, gates: Array) -> AbstractVectorField:
+    times, count = gates.shape
+    beta = float(theory.beta)
+    field = LadderField(theory.manifold, beta, gates=count, times=times, reach=1, dtype=gates.dtype)
+    return eqx.tree_at(lambda f: f.gates, field, gates)
+
+
+def _loops(potential: Callable[..., LoopPotential]) -> Callable[[WilsonAction, Array], AbstractVectorField]:
+    def build(theory: WilsonAction, coefficients: Array) -> AbstractVectorField:
+        start = potential(theory, order=0, dtype=coefficients.dtype)
+        learned = eqx.tree_at(lambda p: p.coefficients, start, coefficients)
+        return GradientField(learned)  # pyright: ignore[reportCallIssue]
+
+    return build
+
+
+# Field by kind, from a theory and its table of learned numbers.
+_FIELDS: dict[str, Callable[[WilsonAction, Array], AbstractVectorField]] = {
+    "ladder": _ladder,
+    "modelA": _loops(LoopPotential.model_a),
+    "modelB": _loops(LoopPotential.model_b),
+}
+
+
+@functools.cache
+def _table() -> dict[str, Any]:
+    return json.loads(resources.files("trivmap.models").joinpath("pretrained.json").read_text())
+
+
+def pretrained_models() -> dict[str, dict[str, Any]]:
+    """Name -> theory (n of SU(n), beta) of every pretrained model, how its numbers were found, and the ESS measured with them."""
+    return {name: {"n": entry["n"], "beta": entry["beta"], **entry["provenance"]} for name, entry in _table().items()}
+
+
+def load_pretrained(name: str, lattice: Shape | None = None) -> Model:
+    """A trained model by name, on the lattice it was trained on or on another.
+
+    **Arguments:** `name`: one of `pretrained_models()`, such as "su3-2d-ladder-beta6" or "su3-2d-modelB-beta6";
+    `lattice`: extents. Move it to another coupling with `transfer`.
+
+    **Raises:** `KeyError` with the known names.
+    """
+    table = _table()
+    if name not in table:
+        raise KeyError(f"load_pretrained: got {name!r}, expected one of {', '.join(sorted(table))}.")
+    entry = table[name]
+    extents = tuple(entry["lattice"] if lattice is None else lattice)
+    theory = WilsonAction(SU(entry["n"]), extents, entry["beta"])  # pyright: ignore[reportCallIssue]
+    field = _FIELDS[entry["kind"]](theory, jnp.asarray(entry["numbers"], jnp.float32))
+    flow = ContinuousFlow(field, steps=entry["steps"])
+    return Model(HaarPrior(theory.manifold), flow)

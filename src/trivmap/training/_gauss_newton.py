@@ -1,0 +1,112 @@
+"""Gauss-Newton minimisation of the variance of log w, for models with few parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, DTypeLike, Key, PyTree
+
+from ..models import Model
+from ..statistics import ess_fraction
+from ..theories import AbstractTheory
+
+_FLOOR = 0.3
+
+
+def gauss_newton(
+    key: Key[Array, ""],
+    model: Model,
+    theory: AbstractTheory,
+    *,
+    parameters: Callable[[Model], PyTree],
+    steps: int = 2,
+    samples: int = 512,
+    batch_size: int = 32,
+    reverse: bool = False,
+    damping: float = 1e-3,
+    dtype: DTypeLike | None = None,
+    progress: bool = True,
+) -> tuple[Model, list[dict[str, Any]]]:
+    r"""Minimises Var[log w] over chosen parameters, each step by damped linear least squares.
+
+    With the derivative of every log weight by every parameter, $J_{ik} = d \log w_i / d\theta_k$ at fixed prior samples,
+    the step $\delta\theta$ solves $\min \mathrm{Var}[\log w + J \delta\theta] + d\, |\delta\theta|^2$, parameters in units
+    of the spread of their column. One or two steps replace thousands of stochastic updates (`fit`). Fresh samples are
+    drawn in every step, and a step that does not lower the variance on them is taken back.
+
+    **Arguments:**
+
+    - `key`: randomness of the samples. `model`, `theory`: on the same manifold.
+    - `parameters`: picks the arrays to change, such as `lambda model: model.transport.field.gates`.
+    - `steps`: number of updates. `samples`: per update, several times the number of parameters.
+    - `batch_size`: samples per compiled call.
+    - `reverse`: one reverse pass per sample instead of one linearised flow per parameter; for more than a few dozen
+      parameters, on fields whose reverse mode is cheap.
+    - `damping`: d, relative to the variance of a column: directions that the samples hardly determine stay put.
+    - `dtype`: precision of the configurations.
+
+    **Returns:** the model, and for every evaluation (one more than updates) the variance of log w, the ESS, the step.
+
+    **Raises:** `ValueError` for fewer samples than twice the parameters, or when log weights are not finite.
+    """
+    from tqdm import tqdm  # keeps `import trivmap` light
+
+    flat, unravel = ravel_pytree(parameters(model))
+    if samples < 2 * flat.size:
+        raise ValueError(
+            f"gauss_newton: got {samples} samples for {flat.size} parameters, expected at least {2 * flat.size}."
+        )
+    count = -(-samples // batch_size)
+    best: dict[str, Any] = {"flat": flat, "variance": np.inf}
+    records: list[dict[str, Any]] = []
+    for step in tqdm(range(steps + 1), desc="Gauss-Newton", unit="step", disable=not progress):
+        keys = jax.random.split(jax.random.fold_in(key, step), (count, batch_size))
+        batches = [_linearised(model, theory, parameters, unravel, flat, batch, dtype, reverse) for batch in keys]
+        log_weights, slopes = (
+            np.concatenate([np.asarray(part, float) for part in parts]) for parts in zip(*batches, strict=True)
+        )
+        if not np.all(np.isfinite(log_weights)):
+            raise ValueError(f"gauss_newton: log weights are not finite in step {step}; start closer to the theory.")
+        variance = float(log_weights.var())
+        records.append({"step": step, "variance": variance, "ess": float(ess_fraction(jnp.asarray(log_weights)))})
+        if variance > best["variance"]:
+            # Two estimates with independent samples: a rise is either noise at the minimum or a step too far.
+            break
+        best = {"flat": flat, "variance": variance}
+        if step < steps:
+            flat = flat + jnp.asarray(_step(log_weights, slopes, damping), flat.dtype)
+    return eqx.tree_at(parameters, model, unravel(best["flat"])), records
+
+
+def _step(log_weights: np.ndarray, slopes: np.ndarray, damping: float) -> np.ndarray:
+    count = len(log_weights)
+    centred, matrix = log_weights - log_weights.mean(), slopes - slopes.mean(axis=0)
+    scale = np.sqrt(np.mean(matrix**2, axis=0))
+    # Columns far below the largest are noise, or say nothing beyond first order: a floor keeps their steps small.
+    scale = np.maximum(scale, _FLOOR * scale.max())
+    matrix = matrix / scale / np.sqrt(count)
+    centred = centred / np.sqrt(count)
+    solution = np.linalg.solve(matrix.T @ matrix + damping * np.eye(matrix.shape[1]), matrix.T @ centred)
+    return -solution / scale
+
+
+@eqx.filter_jit
+def _linearised(model, theory, parameters, unravel, flat, keys, dtype, reverse):
+    """Log weights and their derivatives, shapes `(batch,)` and `(batch, parameters)`."""
+
+    def log_weight(values: Array, key: Array) -> Array:
+        x, log_prob = eqx.tree_at(parameters, model, unravel(values)).sample_and_log_prob(key, dtype)
+        return -theory.action(x) - log_prob
+
+    def forward(key: Array) -> tuple[Array, Array]:
+        value, linear = jax.linearize(lambda values: log_weight(values, key), flat)
+        return value, jax.lax.map(linear, jnp.eye(flat.size, dtype=flat.dtype))
+
+    def backward(key: Array) -> tuple[Array, Array]:
+        return jax.value_and_grad(log_weight)(flat, key)
+
+    return jax.vmap(backward if reverse else forward)(keys)

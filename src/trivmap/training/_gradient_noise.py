@@ -1,0 +1,64 @@
+"""How noisy the gradients of objectives are."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, DTypeLike, Key
+
+from ..models import Model
+from ..theories import AbstractTheory
+
+
+def gradient_noise(
+    key: Key[Array, ""],
+    model: Model,
+    theory: AbstractTheory,
+    objectives: Mapping[str, Callable],
+    *,
+    batch_size: int = 64,
+    repeats: int = 32,
+    dtype: DTypeLike | None = None,
+) -> dict[str, dict[str, float]]:
+    r"""Mean and variance of the gradients of several objectives on one model.
+
+    **Arguments:** `objectives`: by name, each called as `objective(key, model, theory, batch_size, dtype=dtype)`;
+    `repeats`: independent batches, two or more.
+
+    **Returns:** for every name, `norm` $|\bar g|$ of the mean gradient, `noise` $\sqrt{\mathrm{tr\,Cov}\, g}$ of one batch,
+    `cosine` of the angle between the mean gradient and that of the first objective, `seconds` per gradient after
+    compilation.
+    """
+    if repeats < 2:
+        raise ValueError(f"gradient_noise needs repeats >= 2 for a variance, but {repeats} was given.")
+    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    report: dict[str, dict[str, float]] = {}
+    reference = None
+    for name, objective in objectives.items():
+
+        @eqx.filter_jit
+        def gradient(key, objective, parameters, theory):
+            def loss(parameters):
+                return objective(key, eqx.combine(parameters, static), theory, batch_size, dtype=dtype)[0]
+
+            return ravel_pytree(jax.grad(loss)(parameters))[0]
+
+        jax.block_until_ready(gradient(key, objective, parameters, theory))
+        start = time.perf_counter()
+        keys = jax.random.split(key, repeats)
+        gradients = np.stack([np.asarray(gradient(k, objective, parameters, theory), np.float64) for k in keys])
+        seconds = (time.perf_counter() - start) / repeats
+        mean = gradients.mean(axis=0)
+        reference = mean if reference is None else reference
+        norms = float(np.linalg.norm(mean)), float(np.linalg.norm(reference))
+        report[name] = {
+            "norm": norms[0],
+            "noise": float(np.sqrt(gradients.var(axis=0, ddof=1).sum())),
+            "cosine": float(mean @ reference / (norms[0] * norms[1])) if min(norms) > 0 else float(jnp.nan),
+            "seconds": seconds,
+        }
+    return report

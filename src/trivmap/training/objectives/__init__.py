@@ -1,0 +1,8 @@
+"""Objectives: losses of a batch that are minimal at the theory."""
+
+from ._forward_kl import ForwardKL as ForwardKL
+from ._log_variance import log_variance as log_variance
+from ._mixture import MixedObjective as MixedObjective
+from ._path_gradient import path_gradient as path_gradient
+from ._reinforce import reinforce as reinforce
+from ._reverse_kl import reverse_kl as reverse_kl

@@ -1,0 +1,44 @@
+"""The reverse Kullback-Leibler divergence with path gradients."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Float, Key
+
+from ...models import Model
+from ...theories import AbstractTheory
+from ._base import over_batch, sample_with_error
+
+
+def path_gradient(
+    key: Key[Array, ""],
+    model: Model,
+    theory: AbstractTheory,
+    batch_size: int,
+    *,
+    dtype: DTypeLike | None = None,
+    error_weight: float = 1.0,
+) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
+    r"""The reverse Kullback-Leibler divergence, differentiated along the paths of the samples only.
+
+    The gradient of `reverse_kl` by the parameters has two parts, through $x = f_\theta(z)$ and through the explicit
+    dependence of $\log q_\theta(x)$; the mean of the second vanishes, but not its variance. Here it is left out:
+
+    $$ \nabla_\theta L = \mathrm{mean}\big[ \nabla_x (\log q(x) + S(x)) \cdot \nabla_\theta f_\theta(z) \big]. $$
+
+    The variance of this gradient vanishes at the theory (arXiv:2207.08219). The density is differentiated through the
+    inverse flow, so that a step costs about two thirds more than one of `reverse_kl`.
+
+    **Arguments, returns:** as for `reverse_kl`, with the same value of the loss.
+    """
+
+    def one(key, model, theory):
+        x, log_prob, error = sample_with_error(key, model, dtype)
+        frozen = jax.tree.map(lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a, model)
+        path = frozen.log_prob(x) + theory.action(x)
+        log_weight = jax.lax.stop_gradient(-theory.action(x) - log_prob)
+        # The value is that of the forward pass, the gradient that of the path.
+        return path - jax.lax.stop_gradient(path) - log_weight, log_weight, error
+
+    loss, log_weights, error = over_batch(one, key, model, theory, batch_size)
+    return jnp.mean(loss) + error_weight * jnp.mean(error), log_weights
