@@ -1,17 +1,31 @@
-"""Files: checkpoints of any pytree, ensembles and chains in HDF5."""
+"""Files: checkpoints of any pytree, ensembles and chains in HDF5, gauge links in the formats of other codes, recipes."""
 
 from ._atomic import atomic_path as atomic_path
 from ._atomic import write_text as write_text
+from ._attributes import ensemble_attributes as ensemble_attributes
 from ._checkpoint import CheckpointError as CheckpointError
 from ._checkpoint import load as load
 from ._checkpoint import read_checkpoint as read_checkpoint
 from ._checkpoint import read_header as read_header
 from ._checkpoint import save as save
 from ._checkpoint import write_checkpoint as write_checkpoint
+from ._gauge_links import GaugeFileError as GaugeFileError
 from ._hdf5 import EnsembleFileError as EnsembleFileError
+from ._hdf5 import append_ensemble as append_ensemble
 from ._hdf5 import file_kind as file_kind
 from ._hdf5 import read_chain as read_chain
 from ._hdf5 import read_ensemble as read_ensemble
 from ._hdf5 import write_chain as write_chain
 from ._hdf5 import write_ensemble as write_ensemble
+from ._ildg import read_ildg as read_ildg
+from ._ildg import write_ildg as write_ildg
+from ._matrix_last import from_matrix_last as from_matrix_last
+from ._matrix_last import read_npz as read_npz
+from ._matrix_last import to_matrix_last as to_matrix_last
+from ._matrix_last import write_npz as write_npz
+from ._nersc import read_nersc as read_nersc
+from ._nersc import write_nersc as write_nersc
+from ._recipe import Recipe as Recipe
+from ._recipe import read_recipe as read_recipe
+from ._recipe import write_recipe as write_recipe
 from ._versions import versions as versions

@@ -1,8 +1,12 @@
-"""Ensembles and chains in HDF5: one data set per array, one checked header."""
+"""Ensembles and chains in HDF5: one data set per array, one checked header.
+
+The rows of an ensemble come in segments, one per append, each under a checksum of its own.
+"""
 
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ from ._atomic import atomic_path
 from ._versions import versions
 
 _CHUNK_BYTES = 1 << 20
-_FORMAT = 1
+_FORMAT = 2
 _CHAIN_ARRAYS = ("configurations", "accepted", "delta_h", "indices")
 _CHAIN_NUMBERS = {"force_evaluations": int, "unitarity_defect": float}
 
@@ -33,6 +37,31 @@ def write_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict
     """
     arrays = {"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}
     _write(path, "ensemble", arrays, ensemble.observables, {}, attributes)
+
+
+def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict[str, Any] | None = None) -> None:
+    """Add samples to a file of `write_ensemble`, or start one.
+
+    The file is copied, extended and renamed: an interrupt leaves the old one. Only the new rows are read and checked.
+
+    **Arguments:** `path`; `ensemble`: arrays of the same names, shapes per sample and dtypes as in the file;
+    `attributes`: `None`, or what the file says already: samples of another theory, model or seed do not belong here.
+
+    **Raises:** `EnsembleFileError` if the file is damaged, of another kind, or does not fit.
+    """
+    if not Path(path).exists():
+        write_ensemble(path, ensemble, attributes)
+        return
+    import h5py
+
+    data = _named({"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}, ensemble.observables)
+    with atomic_path(path) as temporary:
+        shutil.copyfile(path, temporary)
+        try:
+            with h5py.File(temporary, "r+") as file:
+                _extend(path, file, data, attributes)
+        except _DAMAGE as error:
+            raise _damaged(path, str(error)) from error
 
 
 def read_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
@@ -72,9 +101,17 @@ def file_kind(path: str | os.PathLike) -> str:
         raise _damaged(path, str(error)) from error
 
 
-def _write(path, kind: str, arrays: dict, observables: dict, numbers: dict, attributes: dict | None) -> None:
+# h5py reports damage to its own structures by whatever exception its C library maps to.
+_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, UnicodeDecodeError, MemoryError)
+
+
+def _named(arrays: dict, observables: dict) -> dict[str, np.ndarray]:
     data = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
-    data |= {f"observables/{name}": np.asarray(value) for name, value in observables.items()}
+    return data | {f"observables/{name}": np.asarray(value) for name, value in observables.items()}
+
+
+def _write(path, kind: str, arrays: dict, observables: dict, numbers: dict, attributes: dict | None) -> None:
+    data = _named(arrays, observables)
     header = {"format": _FORMAT, "kind": kind, "numbers": numbers, "versions": versions(), "data": sorted(data)}
     header |= {"attributes": attributes or {}}
     encoded = json.dumps(header)
@@ -82,9 +119,68 @@ def _write(path, kind: str, arrays: dict, observables: dict, numbers: dict, attr
 
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         for name, value in data.items():
-            file.create_dataset(name, data=value, chunks=_chunks(kind, value))
+            chunks = _chunks(kind, value)
+            grows = kind == "ensemble" and chunks is not None
+            limit = (None, *value.shape[1:]) if grows else None
+            file.create_dataset(name, data=value, chunks=chunks, maxshape=limit)
         file.attrs["trivmap"] = encoded
-        file.attrs["sha256"] = _digest(encoded, data)
+        _sign(file, encoded, [[_rows(kind, data), _digest(encoded, data)]])
+
+
+def _rows(kind: str, data: dict[str, np.ndarray]) -> int | None:
+    """Samples of a segment; a chain is one segment."""
+    return len(data["log_weights"]) if kind == "ensemble" else None
+
+
+def _sign(file: Any, header: str, segments: list[list[Any]]) -> None:
+    encoded = json.dumps(segments)
+    file.attrs["segments"] = encoded
+    file.attrs["sha256"] = hashlib.sha256((header + encoded).encode()).hexdigest()
+
+
+def _extend(path, file: Any, data: dict[str, np.ndarray], attributes: dict[str, Any] | None) -> None:
+    header = _header(path, file)
+    segments = _segments(path, file)
+    if header["kind"] != "ensemble":
+        raise EnsembleFileError(f"{path}: holds {header['kind']!r}; samples can be appended to ensembles only")
+    if attributes is not None and json.loads(json.dumps(attributes)) != header["attributes"]:
+        raise EnsembleFileError(f"{path}: holds samples of {header['attributes']}, not of {attributes}")
+    stored = {name: f"{file[name].dtype}{list(file[name].shape[1:])}" for name in header["data"]}
+    given = {name: f"{value.dtype}{list(value.shape[1:])}" for name, value in sorted(data.items())}
+    if stored != given:
+        raise EnsembleFileError(f"{path}: holds {stored} per sample, cannot append {given}")
+    if segments[0][0] is None or any(file[name].maxshape[0] is not None for name in stored):
+        raise EnsembleFileError(f"{path}: was written in full and cannot grow; read it and write it again")
+    rows = len(data["log_weights"])
+    for name, value in data.items():
+        dataset = file[name]
+        dataset.resize(len(dataset) + rows, axis=0)
+        dataset[len(dataset) - rows :] = value
+    encoded = str(file.attrs["trivmap"])
+    _sign(file, encoded, [*segments, [rows, _digest(encoded, data)]])
+
+
+def _segments(path, file: Any) -> list[list[Any]]:
+    """Rows and checksum of every segment; files of the first format are one segment."""
+    header = str(file.attrs["trivmap"])
+    if "segments" not in file.attrs:
+        return [[None, str(file.attrs["sha256"])]]
+    encoded = str(file.attrs["segments"])
+    if hashlib.sha256((header + encoded).encode()).hexdigest() != file.attrs["sha256"]:
+        raise _damaged(path, "its checksum is wrong")
+    return json.loads(encoded)
+
+
+def _intact(path, file: Any, data: dict[str, np.ndarray]) -> bool:
+    header, start = str(file.attrs["trivmap"]), 0
+    for rows, digest in _segments(path, file):
+        if rows is not None and any(value.ndim == 0 for value in data.values()):
+            return False
+        part = data if rows is None else {name: value[start : start + rows] for name, value in data.items()}
+        if _digest(header, part) != digest:
+            return False
+        start += rows or 0
+    return start == 0 or all(len(value) == start for value in data.values())
 
 
 def _chunks(kind: str, value: np.ndarray) -> tuple[int, ...] | None:
@@ -135,9 +231,8 @@ def _read(path, kind: str) -> tuple[dict, dict, dict, dict]:
         with h5py.File(path, "r") as file:
             header = _header(path, file)
             data = {name: np.asarray(file[name]) for name in header["data"]}
-            intact = _digest(str(file.attrs["trivmap"]), data) == file.attrs["sha256"]
-    # h5py reports damage to its own structures by whatever exception its C library maps to.
-    except (OSError, RuntimeError, KeyError, TypeError, UnicodeDecodeError, MemoryError) as error:
+            intact = _intact(path, file, data)
+    except _DAMAGE as error:
         raise _damaged(path, str(error)) from error
     if not intact:
         raise _damaged(path, "its checksum is wrong")

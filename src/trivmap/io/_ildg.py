@@ -1,0 +1,204 @@
+"""The format of the International Lattice Data Grid: SU(3) links in LIME records."""
+
+import math
+import os
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._atomic import atomic_path
+from ._gauge_links import (
+    UNITARITY_TOLERANCE,
+    GaugeFileError,
+    check_lattice,
+    check_size,
+    checked_links,
+    from_file_order,
+    mean_plaquette,
+    source_bytes,
+    to_file_order,
+    verify,
+)
+from ._lime import lime_bytes, lime_records
+
+_NAMESPACE = "http://www.lqcd.org/ildg"
+_LONGEST_XML = 1 << 16
+_READ = ("ildg-format", "ildg-binary-data", "scidac-checksum", "ildg-data-lfn", "xlf-info")
+_PLAQUETTE = re.compile(r"plaquette\s*=\s*([-+0-9.eE]+)")
+
+
+def write_ildg(
+    path: str | os.PathLike,
+    links: Any,
+    *,
+    precision: int | None = None,
+    lfn: str | None = None,
+    info: dict[str, Any] | None = None,
+) -> None:
+    """Write SU(3) links in four dimensions as an ILDG file (LIME, big-endian, SciDAC checksums), atomically.
+
+    **Arguments:**
+
+    - `links`: complex `(4, 3, 3, t, x, y, z)`, direction and axis 0 are time.
+    - `precision`: 32 or 64 bits per real number, by default those of `links`.
+    - `lfn`: logical file name, for the record `ildg-data-lfn`.
+    - `info`: further lines of the record `xlf-info`, beside the plaquette, such as `{"beta": 6.0}`.
+
+    **Raises:** `TypeError`, `ValueError` for other fields, and for links that are not unitary.
+    """
+    array, precision = checked_links(links, "write_ildg", precision)
+    if array.shape[1] != 3:
+        raise ValueError(f"write_ildg: got SU({array.shape[1]}), but ILDG files hold SU(3); write_nersc takes any SU(N)")
+    t, x, y, z = array.shape[3:]
+    data = to_file_order(array).astype(f">c{precision // 4}").tobytes()
+    description = (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<ildgFormat xmlns="{_NAMESPACE}">\n<version>1.0</version>\n'
+        f"<field>su3gauge</field>\n<precision>{precision}</precision>\n"
+        f"<lx>{x}</lx>\n<ly>{y}</ly>\n<lz>{z}</lz>\n<lt>{t}</lt>\n</ildgFormat>\n"
+    )
+    suma, sumb = _scidac_sums(data, math.prod(array.shape[3:]))
+    checksum = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<scidacChecksum><version>1.0</version>'
+        f"<suma>{suma:x}</suma><sumb>{sumb:x}</sumb></scidacChecksum>"
+    )
+    lines = {"plaquette": f"{mean_plaquette(array):.14e}"} | {k: v for k, v in (info or {}).items() if k != "plaquette"}
+    records = [
+        ("xlf-info", "".join(f"{key} = {value}\n" for key, value in lines.items()).encode()),
+        ("ildg-format", description.encode()),
+        ("ildg-binary-data", data),
+        ("scidac-checksum", checksum.encode()),
+    ]
+    if lfn is not None:
+        records.append(("ildg-data-lfn", lfn.encode()))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(lime_bytes(records))
+
+
+def read_ildg(
+    source: str | os.PathLike | bytes,
+    *,
+    lattice: Sequence[int] | None = None,
+    max_defect: float | None = None,
+    require_checksum: bool = True,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    r"""Links and description of an ILDG file; nothing that fails a check is returned.
+
+    Verified: the structure of the records, both SciDAC checksums (crc32 of every site, rotated by the site's rank modulo
+    29 and 31), $U U^\dagger = 1$ and $\det U = 1$, and the mean plaquette to 1e-5 where a record `xlf-info` gives it.
+    No checksum protects the extents; without that record only `lattice` does.
+
+    **Arguments:**
+
+    - `source`: a path, or the bytes of a file.
+    - `lattice`: extents (t, x, y, z) that the file must have.
+    - `max_defect`: largest accepted deviation from SU(3); by default 5e-6 for 32-bit data and 1e-10 for 64-bit data.
+    - `require_checksum`: refuse files without a record `scidac-checksum`.
+
+    **Returns:** links `(4, 3, 3, t, x, y, z)`, complex64 or complex128 as stored, and a description: `precision`,
+    `plaquette` (of the data), and where present `lfn`, `suma`, `sumb`, `xlf-info`.
+
+    **Raises:** `GaugeFileError` with the reason.
+    """
+    name, content = source_bytes(source)
+    records = _records(name, content)
+    precision, extents = _format(name, records)
+    check_lattice(name, extents, lattice)
+    t, x, y, z = extents
+    data = bytes(records["ildg-binary-data"])
+    expected = math.prod(extents) * 36 * precision // 4
+    check_size(name, len(data), expected, f"SU(3) in {precision} bits on {extents} (t, x, y, z)")
+    description: dict[str, Any] = {"precision": precision}
+    description |= _verify_checksum(name, records, data, math.prod(extents), require_checksum)
+    stored = np.frombuffer(data, f">c{precision // 4}").reshape(t, z, y, x, 4, 3, 3)
+    links = from_file_order(stored.astype(np.complex64 if precision == 32 else np.complex128))
+    info = bytes(records.get("xlf-info", b"")).decode("latin-1")
+    tolerance = UNITARITY_TOLERANCE[precision] if max_defect is None else max_defect
+    verify(name, links, {"plaquette": _stated_plaquette(name, info)}, tolerance)
+    description["plaquette"] = mean_plaquette(links)
+    if info:
+        description["xlf-info"] = info
+    if "ildg-data-lfn" in records:
+        description["lfn"] = bytes(records["ildg-data-lfn"]).decode("latin-1").rstrip("\0")
+    return links, description
+
+
+def _records(name: str, content: bytes) -> dict[str, memoryview]:
+    found: dict[str, memoryview] = {}
+    for kind, payload in lime_records(name, content):
+        if kind in _READ and kind in found:
+            raise GaugeFileError(f"{name}: holds more than one record {kind}; split the file first")
+        found[kind] = payload
+    for kind in ("ildg-format", "ildg-binary-data"):
+        if kind not in found:
+            raise GaugeFileError(f"{name}: no record {kind}: not an ILDG file (it has {', '.join(found)})")
+    return found
+
+
+def _xml(name: str, kind: str, payload: memoryview) -> dict[str, str]:
+    """The elements below the root by their local names. Entities are refused: they can grow without bound."""
+    from xml.etree import ElementTree
+
+    text = bytes(payload[:_LONGEST_XML]).rstrip(b"\0")
+    if len(payload) > _LONGEST_XML or b"<!" in text:
+        raise GaugeFileError(f"{name}: the record {kind} is not a plain XML element")
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that does not exist
+        raise GaugeFileError(f"{name}: the record {kind} is not XML: {error}") from error
+    return {element.tag.rsplit("}", 1)[-1]: (element.text or "").strip() for element in root}
+
+
+def _format(name: str, records: dict[str, memoryview]) -> tuple[int, tuple[int, ...]]:
+    entries = _xml(name, "ildg-format", records["ildg-format"])
+    if entries.get("field") != "su3gauge":
+        raise GaugeFileError(f"{name}: the field is {entries.get('field')!r}, expected 'su3gauge'")
+    if entries.get("precision") not in ("32", "64"):
+        raise GaugeFileError(f"{name}: the precision is {entries.get('precision')!r}, expected 32 or 64")
+    texts = [entries.get(key, "") for key in ("lt", "lx", "ly", "lz")]
+    if not all(re.fullmatch(r"[0-9]{1,6}", text) and int(text) > 0 for text in texts):
+        raise GaugeFileError(f"{name}: the extents lt, lx, ly, lz are {texts}, expected positive integers")
+    return int(entries["precision"]), tuple(map(int, texts))
+
+
+def _scidac_sums(data: bytes, sites: int) -> tuple[int, int]:
+    """SciDAC checksums: crc32 of each site in file order, rotated left by its rank modulo 29 and 31, joined by xor."""
+    size = len(data) // sites
+    view = memoryview(data)
+    crc = np.fromiter((zlib.crc32(view[i : i + size]) for i in range(0, len(data), size)), np.uint32, sites)
+    rank = np.arange(sites)
+
+    def rotated(modulus: int) -> int:
+        shift = (rank % modulus).astype(np.uint32)
+        return int(np.bitwise_xor.reduce((crc << shift) | (crc >> (np.uint32(32) - shift))))
+
+    return rotated(29), rotated(31)
+
+
+def _verify_checksum(name: str, records: dict[str, memoryview], data: bytes, sites: int, required: bool) -> dict[str, str]:
+    if "scidac-checksum" not in records:
+        if required:
+            raise GaugeFileError(f"{name}: no record scidac-checksum; pass require_checksum=False to load it unverified")
+        return {}
+    entries = _xml(name, "scidac-checksum", records["scidac-checksum"])
+    found = _scidac_sums(data, sites)
+    for key, value in zip(("suma", "sumb"), found, strict=True):
+        text = entries.get(key, "")
+        if not re.fullmatch(r"(?:0x)?[0-9a-fA-F]{1,8}", text) or int(text, 16) != value:
+            raise GaugeFileError(
+                f"{name}: the SciDAC checksum {key} is {value:x}, the file says {text!r}: the data were changed after "
+                "writing. Nothing was loaded"
+            )
+    return {"suma": f"{found[0]:x}", "sumb": f"{found[1]:x}"}
+
+
+def _stated_plaquette(name: str, info: str) -> float | None:
+    match = _PLAQUETTE.search(info)
+    if match is None:
+        return None
+    try:
+        return float(match[1])
+    except ValueError as error:
+        raise GaugeFileError(f"{name}: the plaquette {match[1]} in xlf-info is not a number") from error

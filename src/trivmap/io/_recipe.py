@@ -1,0 +1,80 @@
+"""Recipes: an ensemble stored as what draws it again."""
+
+import os
+import platform
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from ..samplers import sample
+from ..statistics import Ensemble
+from ._checkpoint import read_checkpoint, read_header, write_checkpoint
+from ._versions import versions
+
+
+class Recipe(eqx.Module):
+    """Model, theory, key and number: all that is needed to draw the samples 0 ... n - 1 of `tm.sample` again.
+
+    - `model`, `theory`, `key`, `n`, `batch_size`, `dtype`: as given to `tm.sample`. The batch size is part of the recipe:
+      sample i has its own key, but its last bits may depend on its place in a vectorised batch.
+    """
+
+    model: Any
+    theory: Any
+    key: jax.Array
+    n: int = eqx.field(static=True)
+    batch_size: int = eqx.field(static=True, default=256)
+    dtype: str | None = eqx.field(static=True, default=None)
+
+    def sample(self, start: int = 0, stop: int | None = None, measure: Any = None) -> Ensemble:
+        """The samples `start` ... `stop - 1` (by default to the end), bit for bit on the platform that drew them."""
+        stop = self.n if stop is None else stop
+        if not 0 <= start < stop <= self.n:
+            raise ValueError(f"a recipe of {self.n} samples holds no range from {start} to {stop}")
+        size = min(self.batch_size, self.n)
+        first = start - start % size  # whole batches, each sample in its place
+        count = -(-(stop - first) // size) * size
+        dtype = None if self.dtype is None else jax.numpy.dtype(self.dtype)
+        drawn = sample(self.key, self.model, self.theory, count, batch_size=size, measure=measure, dtype=dtype, first=first)
+        part = slice(start - first, stop - first)
+        configurations = None if drawn.configurations is None else drawn.configurations[part]
+        observables = {name: values[part] for name, values in drawn.observables.items()}
+        return Ensemble(configurations, drawn.log_weights[part], observables)
+
+
+def write_recipe(path: str | os.PathLike, recipe: Recipe, config: Any = None) -> None:
+    """Write a recipe, atomically and with a checksum.
+
+    **Arguments:** `path`; `recipe`; `config`: JSON value from which `read_recipe` can build model and theory.
+    """
+    header = {"recipe": {name: getattr(recipe, name) for name in ("n", "batch_size", "dtype")}, "config": config}
+    tree = (recipe.model, recipe.theory, recipe.key)
+    write_checkpoint(path, tree, header | {"platform": _platform()})
+
+
+def read_recipe(path: str | os.PathLike, build: Callable[[Any], tuple[Any, Any]]) -> Recipe:
+    """Read a recipe.
+
+    **Arguments:** `path`; `build`: a function from the stored configuration to `(model, theory)` of the same structure; it
+    is only traced.
+
+    **Warns:** where versions or platform differ from those that wrote the recipe: samples may differ in the last bits.
+
+    **Raises:** `CheckpointError` as `read_checkpoint`.
+    """
+    header = read_header(path)
+    like = eqx.filter_eval_shape(lambda: (*build(header.get("config")), jax.random.key(0)))
+    (model, theory, key), _ = read_checkpoint(path, like)
+    now = versions() | _platform()
+    then = header["versions"] | header["platform"]
+    if changed := [name for name in then if then[name] != now.get(name)]:
+        shown = ", ".join(f"{name} {then[name]} (now {now.get(name)})" for name in changed)
+        warnings.warn(f"{path}: the recipe was written with {shown}: samples may differ in the last bits", stacklevel=2)
+    return Recipe(model, theory, key, **header["recipe"])
+
+
+def _platform() -> dict[str, str]:
+    return {"machine": platform.machine(), "system": platform.system(), "backend": jax.default_backend()}

@@ -1,0 +1,463 @@
+"""Gauge files, archives and recipes: fixtures are built byte by byte from the description of the formats, by other code."""
+
+import itertools
+import struct
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import trivmap as tm
+from trivmap.io import (
+    EnsembleFileError,
+    GaugeFileError,
+    Recipe,
+    append_ensemble,
+    ensemble_attributes,
+    from_matrix_last,
+    read_ensemble,
+    read_ildg,
+    read_nersc,
+    read_npz,
+    read_recipe,
+    to_matrix_last,
+    write_ensemble,
+    write_ildg,
+    write_nersc,
+    write_npz,
+    write_recipe,
+)
+from trivmap.statistics import Chain, Ensemble
+
+LATTICE = (4, 2, 3, 5)  # t, x, y, z: all different, so that no order of axes can be mistaken for another
+SMALL = (2, 1, 2, 3)
+
+
+def random_links(lattice, n=3, seed=0):
+    """(4, n, n, *lattice) in SU(n), by Gram-Schmidt."""
+    rng = np.random.default_rng(seed)
+    shape = (4, *lattice, n, n)
+    q, r = np.linalg.qr(rng.normal(size=shape) + 1j * rng.normal(size=shape))
+    q = q / np.linalg.det(q)[..., None, None] ** (1 / n)
+    return np.moveaxis(q, (-2, -1), (1, 2))
+
+
+def matrix(links, mu, site):
+    return links[(mu, slice(None), slice(None), *(i % e for i, e in zip(site, links.shape[3:], strict=True)))]
+
+
+def loop_plaquette(links):
+    lattice, total, count = links.shape[3:], 0.0, 0
+    for site in itertools.product(*map(range, lattice)):
+        for mu, nu in itertools.combinations(range(4), 2):
+            right, up = (tuple(i + (k == direction) for k, i in enumerate(site)) for direction in (mu, nu))
+            p = matrix(links, mu, site) @ matrix(links, nu, right)
+            p = p @ matrix(links, mu, up).conj().T @ matrix(links, nu, site).conj().T
+            total, count = total + np.trace(p).real / len(p), count + 1
+    return total / count
+
+
+def site_bytes(links, site, code, rows):
+    """The links of one site in file order: directions x, y, z, t, rows, columns, real and imaginary part."""
+    numbers = []
+    for mu in (1, 2, 3, 0):
+        for row in matrix(links, mu, site)[:rows]:
+            for z in row:
+                numbers += [z.real, z.imag]
+    return struct.pack(f"{code[0]}{len(numbers)}{code[1]}", *numbers)
+
+
+def file_sites(lattice):
+    t, x, y, z = lattice
+    return [(it, ix, iy, iz) for it in range(t) for iz in range(z) for iy in range(y) for ix in range(x)]
+
+
+def nersc_bytes(links, datatype, floating, changes=()):
+    rows, n = (2 if datatype == "4D_SU3_GAUGE" else links.shape[1]), links.shape[1]
+    code = (">" if floating.endswith("BIG") else "<") + ("f" if "32" in floating else "d")
+    data = b"".join(site_bytes(links, site, code, rows) for site in file_sites(links.shape[3:]))
+    words = struct.unpack(f"{code[0]}{len(data) // 4}I", data)
+    trace = np.mean([np.trace(matrix(links, mu, s)).real / n for mu in range(4) for s in file_sites(links.shape[3:])])
+    t, x, y, z = links.shape[3:]
+    header = {
+        "HDR_VERSION": "1.0",
+        "DATATYPE": datatype,
+        "DIMENSION_1": x,
+        "DIMENSION_2": y,
+        "DIMENSION_3": z,
+        "DIMENSION_4": t,
+        "LINK_TRACE": f"{trace:.10g}",
+        "PLAQUETTE": f"{loop_plaquette(links):.10g}",
+        "CHECKSUM": f"{sum(words) % 2**32:X}",
+        "CREATOR": "a test",
+        "FLOATING_POINT": floating,
+    } | dict(changes)
+    text = "".join(f"{key} = {value}\n" for key, value in header.items() if value is not None)
+    return b"BEGIN_HEADER\n" + text.encode() + b"END_HEADER\n" + data
+
+
+def lime_record(kind, payload, first=False, last=False):
+    head = struct.pack(">i", 1164413355) + struct.pack(">hH", 1, (first << 15) | (last << 14))
+    head += struct.pack(">q", len(payload)) + kind.encode().ljust(128, b"\0")
+    return head + payload + b"\0" * ((8 - len(payload) % 8) % 8)
+
+
+def rotate_left(word, by):
+    return ((word << by) | (word >> (32 - by))) & 0xFFFFFFFF
+
+
+def ildg_bytes(links, bits=64, plaquette=True, field="su3gauge", order=">", checksum=True):
+    parts = [site_bytes(links, site, order + ("f" if bits == 32 else "d"), 3) for site in file_sites(links.shape[3:])]
+    a = b = 0
+    for rank, part in enumerate(parts):
+        a ^= rotate_left(zlib.crc32(part), rank % 29)
+        b ^= rotate_left(zlib.crc32(part), rank % 31)
+    t, x, y, z = links.shape[3:]
+    form = (
+        '<?xml version="1.0" encoding="UTF-8"?><ildgFormat xmlns="http://www.lqcd.org/ildg"><version>1.0</version>'
+        f"<field>{field}</field><precision>{bits}</precision>"
+        f"<lx>{x}</lx><ly>{y}</ly><lz>{z}</lz><lt>{t}</lt></ildgFormat>"
+    )
+    sums = f"<scidacChecksum><version>1.0</version><suma>{a:x}</suma><sumb>{b:x}</sumb></scidacChecksum>"
+    records = [("xlf-info", f"plaquette = {loop_plaquette(links):.12f}\n beta = 6.0\n".encode())] if plaquette else []
+    records += [("ildg-format", form.encode()), ("ildg-binary-data", b"".join(parts))]
+    records += [("scidac-checksum", sums.encode())] if checksum else []
+    records += [("some-other-record", b"left alone"), ("ildg-data-lfn", b"lfn://test/1")]
+    last = len(records) - 1
+    return b"".join(lime_record(k, p, i == 0, i == last) for i, (k, p) in enumerate(records))
+
+
+LINKS = random_links(LATTICE)
+
+
+# --- what other codes write --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("datatype", ["4D_SU3_GAUGE", "4D_SU3_GAUGE_3x3"])
+@pytest.mark.parametrize("floating", ["IEEE32BIG", "IEEE64BIG", "IEEE32", "IEEE64LITTLE"])
+def test_nersc_files_by_other_code(datatype, floating, tmp_path):
+    path = tmp_path / "lat.0001"
+    path.write_bytes(nersc_bytes(LINKS, datatype, floating))
+    links, header = read_nersc(path, lattice=LATTICE)
+    assert links.dtype == (np.complex64 if "32" in floating else np.complex128)
+    if datatype.endswith("3x3"):
+        np.testing.assert_array_equal(links, LINKS.astype(links.dtype))
+    else:  # the third row is a product of the others: a few roundings
+        np.testing.assert_allclose(links, LINKS, atol=8 * np.finfo(links.dtype).eps)
+        np.testing.assert_array_equal(links[:, :2], LINKS[:, :2].astype(links.dtype))
+    assert header["CREATOR"] == "a test"
+    # The plaquette of the library on the loaded links, against loops over sites.
+    assert float(tm.plaquette(jnp.asarray(links))) == pytest.approx(loop_plaquette(LINKS), abs=1e-6)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_ildg_files_by_other_code(bits, tmp_path):
+    path = tmp_path / "conf.lime"
+    path.write_bytes(ildg_bytes(LINKS, bits))
+    links, description = read_ildg(path, lattice=LATTICE)
+    np.testing.assert_array_equal(links, LINKS.astype(np.complex64 if bits == 32 else np.complex128))
+    assert description["lfn"] == "lfn://test/1"
+    assert "beta = 6.0" in description["xlf-info"]
+    assert description["precision"] == bits
+
+
+# --- round trips -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "rows"), [(3, 3), (3, 2), (2, None), (4, None)])
+@pytest.mark.parametrize(("precision", "order"), [(32, "big"), (64, "little")])
+def test_nersc_round_trip(tmp_path, n, rows, precision, order):
+    links = random_links(SMALL, n, seed=1)
+    write_nersc(tmp_path / "a", links, precision=precision, rows=rows, byte_order=order, header={"ENSEMBLE_ID": "b6"})
+    back, header = read_nersc(tmp_path / "a")
+    tolerance = np.finfo(back.dtype).eps if rows == 2 else 0.0
+    np.testing.assert_allclose(back, links.astype(back.dtype), atol=8 * tolerance, rtol=0)
+    assert header["ENSEMBLE_ID"] == "b6"
+    if (n, rows) == (3, 3):
+        assert (tmp_path / "a").read_bytes().endswith(nersc_bytes(
+            links, "4D_SU3_GAUGE_3x3", f"IEEE{precision}{order.upper()}").split(b"END_HEADER\n", 1)[1])  # fmt: skip
+
+
+def test_ildg_round_trip(tmp_path):
+    write_ildg(tmp_path / "a", LINKS, lfn="lfn://x", info={"beta": 6.0})
+    back, description = read_ildg(tmp_path / "a")
+    np.testing.assert_array_equal(back, LINKS)
+    assert description["lfn"] == "lfn://x"
+    assert "beta = 6.0" in description["xlf-info"]
+
+
+@pytest.mark.parametrize(("write", "read"), [(write_nersc, read_nersc), (write_ildg, read_ildg)])
+def test_eight_to_the_fourth_loads_within_a_second(tmp_path, write, read):
+    links = random_links((8, 8, 8, 8))
+    write(tmp_path / "a", links)
+    start = time.perf_counter()
+    back, _ = read(tmp_path / "a")
+    assert time.perf_counter() - start < 1.0
+    np.testing.assert_array_equal(back, links)
+
+
+def with_other_suma(content):
+    digit = content.index(b"<suma>") + 6
+    return content[:digit] + (b"1" if content[digit : digit + 1] != b"1" else b"2") + content[digit + 1 :]
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------------
+
+
+def nersc(changes=(), floating="IEEE64BIG", links=LINKS):
+    return nersc_bytes(links, "4D_SU3_GAUGE_3x3", floating, changes)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (lambda: b"", "does not start with BEGIN_HEADER"),
+        (lambda: b"BEGIN_HEADER\nDATATYPE = x\n", "no line END_HEADER"),
+        (lambda: nersc()[:-8], "truncated"),
+        (lambda: nersc() + b"\0" * 8, "followed by something else"),
+        (lambda: nersc({"CHECKSUM": "12345678"}), "changed after writing"),
+        (lambda: nersc({"CHECKSUM": None}), "no CHECKSUM"),
+        (lambda: nersc({"FLOATING_POINT": "IEEE64LITTLE"}), "other byte order"),
+        (lambda: nersc({"FLOATING_POINT": "IEEE128BIG"}), "expected one of IEEE32BIG"),
+        (lambda: nersc({"PLAQUETTE": "0.6"}), "the plaquette of the data"),
+        (lambda: nersc({"PLAQUETTE": "nan"}), "the plaquette of the data"),
+        (lambda: nersc({"LINK_TRACE": "0.6"}), "the link trace of the data"),
+        (lambda: nersc({"DIMENSION_1": 4, "DIMENSION_4": 2}), "the plaquette of the data"),
+        (lambda: nersc({"DIMENSION_1": "2.0"}), "not an extent"),
+        (lambda: nersc({"DATATYPE": "4D_SU3_GAUGE_2x3"}), "expected 4D_SU3_GAUGE"),
+        (lambda: nersc({"DATATYPE": "4D_SU2_GAUGE_2x2"}), "followed by something else"),
+        (lambda: nersc(links=1.001 * LINKS), "not in SU\\(N\\)"),
+        (lambda: nersc(links=np.where(LINKS == LINKS[0, 0, 0, 0, 0, 0, 0], np.nan, LINKS)), "not in SU\\(N\\)"),
+    ],
+)
+def test_nersc_refuses(content, reason):
+    with pytest.raises(GaugeFileError, match=reason):
+        read_nersc(content())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (lambda: b"", "empty"),
+        (lambda: nersc(), "no record starts at byte 0"),
+        (lambda: b"\xab\x89\x67\x45" + ildg_bytes(LINKS)[4:], "little-endian"),
+        (lambda: ildg_bytes(LINKS)[:-9], "truncated"),
+        (lambda: lime_record("ildg-format", b"<a/>"), "no record ildg-binary-data"),
+        (lambda: ildg_bytes(LINKS) + lime_record("ildg-format", b""), "more than one record"),
+        (lambda: ildg_bytes(LINKS, field="su2gauge"), "expected 'su3gauge'"),
+        (lambda: ildg_bytes(LINKS).replace(b"<precision>64", b"<precision>32"), "followed by something else"),
+        (lambda: ildg_bytes(LINKS).replace(b"<lx>2</lx><ly>3", b"<lx>3</lx><ly>2"), "the plaquette of the data"),
+        (lambda: with_other_suma(ildg_bytes(LINKS)), "suma is"),
+        (lambda: ildg_bytes(LINKS, order="<"), "the file was written with the wrong one"),
+        (lambda: ildg_bytes(LINKS, checksum=False), "no record scidac-checksum"),
+        (lambda: ildg_bytes(LINKS).replace(b"<?xml version", b"<!DOCTYPE  a>"), "not a plain XML element"),
+    ],
+)
+def test_ildg_refuses(content, reason):
+    with pytest.raises(GaugeFileError, match=reason):
+        read_ildg(content())
+
+
+def test_expected_lattice_and_rounded_links():
+    for read, content in ((read_nersc, nersc()), (read_ildg, ildg_bytes(LINKS))):
+        with pytest.raises(GaugeFileError, match=r"holds links on a lattice \(4, 2, 3, 5\).*expected \(4, 4, 4, 4\)"):
+            read(content, lattice=(4, 4, 4, 4))
+    rounded = LINKS.astype(np.complex64).astype(np.complex128)
+    with pytest.raises(GaugeFileError, match="max_defect"):
+        read_nersc(nersc(links=rounded))
+    np.testing.assert_array_equal(read_nersc(nersc(links=rounded), max_defect=1e-6)[0], rounded)
+    np.testing.assert_array_equal(read_ildg(ildg_bytes(LINKS, checksum=False), require_checksum=False)[0], LINKS)
+
+
+def test_writers_refuse(tmp_path):
+    with pytest.raises(ValueError, match="four dimensions"):
+        write_nersc(tmp_path / "a", np.ones((2, 3, 3, 4, 4), complex))
+    with pytest.raises(TypeError, match="expected complex SU"):
+        write_nersc(tmp_path / "a", np.zeros((4, 2, 2, 2, 2)))
+    with pytest.raises(ValueError, match="project them first"):
+        write_ildg(tmp_path / "a", 1.1 * LINKS)
+    with pytest.raises(ValueError, match="write_nersc takes any"):
+        write_ildg(tmp_path / "a", random_links(SMALL, 2))
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- mutations ---------------------------------------------------------------------------------------------------------
+
+
+def written_by_trivmap(links):
+    with tempfile.TemporaryDirectory() as folder:
+        write_nersc(f"{folder}/a", links)
+        return Path(f"{folder}/a").read_bytes()
+
+
+FUZZ_LINKS = random_links(SMALL, seed=5)
+ORIGINALS = [
+    (read_nersc, nersc_bytes(FUZZ_LINKS, "4D_SU3_GAUGE_3x3", "IEEE64BIG")),
+    (read_nersc, nersc_bytes(FUZZ_LINKS, "4D_SU3_GAUGE", "IEEE32BIG")),
+    (read_ildg, ildg_bytes(FUZZ_LINKS, 64)),
+    (read_ildg, ildg_bytes(FUZZ_LINKS, 32)),
+    (read_nersc, written_by_trivmap(FUZZ_LINKS)),
+]
+TRUTH = [read(content)[0] for read, content in ORIGINALS]
+
+
+def loads_nothing_else(index, content):
+    """A file is refused with a reason, or is still the original (a letter of a comment may have changed)."""
+    try:
+        links, _ = ORIGINALS[index][0](content)
+    except GaugeFileError:
+        return False
+    if index > 1:
+        assert links.tobytes() == TRUTH[index].tobytes()
+    else:  # the checksum of the format, a sum of words, cannot see bytes that trade places within rounding
+        np.testing.assert_allclose(links, TRUTH[index], atol=(1e-10, 5e-6)[index], rtol=0)
+    return True
+
+
+def test_ten_thousand_mutated_files():
+    """Flipped bits, changed and swapped bytes, cuts, insertions and copies, half of them in the first kilobyte."""
+    rng = np.random.default_rng(0)
+    loaded = 0
+    for i in range(10_000):
+        index = i % 5
+        data = bytearray(ORIGINALS[index][1])
+        top = 1024 if rng.random() < 0.5 else len(data)
+        a, b = sorted(rng.integers(0, min(top, len(data)), 2))
+        match rng.integers(6):
+            case 0:
+                data[a] ^= 1 << rng.integers(8)
+            case 1:
+                data[a] = rng.integers(256)
+            case 2:
+                data[a], data[b] = data[b], data[a]
+            case 3:
+                del data[a : min(b, a + 16)]
+            case 4:
+                data[a:a] = rng.bytes(8)
+            case 5:
+                del data[b:]
+        loaded += loads_nothing_else(index, bytes(data))
+    assert loaded < 1500  # texts that mean nothing to the reader
+
+
+@given(index=st.integers(0, 4), edits=st.lists(st.tuples(st.integers(0, 2**20), st.binary(max_size=9)), max_size=4))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_any_edit_is_refused_or_harmless(index, edits):
+    data = bytearray(ORIGINALS[index][1])
+    for position, replacement in edits:
+        position %= len(data)
+        data[position : position + len(replacement)] = replacement
+    loads_nothing_else(index, bytes(data))
+
+
+@given(content=st.binary(max_size=400))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_any_bytes_are_refused(content):
+    for prefix in (b"", b"BEGIN_HEADER\n", struct.pack(">IHH", 0x456789AB, 1, 0)):
+        for read in (read_nersc, read_ildg):
+            with pytest.raises(GaugeFileError):
+                read(prefix + content)
+
+
+# --- archives, growing ensembles, recipes --------------------------------------------------------------------------------
+
+
+def test_matrix_last():
+    links = np.stack([random_links(SMALL, 2, seed=s) for s in range(3)])
+    last = to_matrix_last(links, batch_axes=1)
+    assert last.shape == (3, 4, *SMALL, 2, 2)
+    np.testing.assert_array_equal(last[1, 2, 1, 0, 1, 2], links[1, 2, :, :, 1, 0, 1, 2])
+    np.testing.assert_array_equal(from_matrix_last(last, batch_axes=1), links)
+    np.testing.assert_array_equal(from_matrix_last(to_matrix_last(links[0])), links[0])
+    with pytest.raises(ValueError, match="batch_axes=0"):
+        to_matrix_last(links)
+
+
+def test_npz(tmp_path):
+    links = np.stack([random_links(SMALL, 2, seed=s) for s in range(3)])
+    ensemble = Ensemble(links, np.arange(3.0), {"plaquette": np.ones(3)})
+    write_npz(tmp_path / "a.npz", ensemble)
+    assert np.load(tmp_path / "a.npz")["configurations"].shape == (3, 4, *SMALL, 2, 2)
+    back = read_npz(tmp_path / "a.npz")
+    np.testing.assert_array_equal(back.configurations, links)
+    assert list(back.observables) == ["plaquette"]
+    (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-100])
+    with pytest.raises(GaugeFileError, match="not an intact archive"):
+        read_npz(tmp_path / "b.npz")
+
+
+def make_ensemble(n, seed):
+    rng = np.random.default_rng(seed)
+    return Ensemble(rng.normal(size=(n, 2, 2, 3)), rng.normal(size=n), {"plaquette": rng.normal(size=(n, 2))})
+
+
+def test_ensembles_grow(tmp_path):
+    path, parts = tmp_path / "a.h5", [make_ensemble(n, n) for n in (5, 1, 7)]
+    attributes = {"theory": "x", "extents": (2, 3)}
+    for part in parts:
+        append_ensemble(path, part, attributes)
+    back, found = read_ensemble(path)
+    np.testing.assert_array_equal(back.log_weights, np.concatenate([p.log_weights for p in parts]))
+    np.testing.assert_array_equal(back.configurations, np.concatenate([p.configurations for p in parts]))
+    np.testing.assert_array_equal(back.observables["plaquette"][5:6], parts[1].observables["plaquette"])
+    assert found["theory"] == "x"
+    before = path.read_bytes()
+    for wrong, attributes, reason in (
+        (Ensemble(None, np.zeros(2)), None, "cannot append"),
+        (parts[0], {"theory": "y"}, "not of"),
+    ):
+        with pytest.raises(EnsembleFileError, match=reason):
+            append_ensemble(path, wrong, attributes)
+    assert path.read_bytes() == before
+    import h5py
+
+    for name in ("log_weights", "configurations"):  # a changed number in the first and in the last segment
+        for row in (0, 12):
+            path.write_bytes(before)
+            with h5py.File(path, "r+") as file:
+                file[name][row] += 1.0
+            with pytest.raises(EnsembleFileError, match="checksum is wrong"):
+                read_ensemble(path)
+
+
+def test_attributes_name_theory_seed_and_plaquette(tmp_path):
+    theory = tm.WilsonAction(tm.SU(2), (2, 2), beta=2.5)
+    links = np.stack([random_links((2, 2, 1, 1), 2)[:2, ..., 0, 0]] * 2)
+    ensemble = Ensemble(links, np.zeros(2))
+    attributes = ensemble_attributes(theory, ensemble, seed=3)
+    assert attributes["theory"] == {"name": "WilsonAction", "lattice": [2, 2], "group": "SU(2)", "beta": 2.5}
+    assert attributes["seed"] == 3
+    assert attributes["plaquette"] == pytest.approx(float(tm.plaquette(jnp.asarray(links[0]))), rel=1e-12)
+    assert "plaquette" in ensemble_attributes(theory, Chain(None, {"plaquette": np.ones((1, 5))}))
+    write_ensemble(tmp_path / "a.h5", ensemble, attributes)
+    found = read_ensemble(tmp_path / "a.h5")[1]
+    assert found["plaquette"] == attributes["plaquette"]
+    assert "trivmap" in found["versions"]
+
+
+def build(config):
+    theory = tm.Phi4Action(tuple(config["lattice"]), m2=config["m2"], lam=1.0)
+    prior = tm.GaussianPrior(theory.manifold, width=config["width"])
+    return tm.Model(prior, tm.Rescaling(theory.manifold)), theory
+
+
+def test_recipe_draws_the_same_bits(tmp_path):
+    config = {"lattice": [3, 4], "m2": 1.0, "width": 0.5}
+    model, theory = build(config)
+    key = jax.random.key(7)
+    ensemble = tm.sample(key, model, theory, 50, batch_size=16)
+    write_recipe(tmp_path / "a.recipe", Recipe(model, theory, key, 50, batch_size=16), config)
+    recipe = read_recipe(tmp_path / "a.recipe", build)
+    for start, stop in ((0, 50), (17, 18), (30, 50)):
+        part = recipe.sample(start, stop)
+        np.testing.assert_array_equal(part.configurations, ensemble.configurations[start:stop])
+        np.testing.assert_array_equal(part.log_weights, ensemble.log_weights[start:stop])
+    with pytest.raises(ValueError, match="no range from 10 to 60"):
+        recipe.sample(10, 60)
