@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from trivmap.cli import main
+from trivmap.cli import _train, main
 from trivmap.cli._info import gpu_advice
 from trivmap.cli._run_folder import RunFolder
-from trivmap.io import read_chain, read_ensemble, read_header
+from trivmap.io import read_chain, read_ensemble, read_header, write_checkpoint
 
 # Small enough that compilation is nearly all of the time.
 TINY = ["--lattice", "4", "4", "--integration-steps", "2", "--batch-size", "8", "--chunk", "2", "--seed", "3"]
@@ -246,6 +246,19 @@ def test_interrupted_training_resumes_bit_for_bit(finished, monkeypatch, capsys)
     assert payload("run/checkpoint.ckpt") == payload(f"{finished}/checkpoint.ckpt")
     losses = [[record["loss"] for record in metrics(folder)] for folder in ("run", str(finished))]
     assert losses[0] == losses[1]
+
+
+def test_signal_while_a_checkpoint_is_written_waits_for_it(monkeypatch):
+    """Metrics, checkpoint and model are of the same step, whenever the signal comes."""
+
+    def interrupt(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        write_checkpoint(*arguments)
+
+    monkeypatch.setattr(_train, "write_checkpoint", interrupt)
+    assert main([*TRAIN, "--out", "run"]) == 130
+    assert [record["step"] for record in metrics("run")] == [2]
+    assert [read_header(f"run/{name}.ckpt")["step"] for name in ("checkpoint", "model")] == [2, 2]
 
 
 @pytest.mark.slow

@@ -16,7 +16,15 @@ def run(script, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("script", "point"), [("targets/flows.py", "u1_8x8"), ("targets/hmc.py", "su2_8x8")])
+@pytest.mark.parametrize(
+    ("script", "point"),
+    [
+        ("targets/flows.py", "u1_8x8"),
+        ("targets/hmc.py", "su2_8x8"),
+        ("targets/discrete.py", "u1_16x16"),
+        ("targets/matrix_flows.py", "su3_matrix_a"),
+    ],
+)
 def test_targets(script, point, tmp_path):
     out = tmp_path / "results.json"
     done = run(script, point, "--smoke", "--out", str(out))
@@ -25,7 +33,53 @@ def test_targets(script, point, tmp_path):
     assert list(json.loads(out.read_text())) == [point]
 
 
-@pytest.mark.parametrize("script", ["targets/flows.py", "targets/hmc.py"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["layout", "stochastic"])
+def test_benchmarks(name):
+    done = run(f"benchmarks/{name}.py", "--smoke")
+    assert done.returncode == 0, done.stderr
+    assert "peak memory" in done.stdout
+
+
+@pytest.mark.slow
+def test_stochastic_flows(tmp_path):
+    out = tmp_path / "results.json"
+    done = run("targets/stochastic.py", "methods", "--methods", "nets", "--smoke", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(out.read_text())) == ["phi4_8x8 nets"]
+
+
+@pytest.mark.slow
+def test_one_model_for_a_range_of_couplings(tmp_path):
+    out = tmp_path / "results.json"
+    done = run("targets/conditional.py", "--smoke", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())
+    # Same keys: the interpolation is what differs, and the spread of the ESS of 100 samples is a few percent.
+    assert all(abs(row["degree 8"] - row["closed form"]) < 0.05 for row in rows.values())
+
+
+@pytest.mark.slow
+def test_table_of_two_dimensional_gauge_theories(tmp_path):
+    done = run("figures/gauge_2d.py", "su2_2.2_ladder_gates", "--smoke", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "gauge_2d.json").read_text())
+    # Measured 0.92; 32 samples resolve a tenth.
+    assert results["rows"]["su2_2.2_ladder_gates"]["ess"] > 0.6
+    assert (tmp_path / "gauge_2d_volume.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_loop_potentials_in_three_dimensions(tmp_path):
+    done = run("figures/gauge_4d.py", "--smoke", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    points = json.loads((tmp_path / "gauge_4d.json").read_text())["su2_3d_8"]["0.5"]
+    # Measured 0.056, 0.00086 and 0.00029 on 4x4x4; each order gains more than a factor two.
+    assert points["order 0"]["variance"] > 2 * points["order 1"]["variance"] > 2 * points["model A"]["variance"]
+    assert (tmp_path / "gauge_4d.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("script", ["targets/flows.py", "targets/hmc.py", "targets/discrete.py", "targets/matrix_flows.py"])
 def test_unknown_points_are_refused(script):
     done = run(script, "su5_99x99")
     assert done.returncode == 2

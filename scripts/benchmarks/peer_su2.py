@@ -40,7 +40,7 @@ class Ours:
         self.flow = ContinuousFlow(GradientField(LoopPotential(theory.manifold)), steps=steps, solver=solver)
 
     def _flow(self, coefficients):
-        return eqx.tree_at(lambda flow: flow.field.potential.coefficients, self.flow, coefficients)
+        return eqx.tree_at(lambda flow: flow.field.potential.coefficients, self.flow, coefficients[None])
 
     def field(self, coefficients, t, links):
         return jax.vmap(self._flow(coefficients).field, in_axes=(None, 0))(t, links)

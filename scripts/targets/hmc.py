@@ -17,7 +17,7 @@ import jax.numpy as jnp
 jax.config.update("jax_enable_x64", True)
 
 import trivmap as tm  # noqa: E402
-from trivmap.samplers import molecular_dynamics  # noqa: E402
+from trivmap.updates import molecular_dynamics  # noqa: E402
 
 _REFERENCE = Path(__file__).parents[2] / "tests" / "reference" / "gauge4d.json"
 

@@ -189,6 +189,36 @@ class QuickstartCommand:
 
 
 @dataclasses.dataclass(frozen=True)
+class CompareCommand:
+    """Methods side by side on one theory, the same time for each."""
+
+    name: Annotated[Positional[str], arg(metavar="NAME")] = "u1-8x8"
+    """A shipped comparison, a file NAME.toml, or "list" for what there is."""
+    methods: tuple[str, ...] = ()
+    """Only these methods; results of others in the folder stay."""
+    budget: float | None = None
+    """Seconds for a method, shared by training, sampling and seeds."""
+    seeds: int | None = None
+    """Independent repetitions of each method."""
+    smoke: bool = False
+    """A tiny lattice and seconds of work, to see that everything runs."""
+    out: str | None = None
+    """Run folder; by default runs/compare-NAME. A run there is continued."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureCommand:
+    """A figure of the field from one command."""
+
+    name: Annotated[Positional[str], arg(metavar="NAME")] = "list"
+    """A figure, or "list" for what there is."""
+    smoke: bool = False
+    """At its smallest size."""
+    out: str | None = None
+    """Folder for picture and numbers; by default runs/figures."""
+
+
+@dataclasses.dataclass(frozen=True)
 class InfoCommand:
     """Versions, devices, precision, and what to do if the GPU is not used."""
 
@@ -200,6 +230,8 @@ Command = (
     | Annotated[SampleCommand, subcommand("sample")]
     | Annotated[HMCCommand, subcommand("hmc")]
     | Annotated[MeasureCommand, subcommand("measure")]
+    | Annotated[CompareCommand, subcommand("compare")]
+    | Annotated[FigureCommand, subcommand("figure")]
 )
 
 

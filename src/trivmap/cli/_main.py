@@ -1,10 +1,9 @@
 """Entry point of the command line."""
 
-import signal
-import threading
-
 from ._config import (
     Command,
+    CompareCommand,
+    FigureCommand,
     HMCCommand,
     InfoCommand,
     MeasureCommand,
@@ -13,6 +12,7 @@ from ._config import (
     TrainCommand,
     parse,
 )
+from ._interrupt import raise_on_signals
 from ._report import complain
 from ._run_folder import CommandError
 
@@ -29,11 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     # Exact weights need float64 sums; the library leaves this to programs, and this is one.
     jax.config.update("jax_enable_x64", True)
-    if threading.current_thread() is threading.main_thread():
-        # Batch systems announce the end of a job by SIGTERM: treat it like Ctrl-C, which keeps everything. Shells start
-        # background jobs with SIGINT ignored: set it too.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.default_int_handler)
+    raise_on_signals()
     try:
         return _dispatch(command)
     except (CommandError, CheckpointError, EnsembleFileError) as error:
@@ -71,3 +67,11 @@ def _dispatch(command: Command) -> int:
             from ._measure import measure_command
 
             return measure_command(command)
+        case CompareCommand():
+            from .compare import compare_command
+
+            return compare_command(command)
+        case FigureCommand():
+            from ._figure import figure_command
+
+            return figure_command(command)

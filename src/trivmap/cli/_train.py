@@ -12,6 +12,7 @@ from ..theories import AbstractTheory
 from ..training import TrainingDiverged, TrainingState, fit, initial_state
 from ._build import OBJECTIVES, build_model, build_optimiser, build_theory, keys_of
 from ._config import TrainCommand, as_json, model_from_json, theory_from_json
+from ._interrupt import interrupts_deferred
 from ._report import announce, complain, say
 from ._run_folder import CommandError, RunFolder, config_hash, require_positive
 
@@ -121,8 +122,9 @@ class _Recorder:
         self.end = float("inf") if budget is None else time.monotonic() + budget
 
     def __call__(self, state: TrainingState, record: dict[str, Any]) -> None:
-        self.folder.append_metrics(record)
-        self.checkpoint(state)
+        with interrupts_deferred():
+            self.folder.append_metrics(record)
+            self.checkpoint(state)
         if time.monotonic() > self.end:
             raise _BudgetSpent
 

@@ -1,0 +1,116 @@
+"""Langevin flows: a step against a force evaluation, and the scan integrator against diffrax with a Brownian tree.
+
+    python scripts/benchmarks/stochastic.py [--batch 64] [--steps 32] [--repeats 9]
+
+A step of `LangevinFlow` computes one force, the noise and the weight; beside it stand as many forces, and as many forces
+and draws of the noise, in one scan each. The same annealed Langevin equation (Euler-Maruyama, fixed steps, no weight) in
+`diffrax.diffeqsolve` takes its noise from a `VirtualBrownianTree`. Ratios are wall times per configuration and step.
+"""
+
+import argparse
+
+import _timing as timing
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+import trivmap as tm
+
+
+def forces(theory, steps, x):
+    return jax.lax.scan(lambda x, _: (x - 1e-3 * theory.gradient(x), None), x, None, length=steps)[0]
+
+
+def forces_and_noise(theory, steps, x, key):
+    manifold = theory.manifold
+
+    def step(x, key):
+        noise = manifold.random_tangent(key, jnp.real(x).dtype)
+        return manifold.exp(1e-3 * theory.gradient(x) + 1e-2 * noise, x), None
+
+    return jax.lax.scan(step, x, jax.random.split(key, steps))[0]
+
+
+def langevin(flow, x, key):
+    return flow.forward_and_log_weight(key, x)
+
+
+def with_diffrax(theory, prior, step, steps, x, key):
+    """The same levels: U_t = (1 - t) (-log prior) + t S, time in steps."""
+
+    def drift(t, x, _):
+        weight = t / steps
+        return step * ((1 - weight) * jax.grad(prior.log_prob)(x) - weight * theory.gradient(x))
+
+    path = diffrax.VirtualBrownianTree(0.0, float(steps), tol=0.5, shape=x.shape, key=key)
+    noise = diffrax.ControlTerm(lambda t, x, _: lineax_diagonal(jnp.sqrt(2 * step), x), path)
+    terms = diffrax.MultiTerm(diffrax.ODETerm(drift), noise)
+    stepping = diffrax.ConstantStepSize()
+    solution = diffrax.diffeqsolve(
+        terms, diffrax.Euler(), 0.0, float(steps), 1.0, x, stepsize_controller=stepping, saveat=diffrax.SaveAt(t1=True)
+    )
+    return solution.ys[0]
+
+
+def lineax_diagonal(scale, x):
+    import lineax
+
+    return lineax.DiagonalLinearOperator(jnp.full(x.shape, scale))
+
+
+def batched(function):
+    """Static arguments in front, configuration and key mapped over."""
+
+    @eqx.filter_jit
+    def run(fixed, x, keys):
+        return jax.vmap(lambda x, key: function(*fixed, x, key))(x, keys)
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--smoke", action="store_true", help="4x4, two configurations, one repetition")
+    args = parser.parse_args()
+    if args.smoke:
+        args.batch, args.steps, args.repeats = 2, 4, 1
+    jax.config.update("jax_enable_x64", True)
+    extents = (4, 4) if args.smoke else (8, 8)
+    theories = {
+        "phi4": tm.Phi4Action(extents, m2=-4.0, lam=8.0),
+        "SU(3)": tm.WilsonAction(tm.SU(3), extents, beta=4.0),
+    }
+    keys = jax.random.split(jax.random.key(0), args.batch)
+    units = args.batch * args.steps
+    for name, theory in theories.items():
+        prior = tm.GaussianPrior(theory.manifold, width=0.5) if name == "phi4" else tm.HaarPrior(theory.manifold)
+        x = jax.vmap(prior.sample)(keys)
+        flow = tm.LangevinFlow(prior, theory, args.steps, step_size=0.01)
+        cases = {
+            "force": timing.Case(batched(lambda t, n, x, key: forces(t, n, x)), ((theory, args.steps), x, keys), units),
+            "force and noise": timing.Case(batched(forces_and_noise), ((theory, args.steps), x, keys), units),
+            "Langevin step": timing.Case(batched(langevin), ((flow,), x, keys), units),
+        }
+        if name == "phi4":
+            tree = batched(with_diffrax)
+            cases["diffrax, Brownian tree"] = timing.Case(tree, ((theory, prior, 0.01, args.steps), x, keys), units)
+        timing.header(
+            f"{name} {extents[0]}x{extents[1]}, batch {args.batch}, {args.steps} steps: time per step and configuration"
+        )
+        timings = timing.measure(cases, args.repeats)
+        for case, value in timings.items():
+            print(f"  {case:24s}{value}\n    {timing.memory_line(value)}")
+        step = timings["Langevin step"]
+        print(timing.ratio_line("Langevin step / force", step, timings["force"]))
+        print(timing.ratio_line("Langevin step / force and noise", step, timings["force and noise"]))
+        if name == "phi4":
+            print(timing.ratio_line("diffrax / Langevin step", timings["diffrax, Brownian tree"], step))
+    print(f"peak memory {timing.peak_memory():.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

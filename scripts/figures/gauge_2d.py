@@ -1,0 +1,334 @@
+"""Two-dimensional U(1), SU(2) and SU(3): effective sample size of continuous flows against coupling and volume.
+
+    python scripts/figures/gauge_2d.py [NAME ...] [--from-scratch] [--volumes] [--out FOLDER] [--samples N] [--smoke]
+
+Every row: ESS from `--samples` configurations (times the share of expensive rows) on 16x16 with float64 weights,
+step-halving change of log w, acceptance of independence Metropolis, pulls of plaquette, Wilson loops up to 3x3,
+|Polyakov|^2 (U(1): the correlator at distance one, and Q^2) and log Z against the exact values; integrated
+autocorrelation times of plaquette and Q beside HMC for the same wall time (a minute at most). Learned numbers come from
+the pretrained models of the package;
+`--from-scratch` finds them again on 8x8, and `--write-pretrained` puts them into a checkout of the package. Rows that are
+in FOLDER/gauge_2d.json already are kept. With `--volumes` the figure shows ESS against volume, with the law
+ESS(V) = ESS(V0)^(V/V0) from 16x16.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+jax.config.update("jax_enable_x64", True)
+
+import trivmap as tm  # noqa: E402
+from trivmap.plotting import save_figure, style  # noqa: E402
+
+PRETRAINED = Path(__file__).parents[2] / "src/trivmap/models/pretrained.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    n: int
+    beta: float
+    kind: str
+    share: float = 1.0  # of the samples: expensive or poor rows take fewer
+    steps: int = 6  # of integration
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Gauss-Newton steps on 8x8."""
+
+    start: object  # the field before training, from the theory
+    pick: object  # its learned numbers
+    steps: int
+    samples: int
+    reverse: bool = False
+
+
+def _ladder(theory, gates):
+    return tm.LadderField(theory.manifold, float(theory.beta), gates=gates, reach=1, dtype=jnp.float32)
+
+
+def _loops(potential):
+    return lambda theory: tm.GradientField(potential(theory, dtype=jnp.float32))
+
+
+UNTRAINED = {
+    "order1": _loops(lambda theory, dtype: tm.trivializing_potential(theory, 1, dtype=dtype)),
+    "order2": _loops(lambda theory, dtype: tm.trivializing_potential(theory, 2, dtype=dtype)),
+    "ladder": lambda theory: _ladder(theory, 0),
+    "gated": lambda theory: tm.GatedConvolutionField.trivializing(theory.manifold, float(theory.beta), dtype=jnp.float32),
+}
+TRAINED = {
+    "ladder_gates": ("ladder", Training(lambda theory: _ladder(theory, 2), lambda field: field.gates, 1, 512)),
+    "model_a": (
+        "modelA",
+        Training(_loops(tm.LoopPotential.model_a), lambda field: field.potential.coefficients, 4, 512, reverse=True),
+    ),
+    "model_b": (
+        "modelB",
+        Training(_loops(tm.LoopPotential.model_b), lambda field: field.potential.coefficients, 1, 1280, reverse=True),
+    ),
+}
+VOLUMES = (4, 8, 16, 32)
+
+
+def _rows() -> dict[str, Row]:
+    rows = {}
+    for beta in (4.0, 5.0, 6.0):
+        for kind, share in (("order1", 0.2), ("order2", 0.1), ("model_a", 0.2), ("ladder", 0.4)):
+            rows[f"su3_{beta:g}_{kind}"] = Row(3, beta, kind, share)
+        rows[f"su3_{beta:g}_model_b"] = Row(3, beta, "model_b", 0.2, steps=24 if beta > 5 else 10)
+        rows[f"su3_{beta:g}_ladder_gates"] = Row(3, beta, "ladder_gates")
+    for beta in (1.8, 2.2, 2.7):
+        for kind, share in (("order1", 0.2), ("ladder", 0.4), ("ladder_gates", 1.0)):
+            rows[f"su2_{beta:g}_{kind}"] = Row(2, beta, kind, share)
+    for beta in range(1, 8):
+        rows[f"u1_{beta}_gated"] = Row(1, float(beta), "gated", steps=6 if beta < 2 else 12)
+    return rows
+
+
+ROWS = _rows()
+
+
+def theory_of(row: Row, extent: int):
+    return tm.WilsonAction(tm.U1() if row.n == 1 else tm.SU(row.n), (extent, extent), beta=row.beta)
+
+
+def model_of(row: Row, field) -> tm.Model:
+    return tm.Model(tm.HaarPrior(field.manifold), tm.ContinuousFlow(field, steps=row.steps))
+
+
+def pretrained_name(row: Row) -> str:
+    return f"su{row.n}-2d-{TRAINED[row.kind][0]}-beta{row.beta:g}"
+
+
+def train(row: Row, smoke: bool) -> tm.Model:
+    training = TRAINED[row.kind][1]
+    theory = theory_of(row, 4 if smoke else 8)
+    start = model_of(row, training.start(theory))
+    model, records = tm.gauss_newton(
+        jax.random.key(0),
+        start,
+        theory,
+        parameters=lambda m: training.pick(m.transport.field),
+        steps=1 if smoke else training.steps,
+        samples=48 if smoke else training.samples,
+        batch_size=16 if smoke else 32,
+        reverse=training.reverse,
+        dtype=jnp.float32,
+        progress=False,
+    )
+    print("  " + ", ".join(f"step {r['step']}: var {r['variance']:.4f}, ESS {r['ess']:.3f}" for r in records), flush=True)
+    return model
+
+
+def learned(row: Row, stored: dict, arguments) -> tm.Model | None:
+    """The trained model on a small lattice: of an earlier call, pretrained or trained now; `None` for closed forms."""
+    if row.kind not in TRAINED:
+        return None
+    training = TRAINED[row.kind][1]
+    if "numbers" in stored:
+        field = training.start(theory_of(row, 4 if arguments.smoke else 8))
+        return model_of(row, eqx.tree_at(training.pick, field, jnp.asarray(stored["numbers"], jnp.float32)))
+    if not (arguments.from_scratch or arguments.smoke) and pretrained_name(row) in tm.pretrained_models():
+        return tm.load_pretrained(pretrained_name(row))
+    start = time.perf_counter()
+    model = train(row, arguments.smoke)
+    stored["training_seconds"] = time.perf_counter() - start
+    stored["numbers"] = [[round(float(v), 5) for v in line] for line in training.pick(model.transport.field)]
+    return model
+
+
+def on_lattice(row: Row, model: tm.Model | None, extent: int) -> tm.Model:
+    theory = theory_of(row, extent)
+    return model_of(row, UNTRAINED[row.kind](theory)) if model is None else tm.transfer(model, theory)
+
+
+def measured(row: Row, theory) -> dict:
+    """Name -> (function of a configuration, exact value)."""
+    table = {"plaquette": (tm.plaquette, tm.exact.plaquette(theory))}
+    for r, t in ((1, 2), (2, 2), (2, 3), (3, 3)):
+        if max(r, t) < min(theory.lattice):
+            table[f"W{r}x{t}"] = (lambda x, r=r, t=t: tm.wilson_loop(x, r, t), tm.exact.wilson_loop(theory, r, t))
+    if row.n > 1:
+        table["|P|^2"] = (lambda x: tm.polyakov_correlator(x, 0), tm.exact.polyakov_loop_squared(theory))
+    else:
+        table["P(0)P(1)*"] = (lambda x: tm.polyakov_correlator(x, 1, 0), tm.exact.polyakov_correlator(theory, 0, 1))
+        table["Q"] = (tm.topological_charge, 0.0)
+        table["Q^2"] = (lambda x: tm.topological_charge(x) ** 2, tm.exact.charge_squared(theory))
+    return table
+
+
+def evaluate(row: Row, model: tm.Model, theory, samples: int) -> dict:
+    table = measured(row, theory)
+    measure = {name: function for name, (function, _) in table.items()}
+    count = max(32, int(samples * row.share))
+    # The same arguments but for their number: compilation is not part of the time per sample.
+    tm.sample(jax.random.key(1), model, theory, 32, measure=measure, batch_size=32, dtype=jnp.float32)
+    start = time.perf_counter()
+    ensemble = tm.sample(jax.random.key(1), model, theory, count, measure=measure, batch_size=32, dtype=jnp.float32)
+    seconds = time.perf_counter() - start
+    halving = tm.step_halving(jax.random.key(2), model, theory, max(32, count // 16), dtype=jnp.float32)
+    chain = tm.independence_metropolis(jax.random.key(3), ensemble)
+    estimates = {name: tm.expectation(ensemble, name) for name in table}
+    pulls = {name: float(estimates[name].pull(exact)) for name, (_, exact) in table.items()}
+    pulls["log Z"] = float(tm.log_z(ensemble).pull(tm.exact.log_z(theory)))
+    ess = float(tm.ess_fraction(ensemble.log_weights))
+    return {
+        "lattice": list(theory.lattice),
+        "ess": ess,
+        "samples": count,
+        "variance": float(jnp.var(ensemble.log_weights)),
+        "halving_std": float(halving.std),
+        "acceptance": float(tm.acceptance_rate(chain)),
+        "acceptance_lognormal": float(tm.lognormal_acceptance(ess)),
+        "milliseconds_per_sample": 1e3 * seconds / count,
+        "pulls": pulls,
+        "estimates": {name: [float(e.value), float(e.error)] for name, e in estimates.items()},
+        "seconds": seconds,
+        "tau_int": _tau_int(chain, row),
+    }
+
+
+def _tau_int(chain, row: Row) -> dict:
+    names = ("plaquette", "Q") if row.n == 1 else ("plaquette",)
+    return {name: float(tm.expectation(chain, name).tau_int) for name in names}
+
+
+def hmc_beside(row: Row, theory, seconds: float) -> dict:
+    """HMC for the same wall time, at most a minute: what a unit of time buys."""
+    measure = {name: function for name, (function, _) in measured(row, theory).items() if name in ("plaquette", "Q")}
+    options = {"steps": 10, "chains": 8, "integrator": "omf2", "measure": measure, "chunk": 10, "dtype": jnp.float32}
+    warm = tm.hmc(jax.random.key(4), theory, 10, **options)
+    start = time.perf_counter()
+    tm.hmc(jax.random.key(5), theory, 50, thermalisation=0, initial=warm.state, **options)
+    trajectories = max(50, int(50 * min(seconds, 60.0) / (time.perf_counter() - start)))
+    start = time.perf_counter()
+    chain = tm.hmc(jax.random.key(6), theory, trajectories, thermalisation=0, initial=warm.state, **options)
+    return {
+        "trajectories": 8 * trajectories,
+        "seconds": time.perf_counter() - start,
+        "acceptance": float(tm.acceptance_rate(chain)),
+        "tau_int": _tau_int(chain, row),
+    }
+
+
+def report(name: str, result: dict) -> None:
+    worst = max(result["pulls"].items(), key=lambda item: abs(item[1]))
+    print(
+        f"{name:22s} {result['lattice'][0]:3d}^2 ESS {100 * result['ess']:5.1f} %  acceptance {result['acceptance']:.3f}"
+        f" ({result['acceptance_lognormal']:.3f})\n"
+        f"{'':22s} halving {result['halving_std']:.1e}, largest pull {worst[1]:+.1f} ({worst[0]}),"
+        f" {result['milliseconds_per_sample']:.1f} ms/sample"
+    )
+    if "hmc" in result:
+        beside = result["hmc"]
+        for observable, tau in result["tau_int"].items():
+            print(
+                f"{'':22s} tau_int({observable}): {tau:.2f} in {result['samples']} flow samples, "
+                f"{beside['tau_int'][observable]:.1f} in {beside['trajectories']} HMC"
+            )
+    print(end="", flush=True)
+
+
+def plot(results: dict, folder: Path) -> None:
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    with style():
+        figure, axes = plt.subplots(figsize=(5.2, 3.6))
+        for index, (name, values) in enumerate(sorted(results["volume"].items())):
+            volumes = sorted(int(v) for v in values)
+            label = name.replace("su", "SU(").replace("_", r"), $\beta$ = ", 1).replace("_", " ")
+            points = [values[str(v)]["ess"] for v in volumes]
+            (line,) = axes.plot([v**2 for v in volumes], points, marker="osD^v<>"[index % 7], label=label)
+            if "16" in values:
+                sites = np.geomspace(16, 1024, 50)
+                axes.plot(sites, values["16"]["ess"] ** (sites / 256), color=line.get_color(), linestyle=":", linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("sites")
+        axes.set_ylabel("effective sample size per sample")
+        axes.set_title(r"dotted: ESS(16$^2$)$^{V/256}$", fontsize="small")
+        axes.legend(fontsize="small")
+        save_figure(folder / "gauge_2d_volume", figure, results["volume"])
+        plt.close(figure)
+
+
+def write_pretrained(row: Row, result: dict) -> None:
+    """Put the numbers of a row into the package, with their provenance."""
+    training = TRAINED[row.kind][1]
+    table = json.loads(PRETRAINED.read_text())
+    command = f"python scripts/figures/gauge_2d.py su{row.n}_{row.beta:g}_{row.kind} --from-scratch"
+    table[pretrained_name(row)] = {
+        "kind": TRAINED[row.kind][0],
+        "n": row.n,
+        "beta": row.beta,
+        "lattice": [8, 8],
+        "steps": row.steps,
+        "numbers": result["numbers"],
+        "provenance": {
+            "command": command,
+            "objective": f"variance of log w, Gauss-Newton, {training.samples} samples on 8x8, float32",
+            "training_seconds": round(result["training_seconds"]),
+            "ess": {f"{result['lattice'][0]}x{result['lattice'][1]}": round(result["ess"], 4)},
+            "samples": result["samples"],
+            "halving_std": float(f"{result['halving_std']:.1e}"),
+        },
+    }
+    lines = [f"{json.dumps(name)}: {json.dumps(table[name])}" for name in sorted(table)]
+    PRETRAINED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="rows to run; all by default")
+    parser.add_argument("--from-scratch", action="store_true", help="train instead of loading pretrained numbers")
+    parser.add_argument("--write-pretrained", action="store_true", help="store newly trained numbers in the package")
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--volumes", action="store_true", help="also the ESS on 4x4 to 32x32")
+    parser.add_argument("--smoke", action="store_true", help="4x4, few samples, one row of each kind")
+    arguments = parser.parse_args()
+    names = arguments.names or list(ROWS)
+    if arguments.smoke:
+        names = arguments.names or ["su2_2.2_ladder_gates", "su3_4_model_a", "u1_1_gated"]
+    if unknown := set(names) - set(ROWS):
+        parser.error(f"unknown rows {sorted(unknown)}; choose from {', '.join(ROWS)}")
+    samples, extent = (32, 4) if arguments.smoke else (arguments.samples, 16)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    store = arguments.out / "gauge_2d.json"
+    results = json.loads(store.read_text()) if store.exists() else {"rows": {}, "volume": {}}
+    for name in names:
+        row, result = ROWS[name], results["rows"].setdefault(name, {})
+        model = learned(row, result, arguments)
+        store.write_text(json.dumps(results, indent=1) + "\n")  # training is what costs
+        if "ess" not in result:
+            theory = theory_of(row, extent)
+            result.update(evaluate(row, on_lattice(row, model, extent), theory, samples))
+            if row.kind in ("ladder_gates", "gated"):
+                result["hmc"] = hmc_beside(row, theory, result["seconds"])
+            store.write_text(json.dumps(results, indent=1) + "\n")
+        report(name, result)
+        if arguments.write_pretrained and "numbers" in result:
+            write_pretrained(row, result)
+        if arguments.volumes or arguments.smoke:
+            values = results["volume"].setdefault(name, {})
+            for volume in (4,) if arguments.smoke else VOLUMES:
+                if str(volume) not in values:
+                    count = samples // 5 if volume < 32 else samples // 20
+                    values[str(volume)] = evaluate(row, on_lattice(row, model, volume), theory_of(row, volume), count)
+                    store.write_text(json.dumps(results, indent=1) + "\n")
+                report(name, values[str(volume)])
+    if results["volume"]:
+        plot(results, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

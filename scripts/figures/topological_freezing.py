@@ -1,0 +1,58 @@
+"""Topological freezing in 2D U(1): tau_int(Q^2) against beta, and histories of Q.
+
+    python scripts/figures/topological_freezing.py [--smoke] [--out FOLDER]
+
+HMC (trajectories of length 2), heatbath with overrelaxation, and independence Metropolis with a continuous flow trained at
+every beta, on 8x8. A chain that never changed its charge has no point.
+"""
+
+import jax
+import numpy as np
+from _common import run, tau, trained
+
+import trivmap as tm
+
+MEASURE = {"Q": tm.topological_charge, "Q2": lambda x: tm.topological_charge(x) ** 2}
+
+
+def compute(smoke: bool) -> dict:
+    extent, betas = (4, [1.0, 2.0]) if smoke else (8, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    n, steps = (200, 10) if smoke else (20_000, 400)
+    data: dict = {"beta": betas, "lattice": [extent, extent], "tau": {}, "history": {}, "ess": []}
+    for beta in betas:
+        theory = tm.WilsonAction(tm.U1(), (extent, extent), beta=beta)
+        options = {"chains": 4, "measure": MEASURE}
+        ensemble = tm.sample(jax.random.key(3), trained(theory, steps), theory, n, measure=MEASURE)
+        data["ess"].append(tm.ess_fraction(ensemble.log_weights))
+        chains = {
+            "HMC": tm.hmc(jax.random.key(1), theory, n, trajectory_length=2.0, steps=12, thermalisation=200, **options),
+            "heatbath": tm.heatbath(jax.random.key(2), theory, n, overrelaxation=2, thermalisation=200, **options),
+            "flow": tm.independence_metropolis(jax.random.key(4), ensemble),
+        }
+        for name, chain in chains.items():
+            data["tau"].setdefault(name, []).append(tau(chain, "Q2"))
+            data["history"][name] = np.rint(chain.observables["Q"][0, :400]).astype(int).tolist()
+        shown = ", ".join(f"{name} {values[-1][0]:.1f}" for name, values in data["tau"].items())
+        print(f"beta {beta:g}: ESS {data['ess'][-1]:.3f}, tau_int(Q^2): {shown}", flush=True)
+    return data
+
+
+def plot(figure, data: dict) -> None:
+    left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.4))
+    for (name, values), marker, line in zip(data["tau"].items(), "os^", ("-", "--", ":"), strict=True):
+        middle, error = np.array(values).T
+        left.errorbar(data["beta"], middle, error, marker=marker, linestyle=line, label=name)
+    left.set_yscale("log")
+    left.set(xlabel=r"$\beta$", ylabel=r"$\tau_{int}(Q^2)$ in trajectories, sweeps, proposals")
+    left.legend()
+    spread = 1 + 2 * max(max(map(abs, history)) for history in data["history"].values())
+    for index, (name, history) in enumerate(data["history"].items()):
+        right.step(range(len(history)), np.array(history) - index * spread, where="mid", label=name)
+        right.axhline(-index * spread, color="0.8", linewidth=0.8, zorder=0)
+    names = list(data["history"])
+    right.set_yticks([-k * spread for k in range(len(names))], [f"{name}\n$Q=0$" for name in names])
+    right.set(xlabel="update", title=rf"history of $Q$ at $\beta$ = {data['beta'][-1]:g}")
+
+
+if __name__ == "__main__":
+    run("topological_freezing", __doc__, compute, plot, (7.5, 3.0))

@@ -1,0 +1,276 @@
+"""Stochastic flows on reference theories: exactness of log Z at coarse steps, and what a sample costs.
+
+    python scripts/targets/stochastic.py [exactness|methods] [--theories NAME ...] [--methods NAME ...] [--out FILE] [--smoke]
+
+`exactness`: Langevin flows of 4 to 32 steps without any training, with and without a wrong drift: log Z and an observable
+with their pulls, while the ESS varies. `methods`: annealed importance sampling (Jarzynski), a stochastic normalizing flow,
+sequential Monte Carlo with the same levels, Langevin flows with a drift trained by the continuity equation (NETS), score
+diffusion as reverse SDE and as probability-flow ODE, and flow matching: seconds of training (compilation included), ESS of
+the samples, time per sample and per effective sample, pulls. Score and flow matching learn from HMC, whose time is counted
+as training. Results that are in FILE already are kept.
+"""
+
+import argparse
+import functools
+import json
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+jax.config.update("jax_enable_x64", True)
+
+import trivmap as tm  # noqa: E402
+
+THEORIES = {
+    "phi4_8x8": lambda: tm.Phi4Action((8, 8), m2=-4.0, lam=8.0),
+    "u1_8x8_beta2": lambda: tm.WilsonAction(tm.U1(), (8, 8), beta=2.0),
+    "u1_8x8_beta4": lambda: tm.WilsonAction(tm.U1(), (8, 8), beta=4.0),
+}
+# Lattices on which few untrained steps leave enough of the weights for an error that means something.
+EXACTNESS = {
+    "phi4_4x4": (lambda: tm.Phi4Action((4, 4), m2=1.0, lam=1.0), 0.05),
+    "u1_4x4": (lambda: tm.WilsonAction(tm.U1(), (4, 4), beta=1.0), 0.05),
+    "su2_4x4": (lambda: tm.WilsonAction(tm.SU(2), (4, 4), beta=1.0), 0.1),
+    "su3_4x4": (lambda: tm.WilsonAction(tm.SU(3), (4, 4), beta=1.5), 0.1),
+}
+
+
+def prior_of(theory) -> tm.AbstractPrior:
+    return tm.GaussianPrior(theory.manifold, width=0.5) if is_scalar(theory) else tm.HaarPrior(theory.manifold)
+
+
+def is_scalar(theory) -> bool:
+    return isinstance(theory.manifold, tm.RealField)
+
+
+def reference(theory) -> tuple[str, object, float]:
+    if is_scalar(theory):
+        return "chi2", tm.chi2, tm.exact.chi2(theory)
+    return "plaquette", tm.plaquette, tm.exact.plaquette(theory)
+
+
+def wrong_drift(theory) -> tm.AbstractVectorField:
+    """A field that has nothing to do with the theory."""
+    if not is_scalar(theory):
+        return tm.GradientField(tm.LoopPotential(theory.manifold, coefficient=-0.1))
+    potential = tm.NeighbourPotential(jax.random.key(7), theory.manifold)
+    strengths = 0.1 * jax.random.normal(jax.random.key(8), potential.site_strengths.shape)
+    return tm.GradientField(jax.tree.map(lambda a: strengths if a is potential.site_strengths else a, potential))
+
+
+def exactness(results: dict, names: list[str], samples: int, store) -> None:
+    for name in names:
+        build, step = EXACTNESS[name]
+        theory = build()
+        prior, (label, observable, exact) = prior_of(theory), reference(theory)
+        for steps in (4, 8, 16, 32):
+            for drift in (None, wrong_drift(theory)):
+                key = f"{name}, {steps} steps" + ("" if drift is None else ", wrong drift")
+                if key not in results:
+                    flow = tm.LangevinFlow(prior, theory, steps, step_size=step, drift=drift)
+                    model = tm.Model(prior, flow)
+                    options = {"measure": {label: observable}, "batch_size": 500}
+                    # Rows are independent, so that their pulls can be judged together.
+                    key_of_row = jax.random.fold_in(jax.random.key(1), len(results))
+                    ensemble = tm.sample(key_of_row, model, theory, samples, **options)
+                    value = tm.expectation(ensemble, label)
+                    results[key] = {
+                        "ess": float(tm.ess_fraction(ensemble.log_weights)),
+                        "log Z pull": float(tm.log_z(ensemble).pull(tm.exact.log_z(theory))),
+                        f"{label} pull": float(value.pull(exact)),
+                        "samples": samples,
+                    }
+                    store()
+                row = results[key]
+                pulls = ", ".join(f"{k} {v:+.1f}" for k, v in row.items() if "pull" in k)
+                print(f"{key:32s} ESS {row['ess']:.3f}, {pulls}", flush=True)
+
+
+def update_of(theory) -> tm.HMCUpdate:
+    return tm.HMCUpdate(length=0.3 if is_scalar(theory) else 0.6 / float(theory.beta) ** 0.5, steps=3)
+
+
+def field_of(theory, **options) -> tm.AbstractVectorField:
+    return tm.GatedConvolutionField(theory.manifold, dtype=jnp.float32, **options)
+
+
+@functools.cache
+def ensemble_of(name: str, smoke: bool):
+    """Configurations of HMC for matching, and the seconds they took."""
+    theory = THEORIES[name]()
+    start = time.perf_counter()
+    options = {"steps": 10, "chains": 16, "thin": 4, "dtype": jnp.float32}
+    chain = tm.hmc(jax.random.key(3), theory, 10 if smoke else 400, trajectory_length=0.6, **options)
+    return chain, time.perf_counter() - start
+
+
+class Training:
+    """`fit` with common options; the seconds it took."""
+
+    def __init__(self, smoke: bool):
+        self.smoke, self.seconds = smoke, 0.0
+
+    def __call__(self, model, theory, objective, steps: int, rate: float = 3e-3, batch_size: int = 128):
+        steps, batch_size = (4, 8) if self.smoke else (steps, batch_size)
+        start = time.perf_counter()
+        model, _ = tm.fit(
+            jax.random.key(0),
+            model,
+            theory,
+            objective=objective,
+            steps=steps,
+            batch_size=batch_size,
+            optimiser=optax.adam(optax.cosine_decay_schedule(rate, steps)),
+            dtype=jnp.float32,
+            chunk=max(1, steps // 4),
+            progress=False,
+        )
+        self.seconds += time.perf_counter() - start
+        return model
+
+
+def jarzynski(theory, name, train):
+    prior = prior_of(theory)
+    return tm.Model(prior, tm.AnnealedFlow(prior, theory, update_of(theory), 30))
+
+
+def snf(theory, name, train):
+    prior, levels = prior_of(theory), 10
+    if is_scalar(theory):
+        keys = jax.random.split(jax.random.key(5), levels)
+        layers = [tm.CouplingFlow(k, theory.manifold, 2, tm.Affine(), hidden=(12,), dtype=jnp.float32) for k in keys]
+    else:
+        layers = [tm.ContinuousFlow(field_of(theory, times=1), steps=1) for _ in range(levels)]
+    flow = tm.AnnealedFlow(prior, theory, update_of(theory), levels, layers=tm.stack_layers(layers))
+    return train(tm.Model(prior, flow), theory, tm.reverse_kl, 300)
+
+
+def nets(theory, name, train):
+    prior = prior_of(theory)
+    step = 0.02 if is_scalar(theory) else 0.05 / float(theory.beta)
+    model = tm.Model(prior, tm.LangevinFlow(prior, theory, 20, step_size=step, drift=field_of(theory)))
+    return train(model, theory, functools.partial(tm.continuity_residual, chosen=5), 600, 1e-2)
+
+
+def _diffusion(theory, name, train):
+    chain, seconds = ensemble_of(name, train.smoke)
+    train.seconds += seconds
+    noising = tm.VariancePreserving(theory.manifold) if is_scalar(theory) else tm.HeatKernelNoising(theory.manifold)
+    model = tm.Model(noising.prior, tm.ScoreDiffusion(noising, field_of(theory), 32))
+    return train(model, theory, tm.ScoreMatching(chain, "denoising"), 2000, 1e-2), chain
+
+
+def diffusion_sde(theory, name, train):
+    model, chain = _diffusion(theory, name, train)
+    some = jnp.asarray(np.asarray(chain.configurations).reshape(-1, *theory.manifold.shape)[:200], jnp.float32)
+    return tm.Model(model.prior, model.transport.calibrated(jax.random.key(6), some))
+
+
+def diffusion_ode(theory, name, train):
+    model, _ = _diffusion(theory, name, train)
+    return tm.Model(model.prior, model.transport.probability_flow(steps=16))
+
+
+def flow_matching(theory, name, train):
+    chain, seconds = ensemble_of(name, train.smoke)
+    train.seconds += seconds
+    prior = prior_of(theory)
+    model = tm.Model(prior, tm.ContinuousFlow(field_of(theory), steps=12))
+    return train(model, theory, tm.FlowMatching(chain), 2000, 1e-2)
+
+
+METHODS = {
+    "jarzynski": jarzynski,
+    "snf": snf,
+    "smc": jarzynski,
+    "nets": nets,
+    "diffusion_sde": diffusion_sde,
+    "diffusion_ode": diffusion_ode,
+    "flow_matching": flow_matching,
+}
+
+
+def evaluate(method: str, model, theory, samples: int) -> dict:
+    label, observable, exact = reference(theory)
+    measure = {label: observable}
+    if not is_scalar(theory):
+        measure["Q^2"] = lambda x: tm.topological_charge(x) ** 2
+    options = {"measure": measure, "dtype": jnp.float32}
+    if method == "smc":
+        particles, draw = 256, tm.smc
+        arguments, options = (model.transport,), options | {"particles": particles}
+        samples = max(16, samples // particles)
+    else:
+        particles, draw = 1, tm.sample
+        arguments, options = (model, theory), options | {"batch_size": min(250, samples)}
+    draw(jax.random.key(1), *arguments, 16 if particles > 1 else min(250, samples), **options)
+    start = time.perf_counter()
+    ensemble = draw(jax.random.key(2), *arguments, samples, **options)
+    seconds = time.perf_counter() - start
+    ess = float(tm.ess_fraction(ensemble.log_weights))
+    result = {
+        "ess": ess,
+        "samples": samples,
+        "particles": particles,
+        "milliseconds_per_sample": 1e3 * seconds / samples,
+        "milliseconds_per_effective_sample": 1e3 * seconds / samples / ess,
+        "log Z pull": float(tm.log_z(ensemble).pull(tm.exact.log_z(theory))),
+        f"{label} pull": float(tm.expectation(ensemble, label).pull(exact)),
+    }
+    if "Q^2" in measure:
+        result["Q^2 pull"] = float(tm.expectation(ensemble, "Q^2").pull(tm.exact.charge_squared(theory)))
+    if isinstance(model.transport, tm.ContinuousFlow):
+        halving = tm.step_halving(jax.random.key(4), model, theory, min(200, samples), dtype=jnp.float32)
+        result["halving std"] = float(halving.std)
+    return result
+
+
+def methods(results: dict, theories: list[str], names: list[str], samples: int, smoke: bool, store) -> None:
+    for theory_name in theories:
+        theory = THEORIES[theory_name]()
+        for method in names:
+            key = f"{theory_name} {method}"
+            if key not in results:
+                train = Training(smoke)
+                model = METHODS[method](theory, theory_name, train)
+                results[key] = {"training_seconds": train.seconds} | evaluate(method, model, theory, samples)
+                store()
+            row = results[key]
+            pulls = ", ".join(f"{k} {v:+.1f}" for k, v in row.items() if "pull" in k)
+            halving = f", halving {row['halving std']:.1e}" if "halving std" in row else ""
+            print(
+                f"{key:28s} ESS {row['ess']:.4f}, training {row['training_seconds']:.0f} s, "
+                f"{row['milliseconds_per_sample']:.2f} ms/sample, {row['milliseconds_per_effective_sample']:.1f} effective\n"
+                f"{'':28s} {pulls}{halving}",
+                flush=True,
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=("exactness", "methods"), help="both by default")
+    parser.add_argument("--theories", nargs="+", choices=tuple(THEORIES), default=list(THEORIES))
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--out", type=Path, default=Path("stochastic.json"))
+    parser.add_argument("--smoke", action="store_true", help="few samples, four training steps, one theory")
+    arguments = parser.parse_args()
+    samples = 64 if arguments.smoke else arguments.samples
+    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+
+    def store() -> None:
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+
+    if arguments.part != "methods":
+        exactness(results, ["u1_4x4"] if arguments.smoke else list(EXACTNESS), samples, store)
+    if arguments.part != "exactness":
+        theories = arguments.theories[:1] if arguments.smoke else arguments.theories
+        methods(results, theories, arguments.methods, samples, arguments.smoke, store)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""One method with one seed: train, sample, measure, in a folder of its own."""
+
+import math
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...flows import ContinuousFlow
+from ...samplers import independence_metropolis, step_halving
+from ...statistics import Chain, Ensemble, acceptance_rate, ess_fraction, expectation, expected_acceptance, log_z
+from .._build import build_theory
+from .._observables import observables
+from .._run_folder import RunFolder
+from ._clock import peak_megabytes, reset_peak
+from ._comparison import Comparison
+from ._methods import METHODS, evaluations
+from ._sampling import Sampled, particles, sample_heatbath, sample_hmc, sample_model, sample_populations
+from ._training import train_for
+
+_HALVING_SAMPLES = 128
+
+
+def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: dict[str, Any]) -> dict[str, Any]:
+    """All numbers of a method with a seed, for JSON. `programs` is shared by the seeds of a method."""
+    begin, memory = time.perf_counter(), reset_peak()
+    folder = RunFolder(path)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    theory, method = build_theory(settings.theory), METHODS[name]
+    functions = programs.setdefault("observables", observables(theory))  # the same functions: compiled once
+    model_key, train_key, sample_key, chain_key = jax.random.split(jax.random.key(seed), 4)
+    model: Any = None
+    curve, trained, compiled = [], 0.0, 0.0
+    if method.build is None:
+        run: Any = {"hmc": sample_hmc, "heatbath": sample_heatbath}[method.run]
+        sampled: Any = run(folder, sample_key, theory, functions, settings)
+    else:
+        model = method.build(model_key, theory)
+        if method.rate > 0.0:
+            training = train_for(
+                folder, train_key, model, theory, settings.training, method.rate, settings.batch_size, programs
+            )
+            model, trained, compiled, curve = training.model, training.seconds, training.compile_seconds, training.curve
+        cost = evaluations(model)
+        if method.run == "smc":
+            result = sample_populations(folder, sample_key, model.transport, functions, settings)
+            cost = None if cost is None else cost * particles()
+        else:
+            result = sample_model(folder, sample_key, model, theory, functions, settings)
+        data, seconds, first = result
+        sampled = Sampled(data, seconds, first, 0.0, None if cost is None else float(cost))
+    quality = _chain(sampled) if isinstance(sampled.data, Chain) else _weights(sampled, chain_key)
+    if method.run == "weights" and isinstance(model.transport, ContinuousFlow) and model.transport.steps is not None:
+        quality["cautions"] += _integration(chain_key, model, theory, quality["observables"]["log_z"][1])
+    return quality | {
+        "method": name,
+        "seed": seed,
+        "compile": compiled + sampled.compile_seconds,
+        "training": trained + sampled.preparation,
+        "sampling": sampled.seconds,
+        "memory": peak_megabytes(memory),
+        "curve": curve,
+        "total": time.perf_counter() - begin,
+    }
+
+
+def _weights(sampled: Sampled, key: jax.Array) -> dict[str, Any]:
+    data: Any = sampled.data
+    ess, n = ess_fraction(data.log_weights), len(data)
+    chain = independence_metropolis(key, Ensemble(None, data.log_weights, data.observables))
+    estimates = {name: expectation(data, name) for name in data.observables} | {"log_z": log_z(data)}
+    tau, slowest = _slowest({name: expectation(chain, name) for name in data.observables})
+    return {
+        "samples": n,
+        "ess": ess,
+        "acceptance": expected_acceptance(data.log_weights),
+        "tau_int": tau,
+        "slowest": slowest,
+        "observables": _plain(estimates),
+        "cautions": _cautions(estimates),
+        "cost": sampled.seconds / (n * ess),
+        "evaluations": None if sampled.evaluations is None else sampled.evaluations / ess,
+        "log_weights": _quantiles(data.log_weights),
+    }
+
+
+def _integration(key: jax.Array, model: Any, theory: Any, error: float) -> list[str]:
+    """A caution where the error of the solver, seen by halving its steps, reaches the statistical error of log Z."""
+    change = float(step_halving(key, model, theory, _HALVING_SAMPLES).mean)
+    if abs(change) < error:
+        return []
+    return [f"log weights change by {change:+.2g} when the solver's steps are halved, log Z has the error {error:.2g}"]
+
+
+def _chain(sampled: Sampled) -> dict[str, Any]:
+    data: Any = sampled.data
+    chains, n = data.shape
+    estimates = {name: expectation(data, name) for name in data.observables}
+    tau, slowest = _slowest(estimates)
+    independent = None if tau is None else 2.0 * tau
+    return {
+        "samples": chains * n,
+        "ess": None,
+        "acceptance": None if data.accepted is None else acceptance_rate(data),
+        "tau_int": tau,
+        "slowest": slowest,
+        "observables": _plain(estimates),
+        "cautions": _cautions(estimates),
+        "cost": None if independent is None else sampled.seconds / (chains * n) * independent,
+        "evaluations": None if independent is None or sampled.evaluations is None else sampled.evaluations * independent,
+    }
+
+
+def _slowest(estimates: dict[str, Any]) -> tuple[float | None, str | None]:
+    """The largest autocorrelation time; data that never change have an infinite one, shown as `None`."""
+    times = {name: float(e.tau_int) for name, e in estimates.items() if np.ndim(e.value) == 0}
+    if frozen := [name for name, tau in times.items() if math.isnan(tau)]:
+        return None, frozen[0]
+    name = max(times, key=lambda k: times[k])
+    return times[name], name
+
+
+def _plain(estimates: dict[str, Any]) -> dict[str, list[float]]:
+    return {name: [float(e.value), float(e.error)] for name, e in estimates.items() if np.ndim(e.value) == 0}
+
+
+def _cautions(estimates: dict[str, Any]) -> list[str]:
+    return [f"{name}: {caution}" for name, e in estimates.items() for caution in e.cautions][:6]
+
+
+def _quantiles(log_weights: np.ndarray) -> list[float]:
+    """Of log w minus its mean, for a plot of the distribution."""
+    return np.quantile(log_weights - log_weights.mean(), np.linspace(0, 1, 51)).tolist()

@@ -1,0 +1,54 @@
+"""`trivmap compare`."""
+
+import dataclasses
+
+from .._config import CompareCommand
+from .._report import announce, complain, say, table
+from .._run_folder import CommandError
+from ._comparison import SHIPPED, Comparison, find_comparison
+from ._methods import METHODS
+from ._run import run_comparison
+from ._tables import terminal
+
+
+def compare_command(command: CompareCommand) -> int:
+    """Run a comparison, or go on with it, and print its table; returns the exit status."""
+    if command.name == "list":
+        say(table([["method", ""], *([name, method.label] for name, method in METHODS.items())]))
+        say()
+        say(table([["comparison", ""], *([name, _described(c)] for name, c in SHIPPED.items())]))
+        return 0
+    settings = _settings(command)
+    name = command.name.removesuffix(".toml").rsplit("/", 1)[-1]
+    out = command.out or f"runs/compare-{name}" + ("-smoke" if command.smoke else "")
+    announce("compare", settings.identity() | {"seed": settings.seed})
+    say(f"{len(settings.methods)} methods, {settings.seeds} seeds; for each, compilation apart,")
+    say(f"{settings.training:.3g} s of training and {settings.sampling:.3g} s of sampling")
+    try:
+        summary = run_comparison(settings, out)
+    except KeyboardInterrupt:
+        complain(f"interrupted; what was computed is in {out}. The same command goes on from there.")
+        return 130
+    say()
+    say(terminal(summary))
+    say(f"results in {out}: summary.json, comparison.csv, .md, .png")
+    return 1 if summary["failed"] else 0
+
+
+def _settings(command: CompareCommand) -> Comparison:
+    settings = find_comparison(command.name)
+    if command.smoke:
+        settings = settings.small()
+    seeds = settings.seeds if command.seeds is None else command.seeds
+    settings = dataclasses.replace(settings, methods=command.methods or settings.methods, seeds=seeds)
+    if command.budget is not None and not command.budget > 0:
+        raise CommandError(f"--budget must be positive, but {command.budget} was given.")
+    return settings if command.budget is None else settings.within(command.budget)
+
+
+def _described(comparison: Comparison) -> str:
+    theory = comparison.theory
+    lattice = "x".join(map(str, theory.lattice))
+    others = ", ".join(f"{k} = {v:g}" for k, v in dataclasses.asdict(theory).items() if k not in ("lattice", "n"))
+    kind = {"U1Config": "U(1)", "Phi4Config": "phi^4"}.get(type(theory).__name__, f"SU({getattr(theory, 'n', '')})")
+    return f"{kind} on {lattice}, {others}"

@@ -1,0 +1,182 @@
+"""The methods of a comparison: one line each, and how each is built for a theory."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ...fields import GatedConvolutionField, GradientField, LadderField, LoopPotential, NeighbourPotential
+from ...flows import (
+    ContinuousFlow,
+    CouplingFlow,
+    FlowSequence,
+    FourierFlow,
+    GaugeCouplingFlow,
+    ResidualFlow,
+    SpectralCouplingFlow,
+)
+from ...groups import U1
+from ...manifolds import RealField
+from ...models import Model
+from ...priors import GaussianPrior, HaarPrior
+from ...stochastic import AnnealedFlow, LangevinFlow, stack_layers
+from ...transforms import Affine, Composition, RationalQuadraticSpline
+from ...updates import HMCUpdate
+
+Kind = Literal["scalar", "u1", "su"]
+
+
+def kind_of(theory: Any) -> Kind:
+    if isinstance(theory.manifold, RealField):
+        return "scalar"
+    return "u1" if isinstance(theory.manifold.group, U1) else "su"
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """- `label`: for people; `run`: how it samples: "weights" of a model that is trained, populations of "smc", "chain".
+    - `build`: from key and theory to a model (chains: `None`); `rate`: learning rate, zero for nothing to learn.
+    - `refuses`: the reason why it does not apply to a theory, or `None`.
+    """
+
+    label: str
+    run: Literal["weights", "smc", "hmc", "heatbath"]
+    build: Callable[[jax.Array, Any], Any] | None = None
+    rate: float = 0.0
+    refuses: Callable[[Any], str | None] = lambda theory: None
+    in_smoke: bool = True
+
+
+def _only(*kinds: Kind, why: str) -> Callable[[Any], str | None]:
+    return lambda theory: None if kind_of(theory) in kinds else why
+
+
+def _prior(theory: Any) -> Any:
+    return GaussianPrior(theory.manifold, width=0.5) if kind_of(theory) == "scalar" else HaarPrior(theory.manifold)
+
+
+def _gated(key: jax.Array, theory: Any) -> Model:
+    return Model(_prior(theory), ContinuousFlow(GatedConvolutionField(theory.manifold), steps=6, checkpoint=False))
+
+
+def _loops(key: jax.Array, theory: Any) -> Model:
+    four_dimensions = len(theory.lattice) > 2
+    potential = LoopPotential(theory.manifold, coefficient=0.0) if four_dimensions else LoopPotential.model_a(theory)
+    field = GradientField(potential)  # pyright: ignore[reportCallIssue]
+    return Model(_prior(theory), ContinuousFlow(field, steps=5, checkpoint=four_dimensions))
+
+
+def _ladder(key: jax.Array, theory: Any) -> Model:
+    field = LadderField(theory.manifold, float(theory.beta), reach=1)
+    return Model(_prior(theory), ContinuousFlow(field, steps=6, checkpoint=False))
+
+
+def _residual(key: jax.Array, theory: Any) -> Model:
+    if kind_of(theory) == "scalar":
+        flow = FlowSequence(
+            FourierFlow(theory.manifold), ResidualFlow(NeighbourPotential(key, theory.manifold), 4, checkpoint=False)
+        )
+        return Model(GaussianPrior(theory.manifold), flow)
+    potential = LoopPotential(theory.manifold, coefficient=0.0, time="constant")
+    return Model(_prior(theory), ResidualFlow(potential, 6, checkpoint=False))
+
+
+def _coupling(key: jax.Array, theory: Any) -> Model:
+    manifold = theory.manifold
+    if kind_of(theory) == "scalar":
+        transform = Composition(RationalQuadraticSpline(8, (-2.0, 2.0)), Affine())  # pyright: ignore[reportCallIssue]
+        couplings = CouplingFlow(key, manifold, 4, transform, hidden=(24, 24))
+        return Model(GaussianPrior(manifold), FlowSequence(FourierFlow(manifold), couplings))
+    if kind_of(theory) == "u1":
+        return Model(_prior(theory), GaugeCouplingFlow(key, manifold, 16, hidden=(24, 24)))
+    return Model(_prior(theory), SpectralCouplingFlow(key, manifold, 2, reach=0 if min(manifold.lattice) < 5 else 1))
+
+
+def _refuses_coupling(theory: Any) -> str | None:
+    kind, lattice = kind_of(theory), theory.lattice
+    if kind == "scalar" and any(extent % 2 for extent in lattice):
+        return "the checkerboard needs even extents"
+    if kind == "u1" and any(extent % 4 for extent in lattice):
+        return "the masks need extents that are multiples of four"
+    if kind == "su" and len(lattice) != 2:
+        return "spectral couplings are built for two dimensions"
+    return None
+
+
+def _refuses_ladder(theory: Any) -> str | None:
+    two = kind_of(theory) == "su" and len(theory.lattice) == 2
+    return None if two else "the ladder of plaquettes is for SU(N) in two dimensions"
+
+
+def _step(theory: Any) -> float:
+    """Of Langevin noise, in units of 1/force^2."""
+    return 0.02 if kind_of(theory) == "scalar" else 0.1 / max(float(theory.beta), 1.0)
+
+
+def _langevin(key: jax.Array, theory: Any) -> Model:
+    prior = _prior(theory)
+    return Model(prior, LangevinFlow(prior, theory, 20, step_size=_step(theory)))
+
+
+def _update(theory: Any) -> HMCUpdate:
+    return HMCUpdate(length=jnp.sqrt(2 * _step(theory)) * 3, steps=3)
+
+
+def _snf(key: jax.Array, theory: Any) -> Model:
+    prior, levels = _prior(theory), 8
+    if kind_of(theory) == "scalar":
+        layers = [CouplingFlow(k, theory.manifold, 2, Affine(), hidden=(8,)) for k in jax.random.split(key, levels)]  # pyright: ignore[reportCallIssue]
+    else:
+        potential = LoopPotential(theory.manifold, coefficient=0.0, time="constant")
+        layers = [ResidualFlow(potential, 1) for _ in range(levels)]
+    return Model(prior, AnnealedFlow(prior, theory, _update(theory), levels, layers=stack_layers(layers)))
+
+
+def _annealed(key: jax.Array, theory: Any) -> Model:
+    prior = _prior(theory)
+    return Model(prior, AnnealedFlow(prior, theory, _update(theory), 20))
+
+
+_LINKS = _only("u1", "su", why="loops need gauge links")
+_ABELIAN = _only("scalar", "u1", why="the gated convolution is for scalars and U(1)")
+
+# A line adds a method.
+METHODS = {
+    "gated": Method("continuous flow, gated convolution", "weights", _gated, 3e-2, _ABELIAN),
+    "loops": Method("continuous flow, potential of loops", "weights", _loops, 1e-2, _LINKS, in_smoke=False),
+    "ladder": Method("continuous flow, ladder of plaquettes", "weights", _ladder, 1e-2, _refuses_ladder),
+    "residual": Method("residual flow", "weights", _residual, 1e-2),
+    "coupling": Method("coupling flow (splines; spectral for SU(N))", "weights", _coupling, 3e-3, _refuses_coupling),
+    "langevin": Method("Langevin paths with exact weights", "weights", _langevin, 1e-2, in_smoke=False),
+    "snf": Method("stochastic flow: layers and HMC updates", "weights", _snf, 3e-3, in_smoke=False),
+    "smc": Method("sequential Monte Carlo, no learning", "smc", _annealed),
+    "hmc": Method("hybrid Monte Carlo, tuned", "hmc"),
+    "heatbath": Method(
+        "heatbath and overrelaxation", "heatbath", refuses=_only("u1", "su", why="the heatbath knows Wilson's action only")
+    ),
+}
+
+
+def evaluations(model: Model) -> int | None:
+    """Forces or fields computed for one sample: layers for discrete flows, `None` where there is no such number."""
+    flow: Any = model.transport
+    if isinstance(flow, ContinuousFlow):
+        solver: Any = flow.solver
+        return None if flow.steps is None else flow.steps * int(solver.tableau.stages)
+    if isinstance(flow, LangevinFlow):
+        return flow.schedule.steps + 1
+    if isinstance(flow, AnnealedFlow):
+        update: Any = flow.update
+        per_update = update.splitting.force_evaluations * update.steps + 1
+        return flow.schedule.steps * (flow.repeats * per_update + (flow.layers is not None))
+    if isinstance(flow, ResidualFlow):
+        return flow.sweeps * flow._masks.count
+    if isinstance(flow, FlowSequence):
+        return sum(evaluations(Model(model.prior, part)) or 0 for part in flow.flows)  # pyright: ignore[reportArgumentType]
+    if isinstance(flow, FourierFlow):
+        return 1
+    arrays = jax.tree.leaves(eqx.filter(flow, eqx.is_array))
+    return int(arrays[0].shape[0]) if arrays else None  # stacked layers

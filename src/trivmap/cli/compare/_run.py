@@ -1,0 +1,92 @@
+"""Runs a comparison in a folder: resumes, skips what is done, goes on where a method fails."""
+
+import json
+import textwrap
+import traceback
+from typing import Any
+
+import jax
+
+from ...io import write_text
+from ...plotting import plot_comparison, save_figure
+from .._build import build_theory
+from .._observables import exact_values, observables
+from .._report import say
+from .._run_folder import CommandError, RunFolder
+from ._cells import run_cell
+from ._comparison import Comparison
+from ._methods import METHODS
+from ._summary import summarise
+from ._tables import comma_separated, markdown, terminal
+
+_NAME = "comparison"
+
+
+def run_comparison(settings: Comparison, out: str) -> dict[str, Any]:
+    """Compute what is missing in the folder and write table and figure; returns the summary.
+
+    Every method and seed has a file in OUT/cells; while it is computed, training and samples are kept in OUT/parts, so that
+    the same call goes on after an interrupt. Failed methods are tried again.
+    """
+    folder = RunFolder(out)
+    folder.claim("compare", settings.identity(), resume=(folder / "config.json").exists())
+    (folder / "cells").mkdir(exist_ok=True)
+    theory = build_theory(settings.theory)
+    applicable, refused = _applicable(settings, theory)
+    cells = []
+    for name in applicable:
+        programs: dict[str, Any] = {}
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            cells.append(_cell(folder, name, seed, settings, programs))
+        jax.clear_caches()
+    exact = _exact(folder, theory)
+    summary = summarise(cells, exact, refused)
+    _write(folder, summary, cells)
+    return summary
+
+
+def _applicable(settings: Comparison, theory: Any) -> tuple[list[str], dict[str, str]]:
+    reasons = {name: METHODS[name].refuses(theory) for name in settings.methods}
+    return [n for n, why in reasons.items() if why is None], {n: why for n, why in reasons.items() if why is not None}
+
+
+def _cell(folder: RunFolder, name: str, seed: int, settings: Comparison, programs: dict[str, Any]) -> dict[str, Any]:
+    file = f"cells/{name}-{seed}.json"
+    stored = folder.read_json(file)
+    if stored is not None and "error" not in stored:
+        say(f"{name}, seed {seed}: done before")
+        return stored
+    say(f"{name}, seed {seed} ...")
+    try:
+        cell = run_cell(folder / f"parts/{name}-{seed}", name, seed, settings, programs)
+    except Exception as error:  # one failing method does not stop the others
+        write_text(folder / f"cells/{name}-{seed}.log", traceback.format_exc())
+        cell = {"method": name, "seed": seed, "error": f"{type(error).__name__}: {error}".split("\n")[0][:300]}
+        say(textwrap.fill(f"{name}, seed {seed}: failed: {cell['error']}", 80, subsequent_indent="  "))
+    else:
+        ess = "" if cell["ess"] is None else f"ESS {cell['ess']:.3f}, "
+        say(f"{name}, seed {seed}: {ess}{cell['samples']} samples, {cell['total']:.1f} s in all")
+    folder.write_json(file, cell)
+    return cell
+
+
+def _exact(folder: RunFolder, theory: Any) -> dict[str, float | None]:
+    known = folder.read_json("exact.json")
+    if known is None:
+        known = exact_values(theory, [*observables(theory), "log_z"])
+        folder.write_json("exact.json", known)
+    return known
+
+
+def _write(folder: RunFolder, summary: dict[str, Any], cells: list[dict[str, Any]]) -> None:
+    folder.write_json("summary.json", summary)
+    for suffix, text in (("txt", terminal), ("md", markdown), ("csv", comma_separated)):
+        write_text(folder / f"{_NAME}.{suffix}", text(summary) if suffix != "txt" else text(summary) + "\n")
+    if not summary["rows"]:
+        raise CommandError(f"No method finished; the reasons are in {folder / 'cells'}.")
+    data = {
+        "rows": summary["rows"],
+        "curves": {f"{c['method']}-{c['seed']}": c["curve"] for c in cells if c.get("curve")},
+    }
+    plain = json.loads(json.dumps(data))
+    save_figure(folder / _NAME, plot_comparison(plain), plain)

@@ -1,0 +1,179 @@
+"""Sampling for a given time, piece by piece; every piece is on disk before the next one starts."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ...io import append_ensemble, read_chain, read_checkpoint, read_ensemble, write_chain, write_checkpoint
+from ...samplers import heatbath, hmc, sample, smc
+from ...statistics import Chain, Ensemble, acceptance_rate
+from .._hmc import join_chains
+from .._interrupt import interrupts_deferred
+from .._run_folder import RunFolder
+from ._comparison import Comparison
+from ._methods import kind_of
+
+_PARTICLES = 256
+_SWEEPS = 3  # of overrelaxation
+_TRAJECTORY = {"scalar": 1.0, "u1": 2.0, "su": 1.0}
+_ACCEPTANCE = (0.7, 0.95)
+_MOST_MD_STEPS = 80
+
+
+class Sampled(NamedTuple):
+    """Data with the seconds of sampling, of compilation, and of tuning and thermalisation; force evaluations per unit."""
+
+    data: Ensemble | Chain
+    seconds: float
+    compile_seconds: float
+    preparation: float
+    evaluations: float | None
+
+
+def sample_weights(
+    folder: RunFolder, key: jax.Array, draw: Callable[[jax.Array, int, int], Ensemble], piece: int, seconds: float
+) -> tuple[Ensemble, float, float]:
+    """Pieces of an ensemble until the time is spent: (ensemble, seconds, seconds of compilation).
+
+    `draw(key, first, n)` gives the samples from `first` on; the first call, which compiles, is not kept.
+    """
+    clock = _Clock(folder, seconds)
+    path = folder / "samples.h5"
+    compiled = 0.0
+    while clock.unfinished:
+        if not compiled:
+            _, first = _timed(lambda: draw(key, 0, piece))
+            _, again = _timed(lambda: draw(key, 0, piece))
+            compiled = max(first - again, 1e-3)
+        ensemble, spent = _timed(lambda: draw(key, clock.count, piece))
+        with interrupts_deferred():
+            append_ensemble(path, ensemble)
+            clock.add(spent, piece)
+    return read_ensemble(path)[0], clock.spent, compiled
+
+
+def sample_model(folder: RunFolder, key: jax.Array, model: Any, theory: Any, functions: Any, settings: Comparison) -> Any:
+    size, dtype = settings.sample_batch, jnp.dtype(settings.precision)
+
+    def draw(key: jax.Array, first: int, n: int) -> Ensemble:
+        return sample(key, model, theory, n, batch_size=size, measure=functions, dtype=dtype, first=first)
+
+    return sample_weights(folder, key, draw, 4 * size, settings.sampling)
+
+
+def sample_populations(folder: RunFolder, key: jax.Array, flow: Any, functions: Any, settings: Comparison) -> Any:
+    dtype = jnp.dtype(settings.precision)
+
+    def draw(key: jax.Array, first: int, n: int) -> Ensemble:
+        piece = smc(jax.random.fold_in(key, first), flow, n, particles=_PARTICLES, measure=functions, dtype=dtype)
+        return Ensemble(None, piece.log_weights, {name: piece.observables[name] for name in functions})
+
+    return sample_weights(folder, key, draw, 4, settings.sampling)
+
+
+def particles() -> int:
+    return _PARTICLES
+
+
+def sample_hmc(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison) -> Sampled:
+    """Tunes the number of steps to an acceptance between 0.7 and 0.95, thermalises, samples."""
+    plan = folder.read_json("tuning.json")
+    options = {"trajectory_length": _TRAJECTORY[kind_of(theory)], "chains": settings.chains, "measure": functions}
+    options["dtype"] = jnp.dtype(settings.precision)
+
+    def run(steps: int, n: int, initial: Any, thermalisation: int) -> Chain:
+        return hmc(key, theory, n, steps=steps, initial=initial, thermalisation=thermalisation, chunk=50, **options)
+
+    if plan is None:
+        plan, state = _tuned(run)
+        write_checkpoint(folder / "state.ckpt", state, {})
+        folder.write_json("tuning.json", plan)
+    steps = plan["steps"]
+    chain, seconds, compiled = _sample_chain(folder, lambda n, state: run(steps, n, state, 0), settings.sampling)
+    return Sampled(chain, seconds, plan["compile"] + compiled, plan["seconds"], float(chain.force_evaluations or steps))
+
+
+def _tuned(run: Callable[[int, int, Any, int], Chain]) -> tuple[dict[str, Any], Any]:
+    steps, state, spent, compiled = 10, "hot", 0.0, 0.0
+    while True:
+        chain, first = _timed(lambda s=steps, x=state: run(s, 50, x, 100 if isinstance(x, str) else 0))
+        state = chain.state
+        chain, seconds = _timed(lambda s=steps, x=state: run(s, 50, x, 0))
+        state, rate = chain.state, acceptance_rate(chain)
+        extra = 3 if spent == 0.0 else 1  # units of 50 trajectories in the first call
+        spent, compiled = spent + (1 + extra) * seconds, compiled + max(first - extra * seconds, 0.0)
+        if rate < _ACCEPTANCE[0] and steps < _MOST_MD_STEPS:
+            steps = min(2 * steps, _MOST_MD_STEPS)
+        elif rate > _ACCEPTANCE[1] and steps > 3:
+            steps = max(steps * 2 // 3, 3)
+        else:
+            return {"steps": steps, "acceptance": rate, "seconds": spent, "compile": compiled}, state
+
+
+def sample_heatbath(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison) -> Sampled:
+    options = {"overrelaxation": _SWEEPS, "chains": settings.chains, "measure": functions}
+    options["dtype"] = jnp.dtype(settings.precision)
+
+    def run(n: int, initial: Any, thermalisation: int = 0) -> Chain:
+        return heatbath(key, theory, n, initial=initial, thermalisation=thermalisation, chunk=50, **options)
+
+    plan = folder.read_json("tuning.json")
+    if plan is None:
+        chain, first = _timed(lambda: run(50, "hot", 100))
+        chain, seconds = _timed(lambda: run(50, chain.state))
+        write_checkpoint(folder / "state.ckpt", chain.state, {})
+        plan = {"seconds": 4 * seconds, "compile": max(first - 3 * seconds, 0.0)}
+        folder.write_json("tuning.json", plan)
+    chain, seconds, compiled = _sample_chain(folder, run, settings.sampling)
+    return Sampled(chain, seconds, plan["compile"] + compiled, plan["seconds"], 1.0 + _SWEEPS)
+
+
+def _sample_chain(folder: RunFolder, run: Callable[[int, Any], Chain], seconds: float) -> tuple[Chain, float, float]:
+    """Pieces of 50 measurements from the stored state on."""
+    clock = _Clock(folder, seconds)
+    parts = lambda: sorted(folder.path.glob("part-*.h5"))  # noqa: E731
+    compiled = 0.0
+    if clock.unfinished:
+        # A short call compiles, and knows the structure of the state.
+        chain, first = _timed(lambda: run(50, "hot"))
+        _, again = _timed(lambda: run(50, chain.state))
+        compiled = max(first - again, 0.0)
+        state, header = read_checkpoint(folder / "state.ckpt", eqx.filter_eval_shape(lambda: chain.state))
+        for part in parts():
+            if int(part.stem.split("-")[1]) > header.get("count", 0):
+                part.unlink()
+    while clock.unfinished:
+        chain, spent = _timed(lambda s=state: run(50, s))
+        state = chain.state
+        with interrupts_deferred():
+            write_chain(folder / f"part-{clock.count + 1:06d}.h5", chain)
+            write_checkpoint(folder / "state.ckpt", state, {"count": clock.count + 1})
+            clock.add(spent, 1)
+    return join_chains([read_chain(part)[0] for part in parts()]), clock.spent, compiled
+
+
+class _Clock:
+    """Seconds and count of the sampling so far, on disk."""
+
+    def __init__(self, folder: RunFolder, budget: float):
+        self._folder, self._budget = folder, budget
+        stored = folder.read_json("sampling.json", {"seconds": 0.0, "count": 0})
+        self.spent, self.count = stored["seconds"], stored["count"]
+
+    @property
+    def unfinished(self) -> bool:
+        return self.count == 0 or self.spent < self._budget
+
+    def add(self, seconds: float, count: int) -> None:
+        self.spent, self.count = self.spent + seconds, self.count + count
+        self._folder.write_json("sampling.json", {"seconds": self.spent, "count": self.count})
+
+
+def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = function()
+    return jax.block_until_ready(result) if not isinstance(result, Ensemble | Chain) else result, time.perf_counter() - start

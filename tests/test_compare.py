@@ -1,0 +1,256 @@
+"""`trivmap compare` and `trivmap figure`, run in a temporary folder as a user would."""
+
+import csv
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trivmap.cli import main
+from trivmap.cli._config import SUConfig, U1Config
+from trivmap.cli._run_folder import CommandError
+from trivmap.cli.compare import METHODS, SHIPPED, Comparison, Method, _training, read_comparison
+from trivmap.cli.compare._summary import summarise
+from trivmap.cli.compare._tables import comma_separated, markdown, terminal
+from trivmap.io import read_header
+
+TOML = """
+methods = ["langevin", "hmc", "ladder"]
+training = 0.3
+sampling = 0.05
+seeds = 2
+batch_size = 16
+sample_batch = 16
+chains = 2
+
+[theory]
+kind = "u1"
+lattice = [4, 4]
+beta = 1.0
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def write_toml(text=TOML):
+    with open("two.toml", "w") as file:
+        file.write(text)
+
+
+def read_json(path):
+    with open(path) as file:
+        return json.load(file)
+
+
+def test_comparison_from_a_file(monkeypatch, capsys):
+    """Interrupted in training, gone on with; a method that fails and one that does not apply stop nobody."""
+
+    def broken(key, theory):
+        raise RuntimeError("no such flow")
+
+    monkeypatch.setitem(METHODS, "broken", Method("fails", "weights", broken))
+    write_toml(TOML.replace('"hmc"', '"broken", "hmc"'))
+    write, calls = _training.write_checkpoint, []
+
+    def interrupted(*arguments):
+        write(*arguments)
+        calls.append(arguments[0])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_training, "write_checkpoint", interrupted)
+    assert main(["compare", "two.toml", "--out", "run"]) == 130
+    assert "goes on from there" in capsys.readouterr().err
+    monkeypatch.setattr(_training, "write_checkpoint", write)
+    before = read_header(calls[-1])["curve"]
+    assert len(before) == 2
+
+    assert main(["compare", "two.toml", "--out", "run"]) == 1  # one method failed
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "broken: failed: RuntimeError: no such flow" in shown
+    assert "ladder: not applicable: the ladder of plaquettes is for SU(N)" in shown
+    assert read_json("run/cells/langevin-0.json")["curve"][:2] == before
+    summary = read_json("run/summary.json")
+    assert [row["method"] for row in summary["rows"]] == ["langevin", "hmc"]
+    flow, hmc = summary["rows"]
+    assert flow["seeds"] == hmc["seeds"] == 2
+    assert 0 < flow["ess"] <= 1
+    assert flow["evaluations"] > 21
+    assert hmc["why"]["ess"] == "a Markov chain has no weights"
+    assert summary["reference"]["plaquette"]["source"] == "exact"
+    for row in summary["rows"]:  # a few hundred samples
+        assert all(abs(pull) < 5 for pull in row["pulls"].values())
+    with open("run/comparison.csv") as file:
+        lines = list(csv.reader(file))
+    assert [line[0] for line in lines] == ["method", "langevin", "hmc", "ladder", "broken"]
+    assert os.path.getsize("run/comparison.png") > 10_000
+
+    # Everything is skipped; another method may join; another theory may not.
+    write_toml()
+    assert main(["compare", "two.toml", "--out", "run"]) == 0
+    assert capsys.readouterr().out.count("done before") == 4
+    write_toml(TOML.replace("beta = 1.0", "beta = 2.0"))
+    assert main(["compare", "two.toml", "--out", "run"]) == 1
+    assert "theory.beta is 1.0, now 2.0" in capsys.readouterr().err
+
+
+def cell(method, seed, cost, training=10.0, ess=None, tau=2.0):
+    return {
+        "method": method,
+        "seed": seed,
+        "samples": 1000,
+        "ess": ess,
+        "acceptance": None if method == "heatbath" else 0.8,
+        "tau_int": tau,
+        "slowest": "charge2",
+        "observables": {"plaquette": [0.7 + 0.01 * seed, 0.01], "log_z": [13.0, 0.1]} if ess else {"plaquette": [0.69, 0.02]},
+        "cautions": [],
+        "cost": cost,
+        "evaluations": 10.0,
+        "compile": 5.0,
+        "training": training,
+        "sampling": 30.0,
+        "memory": None,
+        "curve": [],
+    }
+
+
+def test_table_of_known_cells():
+    cells = [cell("gated", s, 0.001, ess=0.5 + 0.1 * s) for s in (0, 1)]
+    cells += [cell("hmc", 0, 0.003, training=1.0), cell("heatbath", 0, 0.004, training=1.0, tau=None)]
+    cells.append({"method": "snf", "seed": 0, "error": "ValueError: no"})
+    summary = summarise(cells, {"plaquette": 0.7, "log_z": None}, {"ladder": "not here"})
+    rows = {row["method"]: row for row in summary["rows"]}
+    # Means over seeds: 0.705 with an error of 0.01 sqrt(2)/2.
+    assert rows["gated"]["observables"]["plaquette"] == pytest.approx((0.705, 0.01 / 2**0.5))
+    assert rows["gated"]["worst_pull"] == pytest.approx(0.5 * 2**0.5)
+    # Training and compilation beyond those of HMC, 9 s, over 2 ms a sample.
+    assert rows["gated"]["break_even"] == pytest.approx(9 / 0.002)
+    assert rows["heatbath"]["why"]["break_even"].startswith("never")
+    assert rows["heatbath"]["why"]["tau_int"] == "charge2 never changes: no autocorrelation time"
+    assert set(rows["gated"]["why"]) == {"memory"}
+    assert summary["failed"] == {"snf": "ValueError: no"}
+    text = terminal(summary)
+    tables = [line for line in text.split("\n") if line.startswith(("method", "gated ", "hmc ", "heatbath ", "observable"))]
+    assert max(map(len, tables)) <= 80
+    assert "0.550(50)" in text
+    assert "never" in text
+    assert "| hybrid Monte Carlo, tuned |" in markdown(summary)
+    assert "n/a: a Markov chain has no weights" in comma_separated(summary)
+
+
+def test_without_exact_values_hmc_is_the_reference():
+    summary = summarise([cell("gated", 0, 0.001, ess=0.5), cell("hmc", 0, 0.003)], {}, {})
+    assert summary["reference"]["plaquette"] == {"value": 0.69, "error": 0.02, "source": "HMC"}
+    rows = {row["method"]: row for row in summary["rows"]}
+    assert rows["gated"]["pulls"] == {"plaquette": pytest.approx(0.01 / 0.0005**0.5)}
+    assert rows["hmc"]["pulls"] == {}
+
+
+def test_shipped_comparisons():
+    assert {"phi4-8x8", *(f"phi4-e{i}" for i in range(1, 6)), "u1-8x8", "u1-16x16", "su2-2d-8x8"} <= set(SHIPPED)
+    assert {"su3-2d-8x8", "su3-4d-4"} <= set(SHIPPED)
+    for comparison in SHIPPED.values():
+        small = comparison.small()
+        assert max(small.theory.lattice) <= 4
+        assert small.methods
+    assert SHIPPED["u1-8x8"].within(60.0).training == pytest.approx(20)  # for each of two seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("methods = [", "not TOML"),
+        ("seeds = 2", "needs theory"),
+        (TOML.replace("u1", "u2"), "kind one of u1, su, phi4"),
+        (TOML.replace("beta", "kappa"), "the theory has no kappa"),
+        ("speed = 3\n" + TOML, "the comparison has no speed"),
+        (TOML.replace("langevin", "magic"), "No method magic"),
+        (TOML.replace("seeds = 2", "seeds = 0"), "seeds must be positive"),
+    ],
+)
+def test_files_that_say_nothing_sensible(text, reason):
+    write_toml(text)
+    with pytest.raises(CommandError, match=reason):
+        read_comparison("two.toml")
+
+
+def test_names_are_refused_and_listed(capsys):
+    assert main(["compare", "qcd"]) == 1
+    assert "No comparison 'qcd'" in capsys.readouterr().err
+    assert main(["compare", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in [*METHODS, *SHIPPED])
+    assert max(map(len, shown.splitlines())) <= 80
+    assert main(["figure", "nothing"]) == 1
+    assert "No figure 'nothing'" in capsys.readouterr().err
+    assert main(["figure", "list"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_settings_are_a_dataclass():
+    settings = Comparison(U1Config((4, 4), 1.0), methods=("hmc",), seeds=1)
+    assert dataclasses.replace(settings, seeds=3).identity() == settings.identity()
+    assert dataclasses.replace(settings, theory=SUConfig(2, (4, 4), 1.0)).identity() != settings.identity()
+
+
+# --- what is beside the package ---------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+FIGURES = [
+    "box-muller",
+    "broken-phase",
+    "carried-density",
+    "critical-slowing-down",
+    "eigenphases",
+    "ess-acceptance",
+    "free-energy",
+    "log-weights",
+    "objectives",
+    "topological-freezing",
+]
+
+
+def run_python(*arguments):
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_at_their_smallest_size(name):
+    run_python("-m", "trivmap", "figure", name, "--smoke", "--out", "figures")
+    stem = f"figures/{name.replace('-', '_')}"
+    assert os.path.getsize(f"{stem}.png") > 10_000
+    assert os.path.getsize(f"{stem}.pdf") > 1000
+    assert read_json(f"{stem}.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_examples(path):
+    assert len(path.read_text().splitlines()) < 60
+    run_python(path, *(["1"] if path.stem == "own_comparison" else []))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["files", "statistics"])
+def test_pages_run_as_printed(page):
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / f"docs/{page}.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    run_python("-c", "\n".join(blocks))
