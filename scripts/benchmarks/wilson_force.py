@@ -3,7 +3,8 @@
     python scripts/benchmarks/wilson_force.py [--extents 4 8] [--repeats 25]
 
 The plain action is a product of four link matrices per plaquette, written once in the layout of this package (colours
-lead, sites trail) and once with `matmul` on trailing matrix axes. Ratios are wall times, reverse mode / staples.
+lead, sites trail) and once with `matmul` on trailing matrix axes. Ratios are wall times, reverse mode / staples. What limits
+them: the six products of matrices per plane and site that either needs, without shifts, sums and projection ("products").
 """
 
 import argparse
@@ -51,6 +52,11 @@ def matmul_force(theory, links):
     return -(anti - jnp.trace(anti, axis1=-2, axis2=-1)[..., None, None] * jnp.eye(3, dtype=x.dtype) / 3) / 2
 
 
+def pair_products(group, links):
+    """Two products per plane."""
+    return [group.multiply(u, v) for u, v in itertools.permutations(links, 2)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--extents", type=int, nargs="+", default=[4, 8])
@@ -69,16 +75,20 @@ def main() -> None:
             "reverse": (lambda x, theory=theory: theory.manifold.gradient(lambda y: plain_action(theory, y))(x), links),
             "reverse, matmul": (lambda x, theory=theory: matmul_force(theory, x), last),
         }
+        products = (lambda x, theory=theory: pair_products(theory.group, x), links)
         forces = {name: jax.jit(function)(x) for name, (function, x) in variants.items()}
         assert jnp.allclose(forces["staples"], forces["reverse"], atol=1e-12)
         assert jnp.allclose(forces["staples"], jnp.moveaxis(forces["reverse, matmul"], (-2, -1), (1, 2)), atol=1e-12)
         timing.header(f"SU(3) {extent}^4, one force")
-        timings = timing.measure({name: timing.Case(f, (x,)) for name, (f, x) in variants.items()}, args.repeats)
+        cases = {name: timing.Case(f, (x,)) for name, (f, x) in (variants | {"products": products}).items()}
+        timings = timing.measure(cases, args.repeats)
+        timings["products"] = timings["products"].scaled(3)
         for name, value in timings.items():
             print(f"  {name:16s}{value}\n    {timing.memory_line(value)}")
         for name in ("reverse", "reverse, matmul"):
             target = 3 if name == "reverse" and not args.smoke else None
             print(timing.ratio_line(f"{name} / staples", timings[name], timings["staples"], target))
+        print(timing.ratio_line("reverse / products", timings["reverse"], timings["products"]))
     print(f"peak memory {timing.peak_memory():.0f} MiB")
 
 
