@@ -3,9 +3,12 @@
 import abc
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from ..manifolds import AbstractManifold
+from ._score import fixed_numbers
 
 
 class AbstractFlow(eqx.Module):
@@ -20,6 +23,25 @@ class AbstractFlow(eqx.Module):
     @abc.abstractmethod
     def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """z = f^{-1}(x) and log |det df^{-1}/dx|."""
+
+    def forward_and_score(
+        self, z: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"]]:
+        r"""x = f(z), log |det df/dz|, and $\partial \log q$ at x from `score`, $\partial \log r$ at z, held fixed.
+
+        Scores are derivatives by the numbers of the configuration, as `jax.grad` gives them. Flows that know the Jacobian of
+        their layers find the score on the way forward; this one goes back through the inverse.
+        """
+        x, log_det = self.forward_and_log_det(z)
+        return x, log_det, self.score_by_inverse(x, score)
+
+    def score_by_inverse(
+        self, x: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]
+    ) -> Inexact[Array, "*shape"]:
+        """The score at x from that at the point where x came from, through the inverse; held fixed under derivatives."""
+        flow, x, score = fixed_numbers((self, x, score))
+        (_, log_det), pull = jax.vjp(flow.inverse_and_log_det, x)
+        return pull((score, jnp.ones_like(log_det)))[0]
 
     def forward(self, z: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         """x = f(z)."""

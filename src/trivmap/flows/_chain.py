@@ -44,6 +44,15 @@ class FlowSequence(AbstractFlow):
             total = total + log_det
         return z, total
 
+    def forward_and_score(
+        self, z: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"]]:
+        total = jnp.zeros((), accumulator_dtype())
+        for flow in self.flows:
+            z, log_det, score = flow.forward_and_score(z, score)
+            total = total + log_det
+        return z, total, score
+
     def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         total = jnp.zeros((), accumulator_dtype())
         for flow in reversed(self.flows):

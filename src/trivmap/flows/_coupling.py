@@ -13,6 +13,7 @@ from ..transforms import AbstractTransform, Affine
 from ._base import AbstractFlow
 from ._masks import checkerboard, require_multiples
 from ._networks import Conditioner, require_inputs, scan_layers, stacked_conditioners
+from ._score import coupling_score, fixed_numbers
 
 
 class CouplingFlow(AbstractFlow):
@@ -94,30 +95,61 @@ class CouplingFlow(AbstractFlow):
         require_inputs(self.conditioners, new.conditioners, manifold.lattice)
         return eqx.tree_at(lambda flow: flow.conditioners, new, self.conditioners)
 
+    def forward_and_score(
+        self, z: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"]]:
+        def step(conditioner: Conditioner, neighbours: Array, state: tuple[tuple[Array, Array], tuple[Array, Array]]):
+            halves, scores = state
+            (frozen, moved), log_slope = _layer(conditioner, neighbours, *halves)
+            # The score is a number here, whose own derivative nobody wants.
+            fixed, halves, scores = fixed_numbers((conditioner, halves, scores))
+            moved_score, frozen_score = coupling_score(
+                lambda active, frozen: _moved(fixed, neighbours, active, frozen), *halves, *scores
+            )
+            return ((frozen, moved), (frozen_score, moved_score)), site_sum(log_slope)
+
+        self.manifold.check(z)
+        (x, score), log_det = self._scan(step, (z, score), reverse=False)
+        return x, log_det, score
+
     def _run(self, x: Array, *, reverse: bool) -> tuple[Array, Array]:
+        def step(conditioner: Conditioner, neighbours: Array, state: tuple[tuple[Array, Array]]):
+            halves, log_slope = _layer(conditioner, neighbours, *state[0], reverse=reverse)
+            return (halves,), site_sum(log_slope)
+
         self.manifold.check(x)
+        (x,), log_det = self._scan(step, (x,), reverse=reverse)
+        return x, log_det
+
+    def _scan(self, step: Callable, fields: tuple[Array, ...], *, reverse: bool) -> tuple[tuple[Array, ...], Array]:
+        """All layers on the halves of each field; the active half comes first."""
         tables = checkerboard(self.manifold.lattice, self.reach)
-        flat = x.reshape(-1)
         layers = self.conditioners.network.biases[0].shape[0]
-        # The halves change roles after every layer, so that none of them is moved in memory; the active one comes first.
+        # The halves change roles after every layer, so that none of them is moved in memory.
         first = (layers - 1) % 2 if reverse else 0
-        even_odd = tuple(flat[jnp.asarray(sites)] for sites in tables.sites)
-
-        def step(conditioner: Conditioner, neighbours: Array, halves: tuple[Array, Array]):
-            active, frozen = halves
-            features = jnp.take(frozen, neighbours, axis=0, mode="clip")
-            parameters = conditioner(features[:, :0], features)
-            transform = conditioner.transform
-            active, log_slope = (transform.inverse if reverse else transform.forward)(active, parameters)
-            return (frozen, active), site_sum(log_slope)
-
-        state = even_odd if first == 0 else even_odd[::-1]
+        order = slice(None, None, -1 if first else 1)
+        state = tuple(tuple(f.reshape(-1)[jnp.asarray(sites)] for sites in tables.sites)[order] for f in fields)
         state, log_det = scan_layers(
             step, self.conditioners, tables.neighbours, state, reverse=reverse, checkpoint=self.checkpoint
         )
-        if (first + layers) % 2 == 1:
-            state = state[::-1]
-        return jnp.concatenate(state)[jnp.asarray(tables.merge)].reshape(x.shape), log_det
+        order = slice(None, None, -1 if (first + layers) % 2 else 1)
+        merge = jnp.asarray(tables.merge)
+        shape = self.manifold.shape
+        return tuple(jnp.concatenate(halves[order])[merge].reshape(shape) for halves in state), log_det
+
+
+def _moved(conditioner: Conditioner, neighbours: Array, active: Array, frozen: Array, *, reverse: bool = False):
+    """The active half after one layer, and the logarithm of every slope."""
+    features = jnp.take(frozen, neighbours, axis=0, mode="clip")
+    parameters = conditioner(features[:, :0], features)
+    transform = conditioner.transform
+    return (transform.inverse if reverse else transform.forward)(active, parameters)
+
+
+def _layer(conditioner: Conditioner, neighbours: Array, active: Array, frozen: Array, *, reverse: bool = False):
+    """The halves in the order of the next layer, and the logarithm of every slope."""
+    moved, log_slope = _moved(conditioner, neighbours, active, frozen, reverse=reverse)
+    return (frozen, moved), log_slope
 
 
 class PointwiseFlow(AbstractFlow):

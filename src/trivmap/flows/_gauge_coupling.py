@@ -15,6 +15,7 @@ from ..transforms import AbstractTransform, CircularSpline, Composition, Phase
 from ._base import AbstractFlow
 from ._masks import PlaquetteTables, gauge_masks, plaquette_tables
 from ._networks import Conditioner, require_inputs, scan_layers, stacked_conditioners
+from ._score import coupling_score, fixed_numbers
 
 
 class GaugeCouplingFlow(AbstractFlow):
@@ -103,28 +104,57 @@ class GaugeCouplingFlow(AbstractFlow):
         require_inputs(self.conditioners, new.conditioners, manifold.lattice)
         return eqx.tree_at(lambda flow: flow.conditioners, new, self.conditioners)
 
+    def forward_and_score(
+        self, z: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"]]:
+        def step(conditioner: Conditioner, table: PlaquetteTables, state: tuple[Array, Array, Array]):
+            links, angles, score = state
+            (moved, moved_angles), log_slope = self._layer(conditioner, table, links, angles)
+            # The score is a number here, whose own derivative nobody wants.
+            fixed, links, score = fixed_numbers((conditioner, links, score))
+
+            def layer(active: Array, frozen: Array) -> tuple[Array, Array]:
+                x = frozen.at[table.links].set(active, unique_indices=True)
+                (y, _), log_slope = self._layer(fixed, table, x, _plaquettes(x.reshape(z.shape)))
+                return y[table.links], log_slope
+
+            moved_score, frozen_score = coupling_score(layer, links[table.links], links, score[table.links], score)
+            score = frozen_score.at[table.links].set(moved_score, unique_indices=True)
+            return (moved, moved_angles, score), site_sum(log_slope)
+
+        self.manifold.check(z)
+        state = (z.reshape(-1), _plaquettes(z), score.reshape(-1))
+        (links, _, score), log_det = self._scan(step, state, reverse=False)
+        return links.reshape(z.shape), log_det, score.reshape(z.shape)
+
     def _run(self, x: Array, *, reverse: bool) -> tuple[Array, Array]:
-        self.manifold.check(x)
-        tables = plaquette_tables(self.manifold.lattice, self.mask, self.reach)
-        angles = jnp.stack([plaquette_angle(x, mu, nu) for mu, nu in planes(x.shape[0])]).reshape(-1)
-
         def step(conditioner: Conditioner, table: PlaquetteTables, state: tuple[Array, Array]):
-            links, angles = state
-            touched: Array = jnp.take(angles, table.plaquettes, axis=0, mode="clip")
-            signs = jnp.asarray(table.signs, x.dtype)
-            oriented = signs * touched
-            active = oriented[:, 0]
-            parameters = conditioner(*self._features(table, angles, oriented))
-            transform = conditioner.transform
-            moved, log_slope = (transform.inverse if reverse else transform.forward)(active, parameters)
-            change = moved - active
-            links = links.at[table.links].add(change, unique_indices=True)
-            angles = angles.at[table.plaquettes].add(signs * change[:, None], unique_indices=True)
-            return (links, angles), site_sum(log_slope)
+            state, log_slope = self._layer(conditioner, table, *state, reverse=reverse)
+            return state, site_sum(log_slope)
 
-        state = (x.reshape(-1), angles)
-        (links, _), log_det = scan_layers(step, self.conditioners, tables, state, reverse=reverse, checkpoint=self.checkpoint)
+        self.manifold.check(x)
+        (links, _), log_det = self._scan(step, (x.reshape(-1), _plaquettes(x)), reverse=reverse)
         return links.reshape(x.shape), log_det
+
+    def _scan(self, step: Callable, state: tuple[Array, ...], *, reverse: bool) -> tuple[tuple[Array, ...], Array]:
+        tables = plaquette_tables(self.manifold.lattice, self.mask, self.reach)
+        return scan_layers(step, self.conditioners, tables, state, reverse=reverse, checkpoint=self.checkpoint)
+
+    def _layer(
+        self, conditioner: Conditioner, table: PlaquetteTables, links: Array, angles: Array, *, reverse: bool = False
+    ) -> tuple[tuple[Array, Array], Array]:
+        """Links and plaquette angles after one layer, and the logarithm of every slope."""
+        touched: Array = jnp.take(angles, table.plaquettes, axis=0, mode="clip")
+        signs = jnp.asarray(table.signs, links.dtype)
+        oriented = signs * touched
+        active = oriented[:, 0]
+        parameters = conditioner(*self._features(table, angles, oriented))
+        transform = conditioner.transform
+        moved, log_slope = (transform.inverse if reverse else transform.forward)(active, parameters)
+        change = moved - active
+        links = links.at[table.links].add(change, unique_indices=True)
+        angles = angles.at[table.plaquettes].add(signs * change[:, None], unique_indices=True)
+        return (links, angles), log_slope
 
     def _features(self, table: PlaquetteTables, angles: Array, oriented: Array) -> tuple[Array, Array]:
         """cos and sin of the loops that the network of every active link sees."""
@@ -137,6 +167,11 @@ class GaugeCouplingFlow(AbstractFlow):
                 gathered = jnp.take(values, table.loops, axis=0, mode="clip")
                 waves.append(gathered.reshape(gathered.shape[0], -1))
         return jnp.concatenate(cosines, axis=1), jnp.concatenate(sines, axis=1)
+
+
+def _plaquettes(x: Array) -> Array:
+    """The plaquette angles of all planes, in one row."""
+    return jnp.stack([plaquette_angle(x, mu, nu) for mu, nu in planes(x.shape[0])]).reshape(-1)
 
 
 def _inputs(tables: PlaquetteTables, pairs: bool) -> int:

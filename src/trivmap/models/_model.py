@@ -56,7 +56,7 @@ class Model(eqx.Module):
         if isinstance(self.transport, AbstractStochasticFlow):
             raise TypeError(
                 f"The density of a {type(self.transport).__name__} is an integral over paths; only its samples have weights. "
-                "Objectives that need log_prob (path_gradient, reinforce, ForwardKL) are for bijective flows."
+                "Objectives that need log_prob (reinforce, ForwardKL) are for bijective flows."
             )
         z, log_det = self.transport.inverse_and_log_det(x)
         return self.prior.log_prob(z) + log_det

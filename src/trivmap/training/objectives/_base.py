@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from ...flows import ContinuousFlow
+from ...flows import AbstractFlow, ContinuousFlow
 from ...models import Model
 from ...theories import AbstractTheory
 
@@ -36,6 +36,26 @@ def sample_with_error(
     assert result.error_log_det is not None
     error = result.error_log_det + _POSITION_WEIGHT * result.error_x
     return result.x, model.prior.log_prob(z) - result.log_det, error
+
+
+def sample_with_score(
+    key: Key[Array, ""], model: Model, dtype: DTypeLike | None
+) -> tuple[Array, Float[Array, ""], Array, Float[Array, ""]]:
+    """A configuration, its log density, the derivative of the log density by x, and the embedded error of the flow."""
+    flow = model.transport
+    if not isinstance(flow, AbstractFlow):
+        raise TypeError(
+            f"path_gradient: got a model with a {type(flow).__name__}, whose density is an integral over paths, expected a "
+            "bijective flow; use reverse_kl."
+        )
+    z = model.prior.sample(key, dtype)
+    log_prior, score = jax.value_and_grad(model.prior.log_prob)(z)
+    if isinstance(flow, ContinuousFlow):
+        x, log_prob, error = sample_with_error(key, model, dtype)
+        return x, log_prob, flow.score_by_inverse(x, score), error
+    x, log_det, score = flow.forward_and_score(z, score)
+    log_prob = log_prior - log_det
+    return x, log_prob, score, jnp.zeros_like(log_prob)
 
 
 def over_batch(function: Any, key: Key[Array, ""], model: Model, theory: AbstractTheory, batch_size: int) -> Any:
