@@ -49,7 +49,7 @@ def _table() -> dict[str, Any]:
 
 
 def pretrained_models() -> dict[str, dict[str, Any]]:
-    """Name -> theory (n of SU(n), beta) of every pretrained model, how its numbers were found, and the ESS measured with them."""
+    """Name -> theory (n of SU(n), beta) of every pretrained model, how its numbers were found, and its ESS."""
     return {name: {"n": entry["n"], "beta": entry["beta"], **entry["provenance"]} for name, entry in _table().items()}
 
 
