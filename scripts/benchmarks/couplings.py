@@ -10,7 +10,8 @@ convolution of reach 2 with 16 and 12 channels, which on 8x8 is as many multipli
 phi -> -phi exactly and evaluates the network twice.
 
 A training step is prior sample, reverse-KL value and gradient, and Adam update, in float32. Ratios are wall times of a
-step, peer / trivmap; above 1 means that trivmap is faster. The last part compiles the training step of 8 and of 64 layers.
+step, peer / trivmap; above 1 means that trivmap is faster. Then gradients of the reverse KL: path gradients with the score
+carried along, and through the inverse. The last part compiles the training step of 8 and of 64 layers.
 """
 
 import argparse
@@ -27,7 +28,10 @@ import optax
 from trivmap.flows import CouplingFlow, GaugeCouplingFlow
 from trivmap.groups import U1
 from trivmap.manifolds import LinkField, RealField
+from trivmap.models import Model
+from trivmap.priors import GaussianPrior
 from trivmap.theories import Phi4Action, WilsonAction
+from trivmap.training import path_gradient, reverse_kl
 from trivmap.transforms import Affine, RationalQuadraticSpline
 
 OPTIMISER = optax.adam(1e-3)
@@ -143,6 +147,37 @@ def peers(lattice, layers, batch, repeats) -> None:
             print(timing.ratio_line(f"  {peer} / {name}", timings[peer], timings[name]))
 
 
+def path_through_inverse(key, model, theory, batch):
+    """The path gradient in its textbook form: the fixed density at the moving sample."""
+    fixed = jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, model)
+
+    def one(key):
+        x, _ = model.sample_and_log_prob(key)
+        return fixed.log_prob(x) + theory.action(x)
+
+    return jnp.mean(jax.vmap(one)(jax.random.split(key, batch))), None
+
+
+def estimators(lattice, layers, batch, repeats) -> None:
+    key, theory = jax.random.key(0), Phi4Action(lattice, -4.0, 8.0)
+    flow = CouplingFlow(key, theory.manifold, layers, Affine(), hidden=(24, 16), reach=3)
+    parameters, static = eqx.partition(Model(GaussianPrior(theory.manifold), flow), eqx.is_inexact_array)
+
+    def case(objective):
+        def loss(parameters, key):
+            return objective(key, eqx.combine(parameters, static), theory, batch)[0]
+
+        return timing.Case(jax.value_and_grad(loss), (parameters, jax.random.key(2)))
+
+    objectives = {"reverse KL": reverse_kl, "path gradient": path_gradient, "path, inverse": path_through_inverse}
+    timings = timing.measure({name: case(objective) for name, objective in objectives.items()}, repeats)
+    print("gradients of a batch, affine couplings")
+    for name, value in timings.items():
+        print(f"  {name:14s}{value}\n    {timing.memory_line(value)}")
+    print(timing.ratio_line("  path gradient / reverse KL", timings["path gradient"], timings["reverse KL"]))
+    print(timing.ratio_line("  through the inverse / along the way", timings["path, inverse"], timings["path gradient"]))
+
+
 def depth(lattice, batch) -> None:
     key, links = jax.random.key(0), LinkField(U1(), lattice)
     scalar, gauge = Phi4Action(lattice, -4.0, 8.0), WilsonAction(U1(), lattice, 2.0)
@@ -176,6 +211,7 @@ def main() -> None:
     lattice = tuple(args.lattice)
     timing.header(f"Couplings, {'x'.join(map(str, lattice))}, {args.layers} layers, batch {args.batch}")
     peers(lattice, args.layers, args.batch, args.repeats)
+    estimators(lattice, args.layers, args.batch, args.repeats)
     depth(lattice, args.batch)
     print(f"peak memory {timing.peak_memory():.0f} MiB")
 
