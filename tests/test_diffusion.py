@@ -10,6 +10,7 @@ from helpers import randomised
 import trivmap as tm
 from trivmap.stochastic import brownian_motion
 from trivmap.stochastic._heat_kernel import logarithm
+from trivmap.theories._plaquettes import plaquette_angle
 
 THEORIES = {
     "vp": tm.Phi4Action((2, 3), m2=-1.0, lam=1.0),
@@ -169,6 +170,40 @@ def test_exact_score_of_a_normal_distribution(name):
     # 40 steps of fourth order through a stiff equation.
     assert np.max(np.abs(log_weights(diffusion.probability_flow(steps=40)))) < 1e-5
     assert np.std(log_weights(diffusion)) < (1e-10 if name == "vp" else 0.5)
+
+
+@pytest.mark.parametrize("beta", [2.0, 4.0])
+def test_score_of_plaquettes(beta):
+    r"""Against the exact score of 2x2 links, the character sum with damping $e^{-v k^T L k/2}$, at early noise times.
+
+    Measured: 0.02 to 0.05 of its norm, most of it from the fit in t; the action at time zero within 0.11.
+    """
+    theory = tm.WilsonAction(tm.U1(), (2, 2), beta=beta)
+    noising = tm.HeatKernelNoising(theory.manifold)
+    diffusion = tm.ScoreDiffusion(noising, tm.plaquette_score(noising, theory, features=8, gates=4, times=12), 4)
+    charges = np.stack(np.meshgrid(*[np.arange(-9, 10)] * 4, indexing="ij"), axis=-1).reshape(-1, 2, 2)
+    bessel = np.fft.fft(np.exp(beta * (np.cos(2 * np.pi * np.arange(64) / 64) - 1))).real / 64
+    weights = np.prod(bessel[charges], axis=(1, 2))
+    kept = weights > 1e-9 * weights.max()
+    charges, weights = jnp.asarray(charges[kept], float), jnp.asarray(weights[kept])
+    rough = sum(jnp.sum((charges - jnp.roll(charges, 1, axis)) ** 2, (1, 2)) for axis in (1, 2))
+    chain = tm.heatbath(jax.random.key(0), theory, 1, chains=20)
+
+    def log_density(variance, x):
+        angles = plaquette_angle(x, 0, 1)
+        return jnp.log(jnp.sum(weights * jnp.exp(-variance / 2 * rough) * jnp.cos(jnp.tensordot(charges, angles, 2))))
+
+    for tau in (0.05, 0.1):
+        variance = noising.marginal(jnp.asarray(tau))[1]
+        x = jnp.asarray(chain.configurations[:, 0])
+        x = x + jnp.sqrt(variance) * jax.random.normal(jax.random.key(1), x.shape)
+        exact = jax.lax.map(jax.grad(lambda x, v=variance: log_density(v, x)), x)
+        score = jax.vmap(lambda x, t=tau: diffusion.score(jnp.asarray(1 - t), x)[0])(x)
+        assert jnp.linalg.norm(score - exact) < 0.1 * jnp.linalg.norm(exact)
+    force = jax.vmap(lambda x: diffusion.score(jnp.ones(()), x)[0] + theory.gradient(x))(x)
+    assert jnp.linalg.norm(force) < 0.2 * jnp.linalg.norm(jax.vmap(theory.gradient)(x))
+    with pytest.raises(TypeError, match="two dimensions"):
+        tm.plaquette_score(noising, tm.WilsonAction(tm.SU(2), (2, 2), beta=1.0))
 
 
 def test_training_and_calibration():

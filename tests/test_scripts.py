@@ -50,6 +50,15 @@ def test_stochastic_flows(tmp_path):
 
 
 @pytest.mark.slow
+def test_quench(tmp_path):
+    done = run("targets/quench.py", "--smoke", "--out", str(tmp_path / "results.json"))
+    assert done.returncode == 0, done.stderr
+    row = json.loads((tmp_path / "results.json").read_text())["2^4 n=2"]
+    # Dissipated work and half its variance agree where work is nearly normal; both are 0.1 with errors of 0.1 at 32 samples.
+    assert abs(row["mean work"][0] + row["log Z ratio"][0] - row["variance of work"][0] / 2) < 0.5
+
+
+@pytest.mark.slow
 def test_one_model_for_a_range_of_couplings(tmp_path):
     out = tmp_path / "results.json"
     done = run("targets/conditional.py", "--smoke", "--out", str(out))

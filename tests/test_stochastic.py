@@ -261,3 +261,22 @@ def test_errors_teach(construct, message):
     theory = TABLE["u1"][0]()
     with pytest.raises(ValueError, match=message):
         construct(theory, _prior(theory))
+
+
+def test_quench_between_two_couplings():
+    """From equilibrium at one coupling to another: log Z in full if that of the start is known; levels are Wilson actions."""
+    start, theory = (tm.WilsonAction(tm.U1(), (3, 2), beta=beta) for beta in (1.0, 2.0))
+    chain = tm.heatbath(jax.random.key(0), start, 400, chains=20, thin=2)
+    prior = tm.EnsemblePrior(start, chain, float(tm.exact.log_z(start)))
+    flow = tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), 4)
+    levels, at = flow.levels()
+    betas = [at(jax.tree.map(lambda a, k=k: a[k], levels))[0].beta for k in range(4)]
+    assert np.allclose(betas, [1.25, 1.5, 1.75, 2.0], atol=1e-12)
+    ensemble = tm.sample(jax.random.key(1), tm.Model(prior, flow), theory, 2000, measure={"plaquette": tm.plaquette})
+    assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(theory))) < 4
+    assert abs(tm.expectation(ensemble, "plaquette").pull(tm.exact.plaquette(theory))) < 4
+    x = np.asarray(prior.sample(jax.random.key(2), jnp.float32))
+    assert x.dtype == np.float32
+    assert np.any(np.all(chain.configurations.astype(np.float32) == x, axis=(-3, -2, -1)))
+    with pytest.raises(ValueError, match="got shape"):
+        tm.EnsemblePrior(theory, np.zeros((5, 2, 4, 4)))

@@ -91,6 +91,7 @@ from .observables import topological_charge as topological_charge
 from .observables import two_point as two_point
 from .observables import wilson_loop as wilson_loop
 from .priors import AbstractPrior as AbstractPrior
+from .priors import EnsemblePrior as EnsemblePrior
 from .priors import GaussianPrior as GaussianPrior
 from .priors import HaarPrior as HaarPrior
 from .samplers import SamplingInterrupted as SamplingInterrupted
@@ -137,6 +138,7 @@ from .stochastic import continuity_residual as continuity_residual
 from .stochastic import craft as craft
 from .stochastic import heat_kernel_score as heat_kernel_score
 from .stochastic import log_heat_kernel as log_heat_kernel
+from .stochastic import plaquette_score as plaquette_score
 from .stochastic import stack_layers as stack_layers
 from .theories import AbstractTheory as AbstractTheory
 from .theories import FreeScalarAction as FreeScalarAction

@@ -19,6 +19,7 @@ from ._noising import VariancePreserving as VariancePreserving
 from ._path import Interpolation as Interpolation
 from ._path import Schedule as Schedule
 from ._path import interpolate as interpolate
+from ._plaquette_score import plaquette_score as plaquette_score
 from ._population import Population as Population
 from ._population import craft as craft
 from ._population import run_population as run_population

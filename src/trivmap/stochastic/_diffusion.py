@@ -164,7 +164,10 @@ def _score(noising: AbstractNoising, field: AbstractVectorField, t: Array, x: Ar
     t = t.astype(jnp.real(x).dtype)
     background, of_background = noising.background(1 - t, x)
     velocity, divergence = field(t, x)
-    return background + velocity, divergence + of_background.astype(divergence.dtype)
+    share = noising.share(1 - t)
+    return background + _scaled(share, velocity), share.astype(divergence.dtype) * divergence + of_background.astype(
+        divergence.dtype
+    )
 
 
 def _scaled(factor: Array, v: Array) -> Array:

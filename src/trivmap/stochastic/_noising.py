@@ -43,6 +43,10 @@ class AbstractNoising(eqx.Module):
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """The score, with its divergence, that a learned field is added to."""
 
+    @abc.abstractmethod
+    def share(self, tau: Float[Array, ""]) -> Float[Array, ""]:
+        """The factor of the learned field in the score: how much of the structure it describes is left at time tau."""
+
     def transition(self, tau: Float[Array, ""], later: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The factor a and the variance v of the step between two times: x' = a x + sqrt(v) xi."""
         alpha, variance = self.marginal(tau)
@@ -70,6 +74,9 @@ class _GaussianNoising(AbstractNoising):
         alpha, variance = self.marginal(tau)
         shift = jnp.sqrt(variance) * self.manifold.random_tangent(key, x.dtype)
         return alpha * x + shift, -shift / variance
+
+    def share(self, tau):
+        return jnp.ones_like(tau)
 
     def background(self, tau, x):
         inverse = 1 / self._width_squared(tau)
@@ -123,6 +130,7 @@ class HeatKernelNoising(AbstractNoising):
 
     With $\sigma^2(\tau) = \log[1/(1 - c \tau)]/(2 C_F)$ the four links of a plaquette give
     $\langle P\rangle_\tau = (1 - c \tau) \langle P\rangle_0$ ($C_F = (N^2-1)/(2N)$; one for U(1)), $1 - c$ being `remainder`.
+    The score is $1 - c \tau$ times the learned field, as it fades with the plaquettes.
 
     **Arguments:** `manifold`: a `LinkField`; `remainder`: the share of the plaquette left at the end, where the prior is
     Haar measure; `walk`: steps of the random walk that stands for Brownian motion on SU(N).
@@ -160,6 +168,10 @@ class HeatKernelNoising(AbstractNoising):
         moved = brownian_motion(key, group, sites, variance, self.walk)
         score = heat_kernel_score(group, group.multiply(moved, group.adjoint(sites)), variance)
         return tuple(jnp.moveaxis(a, len(group.element_shape), 0) for a in (moved, score))
+
+    def share(self, tau):
+        # The velocity of the probability flow, half dsigma^2/dtau times the score, is then the field times a constant.
+        return 1 - (1 - self.remainder) * tau
 
     def background(self, tau, x):
         return jnp.zeros_like(x), jnp.zeros((), jnp.real(x).dtype)

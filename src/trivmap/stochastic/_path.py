@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from ..manifolds import AbstractManifold
-from ..priors import AbstractPrior, HaarPrior
+from ..priors import AbstractPrior, EnsemblePrior, HaarPrior
 from ..theories import AbstractTheory, WilsonAction
 
 
@@ -45,13 +45,23 @@ class Interpolation(AbstractTheory):
 
 
 def interpolate(prior: AbstractPrior, theory: AbstractTheory, weight: Float[Array, ""]) -> AbstractTheory:
-    """The `Interpolation`; from Haar measure to Wilson's action it is Wilson's action again, with beta times the weight.
+    """The `Interpolation`; from Haar measure or Wilson's action to Wilson's action it is Wilson's action again.
 
     Updates that know this action, such as `HeatbathUpdate`, then apply at every level.
     """
-    if isinstance(prior, HaarPrior) and isinstance(theory, WilsonAction):
-        return eqx.tree_at(lambda t: t.beta, theory, theory.beta * weight.astype(theory.beta.dtype))
+    if isinstance(theory, WilsonAction) and prior.manifold == theory.manifold and (start := _beta(prior)) is not None:
+        weight = weight.astype(theory.beta.dtype)
+        return eqx.tree_at(lambda t: t.beta, theory, theory.beta * weight + start * (1 - weight))
     return Interpolation(prior, theory, weight)  # pyright: ignore[reportCallIssue]
+
+
+def _beta(prior: AbstractPrior) -> Array | None:
+    """The coupling of Wilson's action whose weight is the prior, if it is of this kind."""
+    if isinstance(prior, HaarPrior):
+        return jnp.zeros(())
+    if isinstance(prior, EnsemblePrior) and isinstance(prior.theory, WilsonAction):
+        return jax.lax.stop_gradient(prior.theory.beta)
+    return None
 
 
 def gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:

@@ -1,0 +1,53 @@
+"""Priors known through configurations: a theory that has been sampled already."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+
+from ..lattice import accumulator_dtype
+from ..manifolds import AbstractManifold
+from ..statistics import StoredConfigurations
+from ..theories import AbstractTheory
+from ._base import AbstractPrior
+
+
+class EnsemblePrior(AbstractPrior):
+    r"""A theory that was sampled by other means, as the start of a transport to another one (arXiv:1604.05544, 2412.00200).
+
+    $$ \log r(x) = -S_0(x) - \log Z_0. $$
+
+    With an `AnnealedFlow` this is a quench between two couplings: the work done on equilibrium configurations of the first.
+    From Wilson's action to Wilson's action every level is Wilson's action again.
+
+    **Arguments:** `theory`: the theory S_0; `data`: a `Chain` or an `Ensemble` (drawn by its weights) of its configurations,
+    or an array with configurations along its first axis; `log_z`: log Z_0, zero if it is not known: then `log_z` of the
+    samples is log(Z/Z_0).
+
+    Configurations are drawn with replacement: errors hold if there are several independent ones per sample, otherwise they
+    are too small. Data and couplings are constants for training.
+
+    **Raises:** `ValueError` when observables were kept instead of configurations, or for the shape of another lattice.
+    """
+
+    theory: AbstractTheory
+    data: StoredConfigurations
+    log_z: Float[Array, ""]
+
+    def __init__(self, theory: AbstractTheory, data: Any, log_z: float = 0.0):
+        self.theory = theory
+        self.data = StoredConfigurations(data, type(self).__name__)
+        self.log_z = jnp.asarray(log_z, accumulator_dtype())
+        theory.manifold.check(self.data.configurations[0])
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.theory.manifold
+
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
+        return self.data.draw(key, 1, float if dtype is None else dtype)[0]
+
+    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+        theory, log_z = jax.lax.stop_gradient((self.theory, self.log_z))
+        return (-theory.action(x) - log_z).astype(accumulator_dtype())
