@@ -221,6 +221,7 @@ FIGURES = [
     "free-energy",
     "log-weights",
     "objectives",
+    "one-potential",
     "topological-freezing",
 ]
 

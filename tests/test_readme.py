@@ -50,6 +50,9 @@ def test_extension_page_runs_as_printed(tmp_path):
     assert float(lines[1].split()[1]) > 0.03  # all that a rescaled Gaussian can do
     assert lines[2] == "colours 8 or 4"
     assert float(lines[3].split()[1]) > 0.5  # 0.89 when written
+    _, _, exact, _, dense = lines[4].split()
+    assert float(exact) == pytest.approx(float(dense), abs=1e-4)  # single precision, sixteen sites
+    assert all(float(line.split()[1]) > 0.9 for line in lines[5:7])  # 0.995 and 0.997
 
 
 @pytest.mark.slow
@@ -66,3 +69,41 @@ def test_page_on_discrete_flows_runs_as_printed(tmp_path):
     low, high = (float(lines[1].split()[i]) for i in (3, 5))
     assert abs(low - 1.8379) < 1e-4  # log(2 pi), in single precision
     assert abs(high - 1.8379) < 1e-4
+
+
+@pytest.mark.slow
+def test_page_of_the_idea_runs_as_printed(tmp_path):
+    lines = run("\n".join(python_blocks("docs/idea.md")), tmp_path).splitlines()
+    assert [line.split()[0] for line in lines] == ["ODE", "SDE", "discrete"]
+    for line in lines:
+        value, error = estimates(line.split("log Z")[1])
+        assert abs(value - float(line.split("exact")[1])) < 4 * error, line
+
+
+@pytest.mark.slow
+def test_page_on_exactness_runs_as_printed(tmp_path):
+    lines = run("\n".join(python_blocks("docs/exactness.md")), tmp_path).splitlines()
+    coarse, fine = (float(line.split("+- ")[1].split(",")[0]) for line in lines[:2])
+    assert fine < coarse / 3**3  # a scheme of order four, at a third of the step
+    assert abs(float(re.search(r"log Z ([-+.0-9]+) errors", lines[1])[1])) < 4  # pyright: ignore
+    assert float(lines[2].split()[-1]) < 1e-4  # 128 links, eps = 6e-8, log w of order 50
+    _, exact, _, _, dense = lines[3].split()
+    assert float(exact) == pytest.approx(float(dense), rel=1e-10)
+    forward, backward = (float(x) for x in re.findall(r"0\.\d{3}", lines[4]))
+    assert abs(forward - backward) < 0.1  # 1000 samples at an ESS of 0.93
+
+
+@pytest.mark.slow
+def test_page_on_large_lattices_runs_as_printed(tmp_path):
+    lines = run("\n".join(python_blocks("docs/large.md")), tmp_path).splitlines()
+    everything, steps, stages = (float(line.split()[-2]) for line in lines[:3])
+    assert everything > 3 * steps > 6 * stages
+    assert float(lines[3].split()[-1]) > 0.9  # 0.98 when written
+    assert all(float(line.split()[-1]) > 0.1 for line in lines[4:])  # 0.42 and 0.48
+
+
+def test_page_for_users_of_other_codes_runs_as_printed(tmp_path):
+    lines = run("\n".join(python_blocks("docs/coming_from.md")), tmp_path).splitlines()
+    there, here = (float(x) for x in re.findall(r"\d+\.\d+", lines[0]))
+    assert there == pytest.approx(here, rel=1e-12)
+    assert lines[1] == "layout of bijx and back True"
