@@ -163,6 +163,19 @@ def test_free_scalar():
         assert estimate.error < 0.03 * row[name]
 
 
+def test_lengths_spread_over_the_period_of_a_mode():
+    """S = phi^2 / 2 for the mean field at m2 = 1/2: in trajectories of length 2 pi it comes back to where it was."""
+    theory = FreeScalarAction((2, 2), m2=0.5)
+    options = {"measure": {"chi2": lambda x: x.size * jnp.mean(x) ** 2}, "integrator": "omf4", "steps": 12, "chains": 8}
+    options |= {"trajectory_length": 2 * math.pi, "thermalisation": 20}
+    frozen = hmc(jax.random.key(0), theory, 200, **options).observables["chi2"]
+    # The hot start has width 0.1: a mean square of 0.01, where 1 is right, and errors of the integrator move it slowly.
+    assert np.mean(frozen) < 0.1
+    moving = expectation(hmc(jax.random.key(0), theory, 2000, length_spread=0.5, **options), "chi2")
+    assert abs(moving.pull(1.0)) < 4
+    assert moving.error < 0.05
+
+
 def test_phi4_and_its_schwinger_dyson_identity():
     row = reference("phi4_2d", (4, 6), "E", m2=-4, lam=8)["values"]
 
@@ -362,6 +375,8 @@ def test_refusals():
         hmc(jax.random.key(0), theory, 1, initial="warm")
     with pytest.raises(ValueError, match="steps must be a positive integer"):
         hmc(jax.random.key(0), theory, 1, steps=0)
+    with pytest.raises(ValueError, match=r"length_spread=1.0, expected a number in \[0, 1\)"):
+        hmc(jax.random.key(0), theory, 1, length_spread=1.0)
     with pytest.raises(ValueError, match="got shape"):
         hmc(jax.random.key(0), theory, 1, initial=jnp.zeros((2, 4, 3)))
     with pytest.raises(ValueError, match="3 initial configurations for 2 chains"):

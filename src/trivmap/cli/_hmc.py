@@ -86,6 +86,7 @@ class _Runner:
             self.theory,
             n,
             trajectory_length=command.trajectory_length,
+            length_spread=command.length_spread,
             steps=command.md_steps,
             chains=command.chains,
             integrator=command.integrator,

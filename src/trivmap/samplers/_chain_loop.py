@@ -13,6 +13,7 @@ from jax import lax
 from ..manifolds import LinkField
 from ..statistics import Chain
 from ._interrupt import SamplingInterrupted, progress_bar
+from ._sample import primary_functions
 
 
 class AbstractStep(eqx.Module):
@@ -33,12 +34,13 @@ class Record(eqx.Module):
 def run_chains(
     name: str,
     step: AbstractStep,
-    keys: jax.Array,
+    key: jax.Array,
     state: Any,
     n: int,
     *,
-    measure: dict[str, Callable] | None,
-    thermalisation: int,
+    initial: Any,
+    measure: Any,
+    thermalisation: int | None,
     thin: int,
     chunk: int,
     progress: bool,
@@ -46,9 +48,18 @@ def run_chains(
 ) -> Chain:
     """`n` measurements of chains that `state` (with `configuration`, a leading axis for chains) starts.
 
+    Chains get keys of their own by `fold_in`, so that results do not depend on their number. `initial`, `measure`,
+    `thermalisation`, `thin`, `chunk`, `progress` are those of the caller: unless said otherwise, a start by name is followed
+    by 100 updates before the first measurement.
+
     `assemble(configurations, observables, decisions, defect, state)` makes the result, also that of an interrupted run.
     """
-    static = (measure, min(chunk, n), thin, _group_size(state.configuration))
+    functions = None if measure is None else primary_functions(measure)
+    if thermalisation is None:
+        thermalisation = 100 if isinstance(initial, str) else 0
+    chains = jnp.arange(len(state.configuration), dtype=jnp.uint32)
+    keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(chains)
+    static = (functions, min(chunk, n), thin, _group_size(state.configuration))
     run = lambda state, records, stride: _run(step, static, keys, state, jnp.asarray(records), jnp.asarray(stride))  # noqa: E731
     parts: list[Record] = []
 
@@ -56,7 +67,7 @@ def run_chains(
         kept = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *(part.kept for part in parts))
         decisions = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *(part.decisions for part in parts))
         defect = float(max(np.max(part.defect) for part in parts))
-        stored = (kept, None) if measure is None else (None, kept)
+        stored = (kept, None) if functions is None else (None, kept)
         return assemble(*stored, decisions, defect, state)
 
     with progress_bar(thermalisation + n * thin, name, progress) as advance:

@@ -11,7 +11,6 @@ from ..theories import WilsonAction
 from ..updates import HeatbathUpdate, OverrelaxationUpdate
 from ._chain_loop import AbstractStep, check_positive, run_chains
 from ._hmc_state import initial_configurations
-from ._sample import primary_functions
 
 
 class HeatbathState(eqx.Module):
@@ -63,16 +62,15 @@ def heatbath(
     else:
         x = initial_configurations("heatbath", initial_key, theory.manifold, chains, initial, dtype)
         state = HeatbathState(x, jnp.zeros(chains, jnp.uint32))
-    if thermalisation is None:
-        thermalisation = 100 if isinstance(initial, str) else 0
     reflection = OverrelaxationUpdate(overrelaxation) if overrelaxation else None
     return run_chains(
         "heatbath",
         _Sweeps(theory, HeatbathUpdate(attempts), reflection),
-        jax.vmap(lambda c: jax.random.fold_in(chain_key, c))(jnp.arange(chains, dtype=jnp.uint32)),
+        chain_key,
         state,
         n,
-        measure=None if measure is None else primary_functions(measure),
+        initial=initial,
+        measure=measure,
         thermalisation=thermalisation,
         thin=thin,
         chunk=chunk,

@@ -10,7 +10,6 @@ from ..statistics import Chain
 from ..updates import Splitting, energy, molecular_dynamics, splitting_of
 from ._chain_loop import AbstractStep, check_positive, run_chains, unitarity_defect
 from ._hmc_state import HMCState, initial_state
-from ._sample import primary_functions
 
 
 def hmc(
@@ -19,6 +18,7 @@ def hmc(
     n: int,
     *,
     trajectory_length: float = 1.0,
+    length_spread: float = 0.0,
     steps: int = 10,
     chains: int = 1,
     integrator: str | Splitting = "leapfrog",
@@ -33,7 +33,8 @@ def hmc(
     r"""Hybrid Monte Carlo: trajectories of $H = \tfrac12\langle p, p\rangle + S(x)$, accepted with $e^{-\Delta H}$.
 
     Momenta have independent standard normal coordinates; on SU(N) the motion is $\dot U = p\,U$. Trajectory i of
-    chain c has a key of its own (by `fold_in`), so results depend neither on `chunk` nor on interruptions.
+    chain c has a key of its own (by `fold_in`), so results depend neither on `chunk` nor on interruptions. Random lengths:
+    P. B. Mackenzie, Phys. Lett. B 226 (1989) 369.
 
     **Arguments:**
 
@@ -41,6 +42,8 @@ def hmc(
     - `n`: measurements kept per chain.
     - `trajectory_length`, `steps`: integration time in units in which the kinetic term is p^2/2, and steps per
       trajectory. Aim at an acceptance of 0.7 to 0.95.
+    - `length_spread`: r in [0, 1): every trajectory has a length drawn uniformly from (1 - r, 1 + r) times
+      `trajectory_length`. With one length for all, a mode whose period it is never moves, as in nearly free theories.
     - `chains`: independent chains, computed together.
     - `integrator`: "leapfrog", "omf2" (twice the force evaluations per step, an order less error), "omf4" (five per
       step, fourth order) or a `Splitting`.
@@ -59,17 +62,20 @@ def hmc(
     """
     splitting = splitting_of(integrator)
     check_positive("hmc", {"n": n, "steps": steps, "chains": chains, "thin": thin, "chunk": chunk})
+    if not 0 <= length_spread < 1:
+        raise ValueError(
+            f"hmc: got length_spread={length_spread}, expected a number in [0, 1), relative to trajectory_length."
+        )
     initial_key, chain_key = jax.random.split(key)
     state = initial_state(initial_key, theory, chains, initial, dtype)
-    if thermalisation is None:
-        thermalisation = 100 if isinstance(initial, str) else 0
     return run_chains(
         "hmc",
-        _Trajectory(theory, jnp.asarray(trajectory_length, float), splitting, steps),
-        jax.vmap(lambda c: jax.random.fold_in(chain_key, c))(jnp.arange(chains, dtype=jnp.uint32)),
+        _Trajectory(theory, jnp.asarray(trajectory_length, float), jnp.asarray(length_spread, float), splitting, steps),
+        chain_key,
         state,
         n,
-        measure=None if measure is None else primary_functions(measure),
+        initial=initial,
+        measure=measure,
         thermalisation=thermalisation,
         thin=thin,
         chunk=chunk,
@@ -91,6 +97,7 @@ class _Trajectory(AbstractStep):
 
     theory: Any
     length: jax.Array
+    spread: jax.Array
     splitting: Splitting = eqx.field(static=True)
     steps: int = eqx.field(static=True)
 
@@ -98,9 +105,11 @@ class _Trajectory(AbstractStep):
         momentum_key, accept_key = jax.random.split(jax.random.fold_in(key, state.trajectory))
         theory, x = self.theory, state.configuration
         manifold = theory.manifold
+        length_key = jax.random.fold_in(momentum_key, 1)
+        length = self.length * (1 + self.spread * jax.random.uniform(length_key, dtype=self.spread.dtype, minval=-1.0))
         p = manifold.random_tangent(momentum_key, jnp.real(x).dtype)
         x_new, p_new, gradient = molecular_dynamics(
-            theory, self.splitting, x, p, state.gradient, self.length, self.steps
+            theory, self.splitting, x, p, state.gradient, length, self.steps
         )
         defect = unitarity_defect(manifold, x_new)
         # The gradient of the unprojected field serves on: they differ by rounding.
