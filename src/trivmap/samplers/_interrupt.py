@@ -1,8 +1,11 @@
 """Interrupts that lose nothing."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import jax
+import numpy as np
 
 
 class SamplingInterrupted(KeyboardInterrupt):
@@ -33,3 +36,26 @@ def progress_bar(total: int, description: str, show: bool) -> Iterator[Any]:
 
     with tqdm(total=total, desc=description, leave=False) as bar:
         yield bar.update
+
+
+def in_batches(
+    name: str, batch: Callable[[int], Any], n: int, size: int, assemble: Callable[[Any], Any], progress: bool
+) -> Any:
+    """`assemble` of `n` results, found `size` at a time: `batch(start)` computes those from `start` on, with a leading axis.
+
+    The last batch is computed whole and cut. Assembled is also what there is at an interrupt.
+    """
+    parts: list[Any] = []
+    joined = lambda: assemble(jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts))  # noqa: E731
+    with progress_bar(n, name, progress) as advance:
+        try:
+            for start in range(0, n, size):
+                count = min(size, n - start)
+                parts.append(jax.tree.map(lambda a, c=count: np.asarray(a)[:c], batch(start)))
+                advance(count)
+        except KeyboardInterrupt as interrupt:
+            if not parts:
+                raise
+            partial = joined()
+            raise SamplingInterrupted(partial, len(partial), n) from interrupt
+    return joined()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..lattice import accumulator_dtype
 from ..statistics import Ensemble
-from ._interrupt import SamplingInterrupted, progress_bar
+from ._interrupt import in_batches
 
 
 def sample(
@@ -48,21 +48,16 @@ def sample(
     _check(model, theory, n, batch_size)
     size = min(batch_size, n)
     functions = None if measure is None else primary_functions(measure)
-    parts: list[tuple[Any, np.ndarray]] = []
-    with progress_bar(n, "sample", progress) as advance:
-        try:
-            for start in range(0, n, size):
-                indices = jnp.arange(first + start, first + start + size, dtype=jnp.uint32)
-                kept, log_w = _sample_batch(model, theory, functions, key, indices, dtype)
-                count = min(size, n - start)
-                parts.append((jax.tree.map(lambda a, c=count: np.asarray(a)[:c], kept), np.asarray(log_w)[:count]))
-                advance(count)
-        except KeyboardInterrupt as interrupt:
-            if not parts:
-                raise
-            partial = _assemble(parts, measure is not None)
-            raise SamplingInterrupted(partial, len(partial), n) from interrupt
-    return _assemble(parts, measure is not None)
+
+    def batch(start: int) -> tuple[Any, jax.Array]:
+        indices = jnp.arange(first + start, first + start + size, dtype=jnp.uint32)
+        return _sample_batch(model, theory, functions, key, indices, dtype)
+
+    def assemble(parts: tuple[Any, np.ndarray]) -> Ensemble:
+        kept, log_weights = parts
+        return Ensemble(kept, log_weights) if functions is None else Ensemble(None, log_weights, kept)
+
+    return in_batches("sample", batch, n, size, assemble, progress)
 
 
 def primary_functions(measure: Any) -> dict[str, Callable]:
@@ -86,12 +81,6 @@ def _sample_batch(model, theory, functions, key, indices, dtype):
         return (x if functions is None else {name: f(x) for name, f in functions.items()}), log_w
 
     return jax.vmap(one)(indices)
-
-
-def _assemble(parts: list[tuple[Any, np.ndarray]], measured: bool) -> Ensemble:
-    kept = jax.tree.map(lambda *arrays: np.concatenate(arrays), *(part[0] for part in parts))
-    log_weights = np.concatenate([part[1] for part in parts])
-    return Ensemble(None, log_weights, kept) if measured else Ensemble(kept, log_weights)
 
 
 def _check(model: Any, theory: Any, n: int, batch_size: int) -> None:

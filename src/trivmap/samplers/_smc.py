@@ -10,7 +10,7 @@ import numpy as np
 from ..statistics import Ensemble
 from ..stochastic import AnnealedFlow, run_population
 from ._chain_loop import check_positive
-from ._interrupt import SamplingInterrupted, progress_bar
+from ._interrupt import in_batches
 from ._sample import primary_functions
 
 
@@ -48,22 +48,18 @@ def smc(
     """
     check_positive("smc", {"n": n, "particles": particles})
     functions = None if measure is None else primary_functions(measure)
-    parts: list[Any] = []
-    with progress_bar(n, "smc", progress) as advance:
-        try:
-            for start in range(0, n, size := min(n, _POPULATIONS_PER_CALL)):
-                indices = jnp.arange(start, start + size, dtype=jnp.uint32)
-                threshold = jnp.asarray(resample_below, float)
-                result = _populations(flow, functions, (particles, dtype), key, indices, threshold)
-                count = min(size, n - start)
-                parts.append(jax.tree.map(lambda a, c=count: np.asarray(a)[:c], result))
-                advance(count)
-        except KeyboardInterrupt as interrupt:
-            if not parts:
-                raise
-            partial = _assemble(parts, measure is not None)
-            raise SamplingInterrupted(partial, len(partial), n) from interrupt
-    return _assemble(parts, measure is not None)
+    size = min(n, _POPULATIONS_PER_CALL)
+    threshold = jnp.asarray(resample_below, float)
+
+    def batch(start: int) -> Any:
+        indices = jnp.arange(start, start + size, dtype=jnp.uint32)
+        return _populations(flow, functions, (particles, dtype), key, indices, threshold)
+
+    def assemble(parts: Any) -> Ensemble:
+        kept, log_z, report = parts
+        return Ensemble(kept, log_z, report) if functions is None else Ensemble(None, log_z, kept | report)
+
+    return in_batches("smc", batch, n, size, assemble, progress)
 
 
 _POPULATIONS_PER_CALL = 16
@@ -88,8 +84,3 @@ def _population(flow, functions, static, key, resample_below):
         kept = {name: average(jax.vmap(f)(result.x)) for name, f in functions.items()}
     log_z = jax.scipy.special.logsumexp(result.log_weights) - np.log(particles)
     return kept, log_z, {"ess": result.ess, "resampled": result.resampled}
-
-
-def _assemble(parts: list[Any], measured: bool) -> Ensemble:
-    kept, log_z, report = jax.tree.map(lambda *a: np.concatenate(a), *parts)
-    return Ensemble(None, log_z, kept | report) if measured else Ensemble(kept, log_z, report)
