@@ -15,6 +15,7 @@ from trivmap.theories._plaquettes import plaquette_angle
 THEORIES = {
     "vp": tm.Phi4Action((2, 3), m2=-1.0, lam=1.0),
     "ve": tm.Phi4Action((2, 3), m2=-1.0, lam=1.0),
+    "subvp": tm.Phi4Action((2, 3), m2=-1.0, lam=1.0),
     "u1": tm.WilsonAction(tm.U1(), (3, 2), beta=1.5),
     "su2": tm.WilsonAction(tm.SU(2), (2, 2), beta=2.0),
 }
@@ -24,6 +25,8 @@ def _noising(name):
     manifold = THEORIES[name].manifold
     if name == "vp":
         return tm.VariancePreserving(manifold, data_width=0.6)
+    if name == "subvp":
+        return tm.SubVariancePreserving(manifold, data_width=0.6)
     if name == "ve":
         return tm.VarianceExploding(manifold, data_width=0.6, sigma=0.6, ratio=10.0)
     return tm.HeatKernelNoising(manifold, remainder=0.05, walk=32)
@@ -135,7 +138,7 @@ def test_noise_and_its_score(name):
     assert noising.marginal(jnp.zeros(()))[1] == 0
     field = _field(theory.manifold)
     x0 = jax.jit(jax.vmap(lambda k: noising.prior.sample(k)))(jax.random.split(jax.random.key(3), 3000))
-    x0 = jax.vmap(theory.manifold.exp)(-0.9 * x0, x0) if name in ("vp", "ve") else x0
+    x0 = jax.vmap(theory.manifold.exp)(-0.9 * x0, x0) if isinstance(theory.manifold, tm.RealField) else x0
 
     def identity(key, x0):
         x, target = noising.noised(key, second, x0)

@@ -1,13 +1,18 @@
 """Stochastic flows on reference theories: exactness of log Z at coarse steps, and what a sample costs.
 
-    python scripts/targets/stochastic.py [exactness|methods] [--theories NAME ...] [--methods NAME ...] [--out FILE] [--smoke]
+    python scripts/targets/stochastic.py [PART] [--theories NAME ...] [--methods NAME ...] [--out FILE] [--smoke]
+
+PART is `exactness`, `methods` or `extrapolation`, the first two by default.
 
 `exactness`: Langevin flows of 4 to 32 steps without any training, with and without a wrong drift: log Z and an observable
 with their pulls, while the ESS varies. `methods`: annealed importance sampling (Jarzynski), a stochastic normalizing flow,
 sequential Monte Carlo with the same levels, Langevin flows with a drift trained by the continuity equation (NETS), score
-diffusion as reverse SDE and as probability-flow ODE, and flow matching: seconds of training (compilation included), ESS of
-the samples, time per sample and per effective sample, pulls. Score and flow matching learn from HMC, whose time is counted
-as training. Results that are in FILE already are kept.
+diffusion as reverse SDE, as probability-flow ODE and as this ODE trained further by reverse KL, and flow matching: seconds of
+training (compilation included), ESS of the samples, time per sample and per effective sample, pulls. Score and flow matching
+learn from HMC, whose time is counted as training. Pulls of the infrared: |M|, Binder cumulant and propagator at the lowest
+momentum of phi^4, Q^2 of U(1), Polyakov lines of all gauge groups. `extrapolation`: the score of U(1) matched at beta = 2,
+taken to larger beta in proportion to the action (2502.05504), or by the change of the closed form `plaquette_score`; <Q^2>
+without and with weights. Results that are in FILE already are kept.
 """
 
 import argparse
@@ -16,6 +21,7 @@ import json
 import time
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +35,8 @@ THEORIES = {
     "phi4_8x8": lambda: tm.Phi4Action((8, 8), m2=-4.0, lam=8.0),
     "u1_8x8_beta2": lambda: tm.WilsonAction(tm.U1(), (8, 8), beta=2.0),
     "u1_8x8_beta4": lambda: tm.WilsonAction(tm.U1(), (8, 8), beta=4.0),
+    "su2_8x8": lambda: tm.WilsonAction(tm.SU(2), (8, 8), beta=2.2),
+    "su3_8x8": lambda: tm.WilsonAction(tm.SU(3), (8, 8), beta=4.0),
 }
 # Lattices on which few untrained steps leave enough of the weights for an error that means something.
 EXACTNESS = {
@@ -36,6 +44,7 @@ EXACTNESS = {
     "u1_4x4": (lambda: tm.WilsonAction(tm.U1(), (4, 4), beta=1.0), 0.05),
     "su2_4x4": (lambda: tm.WilsonAction(tm.SU(2), (4, 4), beta=1.0), 0.1),
     "su3_4x4": (lambda: tm.WilsonAction(tm.SU(3), (4, 4), beta=1.5), 0.1),
+    "phi4_8x8": (lambda: tm.Phi4Action((8, 8), m2=1.0, lam=0.2), 0.05),
 }
 
 
@@ -45,6 +54,10 @@ def prior_of(theory) -> tm.AbstractPrior:
 
 def is_scalar(theory) -> bool:
     return isinstance(theory.manifold, tm.RealField)
+
+
+def is_angular(theory) -> bool:
+    return not is_scalar(theory) and theory.group.n == 1
 
 
 def reference(theory) -> tuple[str, object, float]:
@@ -90,7 +103,32 @@ def exactness(results: dict, names: list[str], samples: int, store) -> None:
                 print(f"{key:32s} ESS {row['ess']:.3f}, {pulls}", flush=True)
 
 
-def update_of(theory) -> tm.HMCUpdate:
+@functools.cache
+def infrared(name: str) -> dict:
+    """Observables that good plaquettes and site moments do not vouch for: (observable, function of means, exact value)."""
+    theory = THEORIES[name]()
+    if is_scalar(theory):
+        wave = jnp.cos(2 * jnp.pi * jnp.arange(theory.lattice[0]) / theory.lattice[0])
+        propagator = float(np.asarray(wave) @ tm.exact.two_point(theory))
+        return {
+            "|M|": (lambda x: jnp.abs(tm.magnetisation(x)), None, tm.exact.abs_magnetisation(theory)),
+            "Binder": (tm.binder_cumulant.primary, tm.binder_cumulant.function, tm.exact.binder_cumulant(theory)),
+            "G(p)": (lambda x: tm.two_point(x) @ wave, None, propagator),
+        }
+    lines = lambda x: jnp.mean(jnp.abs(tm.polyakov_lines(x)) ** 2)  # noqa: E731
+    if not is_angular(theory):
+        return {"|P|^2": (lines, None, tm.exact.polyakov_loop_squared(theory))}
+    # The squared modulus of a line of angles is one: correlations of two lines at the largest distance instead.
+    half = theory.lattice[1] // 2
+    return {
+        "Q^2": (lambda x: tm.topological_charge(x) ** 2, None, tm.exact.charge_squared(theory)),
+        "P P*": (lambda x: tm.polyakov_correlator(x, half), None, tm.exact.polyakov_correlator(theory, 0, half)),
+    }
+
+
+def update_of(theory) -> tm.AbstractUpdate:
+    if not is_scalar(theory) and not is_angular(theory):
+        return tm.HeatbathUpdate()
     return tm.HMCUpdate(length=0.3 if is_scalar(theory) else 0.6 / float(theory.beta) ** 0.5, steps=3)
 
 
@@ -143,10 +181,16 @@ def snf(theory, name, train):
     if is_scalar(theory):
         keys = jax.random.split(jax.random.key(5), levels)
         layers = [tm.CouplingFlow(k, theory.manifold, 2, tm.Affine(), hidden=(12,), dtype=jnp.float32) for k in keys]
-    else:
+    elif is_angular(theory):
         layers = [tm.ContinuousFlow(field_of(theory, times=1), steps=1) for _ in range(levels)]
+    else:
+        start = tm.trivializing_potential(theory, 0, dtype=jnp.float32)
+        potential = tm.LoopPotential(
+            theory.manifold, coefficients=start.coefficients / levels, time="constant", dtype=jnp.float32
+        )
+        layers = [tm.ContinuousFlow(tm.GradientField(potential), steps=1, solver=tm.LuescherW3())] * levels
     flow = tm.AnnealedFlow(prior, theory, update_of(theory), levels, layers=tm.stack_layers(layers))
-    return train(tm.Model(prior, flow), theory, tm.reverse_kl, 300)
+    return train(tm.Model(prior, flow), theory, tm.reverse_kl, 300 if is_scalar(theory) or is_angular(theory) else 100)
 
 
 def nets(theory, name, train):
@@ -156,23 +200,55 @@ def nets(theory, name, train):
     return train(model, theory, functools.partial(tm.continuity_residual, chosen=5), 600, 1e-2)
 
 
-def _diffusion(theory, name, train):
-    chain, seconds = ensemble_of(name, train.smoke)
-    train.seconds += seconds
+def score_of(theory, noising) -> tm.AbstractVectorField:
+    if is_scalar(theory):
+        return field_of(theory)
+    if is_angular(theory):
+        return tm.plaquette_score(noising, theory, features=8, gates=4, times=8, dtype=jnp.float32)
+    # The share of the plaquette that is left times minus the gradient of the action: right at both ends.
+    terms = tm.LoopPotential.model_a(theory).terms
+    return tm.GradientField(
+        tm.LoopPotential(theory.manifold, terms, coefficient=float(theory.beta), times=6, dtype=jnp.float32)
+    )
+
+
+def diffusion_of(theory) -> tm.Model:
     noising = tm.VariancePreserving(theory.manifold) if is_scalar(theory) else tm.HeatKernelNoising(theory.manifold)
-    model = tm.Model(noising.prior, tm.ScoreDiffusion(noising, field_of(theory), 32))
-    return train(model, theory, tm.ScoreMatching(chain, "denoising"), 2000, 1e-2), chain
+    steps = 32 if is_scalar(theory) else 64
+    return tm.Model(noising.prior, tm.ScoreDiffusion(noising, score_of(theory, noising), steps))
+
+
+@functools.cache
+def matched(name: str, smoke: bool):
+    """The diffusion after score matching, its data, and the seconds of both."""
+    theory, train = THEORIES[name](), Training(smoke)
+    chain, train.seconds = ensemble_of(name, smoke)
+    updates, rate = (2000, 1e-2) if is_scalar(theory) else (400, 3e-3)
+    model = train(diffusion_of(theory), theory, tm.ScoreMatching(chain, "denoising"), updates, rate)
+    return model, chain, train.seconds
 
 
 def diffusion_sde(theory, name, train):
-    model, chain = _diffusion(theory, name, train)
-    some = jnp.asarray(np.asarray(chain.configurations).reshape(-1, *theory.manifold.shape)[:200], jnp.float32)
+    model, chain, train.seconds = matched(name, train.smoke)
+    some = jnp.asarray(np.asarray(chain.configurations).reshape(-1, *theory.manifold.shape)[:200])
+    some = some.astype(jnp.complex64 if jnp.iscomplexobj(some) else jnp.float32)
     return tm.Model(model.prior, model.transport.calibrated(jax.random.key(6), some))
 
 
 def diffusion_ode(theory, name, train):
-    model, _ = _diffusion(theory, name, train)
-    return tm.Model(model.prior, model.transport.probability_flow(steps=16))
+    model, _, train.seconds = matched(name, train.smoke)
+    return tm.Model(model.prior, model.transport.probability_flow(steps=16 if is_scalar(theory) else 8))
+
+
+def diffusion_tuned(theory, name, train):
+    """The probability flow trained by its own weights, from the closed form (U(1)) or the matched score."""
+    if is_angular(theory):
+        model = diffusion_of(theory)
+    else:
+        model, _, train.seconds = matched(name, train.smoke)
+    model = tm.Model(model.prior, model.transport.probability_flow(steps=4))
+    model = train(model, theory, tm.reverse_kl, 300, 1e-2, batch_size=64)
+    return tm.Model(model.prior, model.transport.refined())
 
 
 def flow_matching(theory, name, train):
@@ -190,15 +266,15 @@ METHODS = {
     "nets": nets,
     "diffusion_sde": diffusion_sde,
     "diffusion_ode": diffusion_ode,
+    "diffusion_tuned": diffusion_tuned,
     "flow_matching": flow_matching,
 }
 
 
-def evaluate(method: str, model, theory, samples: int) -> dict:
+def evaluate(method: str, model, theory, name: str, samples: int) -> dict:
     label, observable, exact = reference(theory)
-    measure = {label: observable}
-    if not is_scalar(theory):
-        measure["Q^2"] = lambda x: tm.topological_charge(x) ** 2
+    checks = infrared(name)
+    measure = {label: observable} | {key: entry[0] for key, entry in checks.items()}
     options = {"measure": measure, "dtype": jnp.float32}
     if method == "smc":
         particles, draw = 256, tm.smc
@@ -221,8 +297,8 @@ def evaluate(method: str, model, theory, samples: int) -> dict:
         "log Z pull": float(tm.log_z(ensemble).pull(tm.exact.log_z(theory))),
         f"{label} pull": float(tm.expectation(ensemble, label).pull(exact)),
     }
-    if "Q^2" in measure:
-        result["Q^2 pull"] = float(tm.expectation(ensemble, "Q^2").pull(tm.exact.charge_squared(theory)))
+    for key, (_, function, value) in checks.items():
+        result[f"{key} pull"] = float(tm.expectation(ensemble, key, function=function).pull(value))
     if isinstance(model.transport, tm.ContinuousFlow):
         halving = tm.step_halving(jax.random.key(4), model, theory, min(200, samples), dtype=jnp.float32)
         result["halving std"] = float(halving.std)
@@ -237,7 +313,7 @@ def methods(results: dict, theories: list[str], names: list[str], samples: int, 
             if key not in results:
                 train = Training(smoke)
                 model = METHODS[method](theory, theory_name, train)
-                results[key] = {"training_seconds": train.seconds} | evaluate(method, model, theory, samples)
+                results[key] = {"training_seconds": train.seconds} | evaluate(method, model, theory, theory_name, samples)
                 store()
             row = results[key]
             pulls = ", ".join(f"{k} {v:+.1f}" for k, v in row.items() if "pull" in k)
@@ -250,9 +326,46 @@ def methods(results: dict, theories: list[str], names: list[str], samples: int, 
             )
 
 
+def moved_score(start: tm.ScoreDiffusion, betas: tuple[float, float], rule: str) -> tm.ScoreDiffusion:
+    """The score matched at the first coupling, for the second one; fields are linear in their kernels."""
+    noising, kernels = start.noising, lambda d: (d.field.convolution.linear, d.field.convolution.gate)
+    old = kernels(start)
+    if rule == "action":
+        return eqx.tree_at(kernels, start, tuple(a * (betas[1] / betas[0]) for a in old))
+    theories = (tm.WilsonAction(tm.U1(), noising.manifold.lattice, beta=beta) for beta in betas)
+    closed = (kernels(tm.ScoreDiffusion(noising, score_of(theory, noising), 1)) for theory in theories)
+    return eqx.tree_at(kernels, start, tuple(a - b + c for a, b, c in zip(old, *closed, strict=True)))
+
+
+def extrapolation(results: dict, samples: int, smoke: bool, store) -> None:
+    model, _, _ = matched("u1_8x8_beta2", smoke)
+    for beta in (2.0,) if smoke else (2.0, 3.0, 4.0):
+        theory = tm.WilsonAction(tm.U1(), (8, 8), beta=beta)
+        exact = tm.exact.charge_squared(theory)
+        for rule in ("action", "closed form"):
+            key = f"extrapolation to {beta} by {rule}"
+            if key not in results:
+                flow = moved_score(model.transport, (2.0, beta), rule).probability_flow(steps=8)
+                options = {"measure": {"Q^2": lambda x: tm.topological_charge(x) ** 2}, "dtype": jnp.float32}
+                ensemble = tm.sample(
+                    jax.random.key(1), tm.Model(model.prior, flow), theory, samples, batch_size=min(250, samples), **options
+                )
+                raw, weighted = ensemble.observables["Q^2"], tm.expectation(ensemble, "Q^2")
+                results[key] = {
+                    "ess": tm.ess_fraction(ensemble.log_weights),
+                    "raw": [float(raw.mean()), float(raw.std() / np.sqrt(samples))],
+                    "weighted": [weighted.value, weighted.error],
+                    "exact": exact,
+                }
+                store()
+            row = results[key]
+            shown = ", ".join(f"{name} {tm.Estimate(*row[name])}" for name in ("raw", "weighted"))
+            print(f"{key:40s} ESS {row['ess']:.3f}, <Q^2> {shown}, exact {exact:.4f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("exactness", "methods"), help="both by default")
+    parser.add_argument("part", nargs="?", choices=("exactness", "methods", "extrapolation"), help="the first two by default")
     parser.add_argument("--theories", nargs="+", choices=tuple(THEORIES), default=list(THEORIES))
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     parser.add_argument("--samples", type=int, default=10_000)
@@ -265,6 +378,9 @@ def main() -> None:
     def store() -> None:
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")
 
+    if arguments.part == "extrapolation":
+        extrapolation(results, samples, arguments.smoke, store)
+        return
     if arguments.part != "methods":
         exactness(results, ["u1_4x4"] if arguments.smoke else list(EXACTNESS), samples, store)
     if arguments.part != "exactness":

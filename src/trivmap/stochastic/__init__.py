@@ -14,6 +14,7 @@ from ._matching import FlowMatching as FlowMatching
 from ._matching import ScoreMatching as ScoreMatching
 from ._noising import AbstractNoising as AbstractNoising
 from ._noising import HeatKernelNoising as HeatKernelNoising
+from ._noising import SubVariancePreserving as SubVariancePreserving
 from ._noising import VarianceExploding as VarianceExploding
 from ._noising import VariancePreserving as VariancePreserving
 from ._path import Interpolation as Interpolation

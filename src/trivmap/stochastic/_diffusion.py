@@ -34,7 +34,8 @@ class ScoreDiffusion(AbstractStochasticFlow):
 
     **Arguments:**
 
-    - `noising`: `VariancePreserving`, `VarianceExploding` or `HeatKernelNoising`; `noising.prior` is the prior to start from.
+    - `noising`: `VariancePreserving`, `SubVariancePreserving`, `VarianceExploding` or `HeatKernelNoising`; `noising.prior` is
+      the prior to start from.
     - `field`: a vector field on the same manifold, such as a `GatedConvolutionField`.
     - `steps`: number of steps, or a `Schedule` of levels in t.
     - `checkpoint`: recompute steps in the backward pass.

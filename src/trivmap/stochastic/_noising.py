@@ -99,9 +99,27 @@ class VariancePreserving(_GaussianNoising):
         _check_real("VariancePreserving", self.manifold, self.data_width, min(self.rates))
 
     def marginal(self, tau):
-        first, last = self.rates
-        decay = first * tau + (last - first) * tau**2 / 2
+        decay = _decay(self.rates, tau)
         return jnp.exp(-decay / 2), -jnp.expm1(-decay) * self.data_width**2
+
+
+class SubVariancePreserving(_GaussianNoising):
+    r"""$dx = -\tfrac12 \beta x\, d\tau + w \sqrt{\beta (1 - e^{-2B})}\, dW$, $B = \int_0^\tau \beta$: the decay of
+    `VariancePreserving` with the smaller variance $w^2 (1 - e^{-B})^2$ (arXiv:2011.13456).
+
+    **Arguments:** those of `VariancePreserving`; the prior has the width w up to a factor of order $e^{-B}$.
+    """
+
+    manifold: AbstractManifold = eqx.field(static=True)
+    data_width: float = eqx.field(static=True, default=0.5)
+    rates: tuple[float, float] = eqx.field(static=True, default=(0.5, 10.0))
+
+    def __check_init__(self):
+        _check_real("SubVariancePreserving", self.manifold, self.data_width, min(self.rates))
+
+    def marginal(self, tau):
+        decay = _decay(self.rates, tau)
+        return jnp.exp(-decay / 2), (jnp.expm1(-decay) * self.data_width) ** 2
 
 
 class VarianceExploding(_GaussianNoising):
@@ -175,6 +193,12 @@ class HeatKernelNoising(AbstractNoising):
 
     def background(self, tau, x):
         return jnp.zeros_like(x), jnp.zeros((), jnp.real(x).dtype)
+
+
+def _decay(rates: tuple[float, float], tau: Array) -> Array:
+    """Integral of the linear beta from zero to tau."""
+    first, last = rates
+    return first * tau + (last - first) * tau**2 / 2
 
 
 def _check_real(name: str, manifold: AbstractManifold, *sizes: float) -> None:
