@@ -223,6 +223,7 @@ FIGURES = [
     "objectives",
     "one-potential",
     "topological-freezing",
+    "work-distribution",
 ]
 
 
