@@ -387,12 +387,18 @@ def test_hmc_resumes_bit_for_bit(monkeypatch, capsys):
     assert main(["measure", "parts"]) == 0
 
 
-def test_hmc_keeps_configurations():
+def test_hmc_keeps_configurations(capsys):
     words = ["hmc", "su", "--n", "2", "--lattice", "2", "2", "--trajectories", "4", "--warmup", "1", "--chains", "2"]
     assert main([*words, "--keep-configurations", "--out", "run"]) == 0
     chain, _ = read_chain("run/samples.h5")
     assert np.shape(chain.configurations) == (2, 4, 2, 2, 2, 2, 2)
     assert "plaquette" in chain.observables
+    # Eight measurements: some error cannot be trusted, and both commands say so.
+    cautions = [line for line in capsys.readouterr().out.splitlines() if line.startswith("caution: ")]
+    assert cautions
+    assert main(["measure", "run"]) == 0
+    shown = capsys.readouterr().out
+    assert all(line.replace("(hmc)", "(chain)")[:60] in shown for line in cautions)
 
 
 # --- quickstart --------------------------------------------------------------------------------------------------------

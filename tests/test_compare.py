@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trivmap.cli import main
@@ -106,6 +107,17 @@ def test_comparison_from_a_file(monkeypatch, capsys):
     write_toml(TOML.replace("beta = 1.0", "beta = 2.0"))
     assert main(["compare", "two.toml", "--out", "run"]) == 1
     assert "theory.beta is 1.0, now 2.0" in capsys.readouterr().err
+
+
+def test_method_that_learns_from_configurations():
+    """HMC is run for it, its seconds count as training, and its objective knows no weights while it trains."""
+    write_toml(TOML.replace('"langevin", "hmc", "ladder"', '"diffusion"').replace("seeds = 2", "seeds = 1"))
+    assert main(["compare", "two.toml", "--out", "run"]) == 0
+    found = read_json("run/cells/diffusion-0.json")
+    assert found["curve"][0]["ess"] is None
+    assert found["training"] > found["curve"][-1]["spent"]
+    assert all(np.isfinite(value) for value, _ in found["observables"].values())
+    assert os.path.getsize("run/comparison.png") > 10_000
 
 
 def cell(method, seed, cost, training=10.0, ess=None, tau=2.0):

@@ -16,7 +16,7 @@ from ..theories import AbstractTheory
 from ._build import build_theory
 from ._config import HMCCommand, as_json
 from ._observables import exact_values, observables
-from ._report import announce, complain, estimates_table, pair, say
+from ._report import announce, complain, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder, config_hash, require_positive
 
 STATE = "checkpoint.ckpt"
@@ -43,7 +43,7 @@ def hmc_command(command: HMCCommand) -> int:
     folder.write_json("summary.json", summary | {"seconds": {"total": time.perf_counter() - start}})
     exact = {name: row["exact"] for name, row in summary["observables"].items()}
     say(f"{chain.shape[0]} chains of {chain.shape[1]} trajectories: acceptance {summary['acceptance']:.3f}")
-    say(estimates_table({"hmc": chain_estimates(chain)}, exact))
+    say_estimates({"hmc": chain_estimates(chain)}, exact)
     say(f"results in {folder.path}")
     return 0
 

@@ -9,7 +9,7 @@ from ..theories import AbstractTheory
 from ._build import build_theory
 from ._config import MeasureCommand, theory_from_json
 from ._observables import exact_values, observables
-from ._report import estimates_table, pair, say
+from ._report import pair, say, say_estimates
 from ._run_folder import CommandError
 
 
@@ -30,7 +30,7 @@ def measure_command(command: MeasureCommand) -> int:
     else:
         say(f"{data.shape[0]} chains of {data.shape[1]} measurements")
     exact = exact_values(theory, estimates)
-    say(estimates_table({label: estimates}, exact))
+    say_estimates({label: estimates}, exact)
     result = {name: {label: pair(estimate), "exact": exact[name]} for name, estimate in estimates.items()}
     target = path.with_suffix(".measure.json")
     write_text(target, json.dumps({"theory": attributes["theory"], "observables": result}, indent=2) + "\n")

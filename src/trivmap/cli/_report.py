@@ -1,6 +1,7 @@
 """What commands print."""
 
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,6 +32,15 @@ def table(rows: Iterable[list[str]]) -> str:
         return "  ".join([first[0].ljust(first[1])] + [cell.rjust(width) for cell, width in others])
 
     return "\n".join(map(line, rows))
+
+
+def say_estimates(columns: Mapping[str, Mapping[str, Estimate]], exact: Mapping[str, float | None]) -> None:
+    """The table of estimates, and below it why some errors should not be trusted."""
+    say(estimates_table(columns, exact))
+    for label, column in columns.items():
+        for name, estimate in column.items():
+            for caution in estimate.cautions:
+                say(textwrap.fill(f"caution: {name} ({label}): {caution}", 80, subsequent_indent="  "))
 
 
 def estimates_table(columns: Mapping[str, Mapping[str, Estimate]], exact: Mapping[str, float | None]) -> str:

@@ -16,7 +16,7 @@ from ..theories import AbstractTheory
 from ._build import with_integration_steps
 from ._config import SampleCommand, as_json
 from ._observables import exact_values, observables
-from ._report import announce, complain, estimates_table, pair, say
+from ._report import announce, complain, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder, require_positive
 from ._train import load_model
 
@@ -107,5 +107,5 @@ def _print(summary: dict, ensemble: Ensemble, theory: AbstractTheory, folder: Ru
     exact = {name: row["exact"] for name, row in summary["observables"].items()}
     say(f"{len(ensemble)} samples: ESS {summary['ess']:.4f}, acceptance {summary['acceptance']:.4f}")
     say_halving(summary)
-    say(estimates_table({"flow": ensemble_estimates(ensemble)}, exact))
+    say_estimates({"flow": ensemble_estimates(ensemble)}, exact)
     say(f"sampled in {summary['seconds']['total']:.1f} s, compilation included; results in {folder / command.name}.h5")

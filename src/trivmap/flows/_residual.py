@@ -104,9 +104,9 @@ class ResidualFlow(AbstractFlow):
         self.sweeps, self.tied, self.bound, self.checkpoint = sweeps, tied, float(bound), checkpoint
         self.curvature = None if known else curvature
         self.reach = reach
-        layers = sweeps * self._masks.count
-        self.potential = potential if tied else _repeated(potential, layers)
-        self.network = None if hidden is None else self._networks(jax.random.key(0) if key is None else key, layers, hidden)
+        self.potential = potential if tied else _repeated(potential, self.layers)
+        key = jax.random.key(0) if key is None else key
+        self.network = None if hidden is None else self._networks(key, self.layers, hidden)
 
     def on(self, manifold: AbstractManifold) -> "ResidualFlow":
         """The same layers on another lattice of the same number of dimensions.
@@ -125,6 +125,11 @@ class ResidualFlow(AbstractFlow):
             )
         new = eqx.tree_at(lambda f: f.potential.coefficients, new, old.coefficients)
         return eqx.tree_at(lambda f: f.network, new, self.network, is_leaf=lambda leaf: leaf is None)
+
+    @property
+    def layers(self) -> int:
+        """Number of layers: one for each mask of each sweep."""
+        return self.sweeps * self._masks.count
 
     @property
     def _masks(self) -> Masks:
@@ -167,7 +172,7 @@ class ResidualFlow(AbstractFlow):
     def _inputs(self) -> tuple[Any, Array, Array]:
         """Parameters, time and mask of every layer."""
         count = self._masks.count
-        layers = jnp.arange(self.sweeps * count)
+        layers = jnp.arange(self.layers)
         times = ((layers // count).astype(float) + 0.5) / self.sweeps
         arrays = None if self.tied else eqx.filter(self.potential, eqx.is_inexact_array)
         return (arrays, self.network), times, layers % count

@@ -1,3 +1,5 @@
+from ._chunk import Chunk as Chunk
+from ._chunk import Trace as Trace
 from ._fit import TrainingDiverged as TrainingDiverged
 from ._fit import TrainingInterrupted as TrainingInterrupted
 from ._fit import fit as fit

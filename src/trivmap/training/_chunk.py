@@ -27,7 +27,14 @@ class Trace(eqx.Module):
 
 
 class Chunk(eqx.Module):
-    """Up to `length` updates of a `TrainingState`: the part of a run between two looks at its metrics."""
+    """Up to `length` updates of a `TrainingState`, in one loop that can be compiled: what `fit` runs between two records.
+
+    `chunk(state, theory, stop)` goes on from the state until `length` updates are done, step `stop` is reached, or a loss or
+    gradient is not finite, in which case the state before that update is returned. For training loops of one's own.
+
+    **Arguments:** `objective`, `optimiser`, `ema`, `batch_size`, `dtype`: as for `fit`, gradients are not clipped;
+    `length`: most updates per call. **Returns:** the new state and a `Trace`.
+    """
 
     objective: Callable
     optimiser: optax.GradientTransformation

@@ -16,7 +16,7 @@ from .._run_folder import RunFolder
 from ._clock import peak_megabytes, reset_peak
 from ._comparison import Comparison
 from ._methods import METHODS, evaluations
-from ._sampling import Sampled, particles, sample_heatbath, sample_hmc, sample_model, sample_populations
+from ._sampling import Sampled, draw_configurations, particles, sample_heatbath, sample_hmc, sample_model, sample_populations
 from ._training import train_for
 
 _HALVING_SAMPLES = 128
@@ -38,10 +38,24 @@ def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: di
     else:
         model = method.build(model_key, theory)
         if method.rate > 0.0:
+            if "data" not in programs:  # one for all seeds, part of the compiled program
+                matches = method.matches is not None
+                programs["data"] = draw_configurations(chain_key, theory, settings) if matches else (None, 0.0, 0.0)
+            data, drawn, data_compile = programs["data"]
+            objective = method.objective if method.matches is None else method.matches(data)
             training = train_for(
-                folder, train_key, model, theory, settings.training, method.rate, settings.batch_size, programs
+                folder,
+                train_key,
+                model,
+                theory,
+                objective,
+                settings.training - drawn,
+                method.rate,
+                settings.batch_size,
+                programs,
             )
-            model, trained, compiled, curve = training.model, training.seconds, training.compile_seconds, training.curve
+            model = method.finish(chain_key, training.model, data)
+            trained, compiled, curve = training.seconds + drawn, training.compile_seconds + data_compile, training.curve
         cost = evaluations(model)
         if method.run == "smc":
             result = sample_populations(folder, sample_key, model.transport, functions, settings)

@@ -1,6 +1,7 @@
 """The methods of a comparison: one line each, and how each is built for a theory."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -22,7 +23,18 @@ from ...groups import U1
 from ...manifolds import RealField
 from ...models import Model
 from ...priors import GaussianPrior, HaarPrior
-from ...stochastic import AnnealedFlow, LangevinFlow, stack_layers
+from ...stochastic import (
+    AnnealedFlow,
+    FlowMatching,
+    HeatKernelNoising,
+    LangevinFlow,
+    ScoreDiffusion,
+    ScoreMatching,
+    VariancePreserving,
+    continuity_residual,
+    stack_layers,
+)
+from ...training import reverse_kl
 from ...transforms import Affine, Composition, RationalQuadraticSpline
 from ...updates import HMCUpdate
 
@@ -40,6 +52,9 @@ class Method:
     """- `label`: for people; `run`: how it samples: "weights" of a model that is trained, populations of "smc", "chain".
     - `build`: from key and theory to a model (chains: `None`); `rate`: learning rate, zero for nothing to learn.
     - `refuses`: the reason why it does not apply to a theory, or `None`.
+    - `objective`: of training; `matches` instead, for methods that learn from configurations of HMC, whose seconds count as
+      training: from the chain to the objective.
+    - `finish`: a last step after training, from key, model and chain to the model.
     """
 
     label: str
@@ -48,6 +63,9 @@ class Method:
     rate: float = 0.0
     refuses: Callable[[Any], str | None] = lambda theory: None
     in_smoke: bool = True
+    objective: Callable = reverse_kl
+    matches: Callable[[Any], Callable] | None = None
+    finish: Callable[[jax.Array, Model, Any], Model] = lambda key, model, chain: model
 
 
 def _only(*kinds: Kind, why: str) -> Callable[[Any], str | None]:
@@ -140,6 +158,34 @@ def _annealed(key: jax.Array, theory: Any) -> Model:
     return Model(prior, AnnealedFlow(prior, theory, _update(theory), 20))
 
 
+def _nets(key: jax.Array, theory: Any) -> Model:
+    prior = _prior(theory)
+    return Model(prior, LangevinFlow(prior, theory, 20, step_size=_step(theory), drift=_field(theory)))
+
+
+def _diffusion(key: jax.Array, theory: Any) -> Model:
+    noising = (VariancePreserving if kind_of(theory) == "scalar" else HeatKernelNoising)(theory.manifold)
+    return Model(noising.prior, ScoreDiffusion(noising, _field(theory), 32))
+
+
+def _calibrated(key: jax.Array, model: Model, chain: Any) -> Model:
+    """With the variances of the steps that suit the score, from two hundred configurations."""
+    diffusion: Any = model.transport
+    some = chain.configurations.reshape(-1, *model.manifold.shape)
+    return Model(model.prior, diffusion.calibrated(key, jnp.asarray(some[:: max(len(some) // 200, 1)])))
+
+
+def _matched(key: jax.Array, theory: Any) -> Model:
+    return Model(_prior(theory), ContinuousFlow(_field(theory), steps=12, checkpoint=False))
+
+
+def _field(theory: Any) -> Any:
+    """A drift, score or velocity to start from: zero."""
+    if kind_of(theory) == "su":
+        return GradientField(LoopPotential(theory.manifold, coefficient=0.0, time="spline", times=6))  # pyright: ignore[reportCallIssue]
+    return GatedConvolutionField(theory.manifold)
+
+
 _LINKS = _only("u1", "su", why="loops need gauge links")
 _ABELIAN = _only("scalar", "u1", why="the gated convolution is for scalars and U(1)")
 
@@ -152,6 +198,24 @@ METHODS = {
     "coupling": Method("coupling flow (splines; spectral for SU(N))", "weights", _coupling, 3e-3, _refuses_coupling),
     "langevin": Method("Langevin paths with exact weights", "weights", _langevin, 1e-2, in_smoke=False),
     "snf": Method("stochastic flow: layers and HMC updates", "weights", _snf, 3e-3, in_smoke=False),
+    "nets": Method(
+        "Langevin paths, drift by continuity (NETS)",
+        "weights",
+        _nets,
+        1e-2,
+        in_smoke=False,
+        objective=functools.partial(continuity_residual, chosen=5),
+    ),
+    "diffusion": Method(
+        "score diffusion, calibrated reverse steps",
+        "weights",
+        _diffusion,
+        1e-2,
+        in_smoke=False,
+        matches=ScoreMatching,
+        finish=_calibrated,
+    ),
+    "matching": Method("continuous flow matched to HMC", "weights", _matched, 1e-2, in_smoke=False, matches=FlowMatching),
     "smc": Method("sequential Monte Carlo, no learning", "smc", _annealed),
     "hmc": Method("hybrid Monte Carlo, tuned", "hmc"),
     "heatbath": Method(
@@ -166,14 +230,16 @@ def evaluations(model: Model) -> int | None:
     if isinstance(flow, ContinuousFlow):
         solver: Any = flow.solver
         return None if flow.steps is None else flow.steps * int(solver.tableau.stages)
-    if isinstance(flow, LangevinFlow):
-        return flow.schedule.steps + 1
+    if isinstance(flow, LangevinFlow):  # forces, and the drift at both ends of a step
+        return flow.schedule.steps * (1 if flow.drift is None else 3) + 1
+    if isinstance(flow, ScoreDiffusion):
+        return flow.schedule.steps
     if isinstance(flow, AnnealedFlow):
         update: Any = flow.update
         per_update = update.splitting.force_evaluations * update.steps + 1
         return flow.schedule.steps * (flow.repeats * per_update + (flow.layers is not None))
     if isinstance(flow, ResidualFlow):
-        return flow.sweeps * flow._masks.count
+        return flow.layers
     if isinstance(flow, FlowSequence):
         return sum(evaluations(Model(model.prior, part)) or 0 for part in flow.flows)  # pyright: ignore[reportArgumentType]
     if isinstance(flow, FourierFlow):

@@ -86,7 +86,7 @@ def _write(folder: RunFolder, summary: dict[str, Any], cells: list[dict[str, Any
         raise CommandError(f"No method finished; the reasons are in {folder / 'cells'}.")
     data = {
         "rows": summary["rows"],
-        "curves": {f"{c['method']}-{c['seed']}": c["curve"] for c in cells if c.get("curve")},
+        "curves": {f"{c['method']}-{c['seed']}": c["curve"] for c in cells if c.get("curve") and c["curve"][-1]["ess"]},
     }
     plain = json.loads(json.dumps(data))
     save_figure(folder / _NAME, plot_comparison(plain), plain)

@@ -19,6 +19,7 @@ from ._methods import kind_of
 
 _PARTICLES = 256
 _SWEEPS = 3  # of overrelaxation
+_CONFIGURATIONS = 4000  # about as many, for methods that learn from configurations
 _TRAJECTORY = {"scalar": 1.0, "u1": 2.0, "su": 1.0}
 _ACCEPTANCE = (0.7, 0.95)
 _MOST_MD_STEPS = 80
@@ -95,6 +96,19 @@ def sample_hmc(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, s
     steps = plan["steps"]
     chain, seconds, compiled = _sample_chain(folder, lambda n, state: run(steps, n, state, 0), settings.sampling)
     return Sampled(chain, seconds, plan["compile"] + compiled, plan["seconds"], float(chain.force_evaluations or steps))
+
+
+def draw_configurations(key: jax.Array, theory: Any, settings: Comparison) -> tuple[Chain, float, float]:
+    """Configurations by tuned HMC to learn from: (chain, seconds with tuning and thermalisation, seconds of compilation)."""
+    options = {"trajectory_length": _TRAJECTORY[kind_of(theory)], "chains": settings.chains}
+
+    def run(steps: int, n: int, initial: Any, thermalisation: int) -> Chain:
+        return hmc(key, theory, n, steps=steps, initial=initial, thermalisation=thermalisation, chunk=50, **options)
+
+    plan, state = _tuned(run)
+    n = 50 * max(_CONFIGURATIONS // (50 * settings.chains), 1)  # whole chunks: no further compilation
+    chain, seconds = _timed(lambda: run(plan["steps"], n, state, 0))
+    return chain, plan["seconds"] + seconds, plan["compile"]
 
 
 def _tuned(run: Callable[[int, int, Any, int], Chain]) -> tuple[dict[str, Any], Any]:

@@ -1,6 +1,7 @@
 """Training for a given time, in a way that an interrupt loses at most a chunk."""
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,8 +13,7 @@ import optax
 from ...io import read_checkpoint, write_checkpoint
 from ...models import Model
 from ...statistics import ess_fraction
-from ...training import TrainingState, initial_state, reverse_kl
-from ...training._chunk import Chunk, Trace
+from ...training import Chunk, Trace, TrainingState, initial_state
 from .._interrupt import interrupts_deferred
 from .._run_folder import RunFolder
 
@@ -22,12 +22,12 @@ _UNPLANNED = 1_000_000
 
 
 class Trained(NamedTuple):
-    """`curve`: one record per chunk with step, loss, ess and `spent`, seconds of training until then."""
+    """`curve`: one record per chunk with step, loss, ess (or `None`) and `spent`, seconds of training until then."""
 
     model: Model
     seconds: float
     compile_seconds: float
-    curve: list[dict[str, int | float]]
+    curve: list[dict[str, Any]]
 
 
 class _Plan(NamedTuple):
@@ -60,6 +60,7 @@ def train_for(
     key: jax.Array,
     model: Model,
     theory: Any,
+    objective: Callable,
     seconds: float,
     rate: float,
     batch_size: int,
@@ -67,8 +68,8 @@ def train_for(
 ) -> Trained:
     """Train, or go on training, until the seconds of computation are spent; compilation does not count.
 
-    A first chunk tells how many steps fit; the learning rate falls to zero over them. `programs` keeps what was compiled
-    for the next seed of the same method.
+    At least one chunk is run, also if there are no seconds left. It tells how many steps fit; the learning rate falls to zero
+    over them. `programs` keeps what was compiled for the next seed of the same method.
     """
     optimiser = budgeted_adam(rate)
     state, curve, compiled = initial_state(key, model, optimiser), [], 0.0
@@ -80,7 +81,7 @@ def train_for(
         stop = jnp.asarray(_total(state) if curve else _CHUNK, jnp.int32)
         if "training" not in programs:
             start = time.perf_counter()
-            chunk = Chunk(reverse_kl, optimiser, None, batch_size, _CHUNK, jnp.float32)
+            chunk = Chunk(objective, optimiser, None, batch_size, _CHUNK, jnp.float32)
             programs["training"] = eqx.filter_jit(chunk).lower(state, theory, stop).compile()
             compiled += time.perf_counter() - start
         start = time.perf_counter()
@@ -96,13 +97,14 @@ def train_for(
     return Trained(state.averaged_model, curve[-1]["spent"], compiled, curve)
 
 
-def _record(state: TrainingState, trace: Trace) -> dict[str, int | float]:
+def _record(state: TrainingState, trace: Trace) -> dict[str, Any]:
     count = int(trace.count)
     log_weights = np.asarray(trace.log_weights[:count], np.float64).ravel()
+    known = not np.isnan(log_weights).any()  # objectives that match stored configurations know no weights
     return {
         "step": int(state.step),
         "loss": float(np.mean(trace.loss[:count])),
-        "ess": float(ess_fraction(log_weights)),
+        "ess": float(ess_fraction(log_weights)) if known else None,
     }
 
 
