@@ -231,10 +231,13 @@ FIGURES = [
     "eigenphases",
     "ess-acceptance",
     "free-energy",
+    "initialisation",
     "log-weights",
     "objectives",
     "one-potential",
     "topological-freezing",
+    "transfer",
+    "volume-scaling",
     "work-distribution",
 ]
 

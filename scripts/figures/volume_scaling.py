@@ -1,0 +1,77 @@
+"""ESS against volume and its law, for phi^4 and U(1): one local map on larger and larger lattices.
+
+    python scripts/figures/volume_scaling.py [--smoke] [--out FOLDER]
+
+Flows of the gated convolution field are trained on 8x8 and moved to other extents without further training. Where regions are
+independent, log w is a sum over them: ESS(V) = ESS(V0)^(V/V0), a straight line in -log ESS against V. The closed form for
+U(1), a function of beta and the lattice without learned numbers, need not follow that law. SU(N): gauge_2d.py.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from _common import run, trained
+
+import trivmap as tm
+
+START = 8
+
+
+def _phi4(extent: int):
+    return tm.Phi4Action((extent, extent), m2=-4.0, lam=8.0)
+
+
+def _u1(extent: int):
+    return tm.WilsonAction(tm.U1(), (extent, extent), beta=2.0)
+
+
+def _closed_form(theory) -> tm.Model:
+    field = tm.GatedConvolutionField.trivializing(theory.manifold, float(theory.beta))
+    return tm.Model(tm.HaarPrior(theory.manifold), tm.ContinuousFlow(field, steps=6))
+
+
+def _point(model, theory, n: int) -> list[float]:
+    """-log ESS and its error: half the relative deviation of w^2, from eight parts of the ensemble."""
+    lw = tm.sample(jax.random.key(1), model, theory, n, batch_size=64, dtype=jnp.float32, measure={}).log_weights
+    parts = [tm.ess_fraction(part) for part in np.split(lw, 8)]
+    ess = tm.ess_fraction(lw)
+    return [-np.log(ess), float(np.std(np.log(parts)) / np.sqrt(7))]
+
+
+def compute(smoke: bool) -> dict:
+    start, extents, n, steps = (4, [4, 6], 128, 10) if smoke else (START, [4, 6, 8, 12, 16, 20], 1024, 300)
+    kinds = {
+        r"$\phi^4$, moved": (_phi4, trained(_phi4(start), steps)),
+        **({} if smoke else {"U(1), moved": (_u1, trained(_u1(start), steps)), "U(1), closed form": (_u1, None)}),
+    }
+    data: dict = {"start": start, "extents": extents, "rows": {}}
+    for extent in extents:
+        for name, (make, model) in kinds.items():
+            theory = make(extent)
+            moved = _closed_form(theory) if model is None else tm.transfer(model, theory)
+            data["rows"].setdefault(name, []).append(_point(moved, theory, n))
+        shown = ", ".join(f"{name} {np.exp(-rows[-1][0]):.4f}" for name, rows in data["rows"].items())
+        print(f"{extent}x{extent}: ESS {shown}", flush=True)
+    return data
+
+
+def plot(figure, data: dict) -> None:
+    axes = figure.subplots()
+    volume = np.array(data["extents"]) ** 2
+    start = data["extents"].index(data["start"])
+    for index, ((name, rows), marker) in enumerate(zip(data["rows"].items(), "os^", strict=False)):
+        value, error = np.array(rows).T
+        axes.errorbar(volume, value, error, fmt=marker, color=f"C{index}", label=name, markerfacecolor="none")
+        if "moved" in name:
+            label = r"ESS$(V_0)^{V/V_0}$" if index == 0 else None
+            axes.plot(volume, value[start] * volume / volume[start], ("-", "--")[index], color=f"C{index}", label=label)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(volume, [rf"{extent}$^2$" for extent in data["extents"]])
+    axes.minorticks_off()
+    axes.set(xlabel="sites", ylabel="$-\\log$ ESS")
+    axes.legend()
+
+
+if __name__ == "__main__":
+    run("volume_scaling", __doc__, compute, plot, (4.6, 3.4))
