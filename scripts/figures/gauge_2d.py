@@ -68,7 +68,7 @@ TRAINED = {
     "ladder_gates": ("ladder", Training(lambda theory: _ladder(theory, 2), lambda field: field.gates, 1, 512)),
     "model_a": (
         "modelA",
-        Training(_loops(tm.LoopPotential.model_a), lambda field: field.potential.coefficients, 4, 512, reverse=True),
+        Training(_loops(tm.LoopPotential.model_a), lambda field: field.potential.coefficients, 6, 3072, reverse=True),
     ),
     "model_b": (
         "modelB",

@@ -36,7 +36,7 @@ def gauss_newton(
     With the derivative of every log weight by every parameter, $J_{ik} = d \log w_i / d\theta_k$ at fixed prior samples,
     the step $\delta\theta$ solves $\min \mathrm{Var}[\log w + J \delta\theta] + d\, |\delta\theta|^2$, parameters in units
     of the spread of their column. One or two steps replace thousands of stochastic updates (`fit`). Fresh samples are
-    drawn in every step, and a step that does not lower the variance on them is taken back.
+    drawn in every step, and a step that raises the variance by more than two errors of its estimates is taken back.
 
     **Arguments:**
 
@@ -61,7 +61,7 @@ def gauss_newton(
             f"gauss_newton: got {samples} samples for {flat.size} parameters, expected at least {2 * flat.size}."
         )
     count = -(-samples // batch_size)
-    best: dict[str, Any] = {"flat": flat, "variance": np.inf}
+    best: dict[str, Any] = {"flat": flat, "variance": np.inf, "error": 0.0}
     records: list[dict[str, Any]] = []
     for step in tqdm(range(steps + 1), desc="Gauss-Newton", unit="step", disable=not progress):
         keys = jax.random.split(jax.random.fold_in(key, step), (count, batch_size))
@@ -73,10 +73,12 @@ def gauss_newton(
             raise ValueError(f"gauss_newton: log weights are not finite in step {step}; start closer to the theory.")
         variance = float(log_weights.var())
         records.append({"step": step, "variance": variance, "ess": float(ess_fraction(jnp.asarray(log_weights)))})
-        if variance > best["variance"]:
-            # Two estimates with independent samples: a rise is either noise at the minimum or a step too far.
+        error = float(np.std((log_weights - log_weights.mean()) ** 2)) / np.sqrt(len(log_weights))
+        if variance > best["variance"] + 2 * np.hypot(error, best["error"]):
             break
-        best = {"flat": flat, "variance": variance}
+        # Samples are fresh: a rise within the errors is noise at the minimum, where further steps still gain along directions
+        # that the floor slows down.
+        best = {"flat": flat, "variance": variance, "error": error}
         if step < steps:
             flat = flat + jnp.asarray(_step(log_weights, slopes, damping), flat.dtype)
     return eqx.tree_at(parameters, model, unravel(best["flat"])), records
