@@ -214,6 +214,13 @@ def test_names_are_refused_and_listed(capsys):
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
+def test_reader_that_leaves_early():
+    command = f"{sys.executable} -m trivmap compare list | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
 def test_settings_are_a_dataclass():
     settings = Comparison(U1Config((4, 4), 1.0), methods=("hmc",), seeds=1)
     assert dataclasses.replace(settings, seeds=3).identity() == settings.identity()

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ._config import FigureCommand
-from ._report import say, table
+from ._report import listing, say
 from ._run_folder import CommandError
 
 # A checkout has the scripts beside the package; they are not part of an installed one.
@@ -18,7 +18,7 @@ def figure_command(command: FigureCommand) -> int:
     if not figures:
         raise CommandError(f"The scripts of the figures are in a checkout of trivmap, but {SCRIPTS} is missing.")
     if command.name == "list":
-        say(table([["figure", ""], *([name, _title(path)] for name, path in figures.items())]))
+        say(listing({name: _title(path) for name, path in figures.items()}))
         return 0
     name = command.name.replace("_", "-")
     if name not in figures:
@@ -29,8 +29,9 @@ def figure_command(command: FigureCommand) -> int:
 
 
 def _title(path: Path) -> str:
-    """First sentence of the script's docstring, at most 56 characters."""
+    """First sentence of the script's docstring, up to its colon where it is longer than 56 characters."""
     import ast
 
     sentence = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
-    return sentence if len(sentence) <= 56 else sentence[:53] + "..."
+    short = sentence if len(sentence) <= 56 else sentence.split(":")[0]
+    return short if len(short) <= 56 else short[:53] + "..."

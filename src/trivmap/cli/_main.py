@@ -1,5 +1,8 @@
 """Entry point of the command line."""
 
+import os
+import sys
+
 from ._config import (
     Command,
     CompareCommand,
@@ -20,7 +23,8 @@ from ._run_folder import CommandError
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
-    Exit status 0 for success, 1 for a refusal with a message, 2 for options that are not understood, 130 for an interrupt.
+    Exit status 0 for success, 1 for a refusal with a message, 2 for options that are not understood, 130 for an interrupt,
+    141 when the reader of the output has gone.
     """
     command = parse(arguments)
     import jax
@@ -38,6 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; without this Python complains once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _dispatch(command: Command) -> int:

@@ -34,6 +34,12 @@ def table(rows: Iterable[list[str]]) -> str:
     return "\n".join(map(line, rows))
 
 
+def listing(rows: Mapping[str, str]) -> str:
+    """Names and what they are, in two left-aligned columns."""
+    width = max(map(len, rows))
+    return "\n".join(f"{name.ljust(width)}  {about}" for name, about in rows.items())
+
+
 def say_estimates(columns: Mapping[str, Mapping[str, Estimate]], exact: Mapping[str, float | None]) -> None:
     """The table of estimates, and below it why some errors should not be trusted."""
     say(estimates_table(columns, exact))

@@ -3,7 +3,7 @@
 import dataclasses
 
 from .._config import CompareCommand
-from .._report import announce, complain, say, table
+from .._report import announce, complain, listing, say
 from .._run_folder import CommandError
 from ._comparison import SHIPPED, Comparison, find_comparison
 from ._methods import METHODS
@@ -14,9 +14,8 @@ from ._tables import terminal
 def compare_command(command: CompareCommand) -> int:
     """Run a comparison, or go on with it, and print its table; returns the exit status."""
     if command.name == "list":
-        say(table([["method", ""], *([name, method.label] for name, method in METHODS.items())]))
-        say()
-        say(table([["comparison", ""], *([name, _described(c)] for name, c in SHIPPED.items())]))
+        say("Methods:\n" + listing({name: method.label for name, method in METHODS.items()}))
+        say("\nComparisons:\n" + listing({name: _described(c) for name, c in SHIPPED.items()}))
         return 0
     settings = _settings(command)
     name = command.name.removesuffix(".toml").rsplit("/", 1)[-1]
