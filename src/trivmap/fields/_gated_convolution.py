@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float
 
 from ..groups import U1
-from ..lattice import hypercubic_orbits, shift, site_sum
+from ..lattice import accumulator_dtype, hypercubic_orbits, shift, site_sum
 from ..manifolds import AbstractManifold, LinkField, RealField
 from ..theories._plaquettes import plaquette_angle
 from ._base import AbstractVectorField
@@ -51,33 +51,43 @@ class _GatedConvolution(eqx.Module):
     def value_and_trace(self, t: Array, w: Array) -> tuple[Array, Array]:
         """u and sum_x du_x/dW_x: only the kernels at zero displacement enter the trace."""
         dim = len(self.lattice)
-        linear, gate = self.kernels(t, w.dtype)
+        (linear, gate), (wide_linear, wide_gate) = self._kernels_twice(t, w.dtype)
         h, dh, g, dg = self.features(w)
         h_k = hartley(h, dim)
         spectra = jnp.concatenate([jnp.sum(linear * h_k, 0)[None], jnp.sum(gate * h_k[None], 1)])
         convolved = hartley(spectra, dim)
         m = convolved[1:]
         sites = tuple(range(-dim, 0))
-        local = _columns(jnp.mean(linear, sites), dim) + jnp.sum(_columns(jnp.mean(gate, sites), dim) * g[:, None], axis=0)
+        c, d = (_columns(jnp.mean(kernel, sites).astype(w.dtype), dim) for kernel in (wide_linear, wide_gate))
+        local = c + jnp.sum(d * g[:, None], axis=0)
         return convolved[0] + jnp.sum(g * m, axis=0), site_sum(dg * m) + site_sum(local * dh)
 
     def spectrum_and_trace(self, t: Array, w: Array, weight: Array) -> tuple[Array, Array]:
         """Hartley transform of u, and sum_{x,y} M(y - x) du_x/dW_y for the even matrix M with eigenvalues `weight`."""
         dim = len(self.lattice)
-        linear, gate = self.kernels(t, w.dtype)
+        (linear, gate), (wide_linear, wide_gate) = self._kernels_twice(t, w.dtype)
         h, dh, g, dg = self.features(w)
         h_k, dh_k, g_k = jnp.split(hartley(jnp.concatenate([h, dh, g]), dim), [len(h), 2 * len(h)])
         m = hartley(jnp.sum(gate * h_k[None], axis=1), dim)
         u_k = jnp.sum(linear * h_k, axis=0) + hartley(jnp.sum(g * m, axis=0), dim)
         sites = tuple(range(-dim, 0))
         # The gate term is a correlation of g_l with h_j' under the kernel D_lj(r) M(r), diagonal in momentum space.
-        gate_weight = symbol(displacements(gate, dim) * displacements(weight, dim)[None, None], dim)
+        weight = weight.astype(wide_gate.dtype)
+        gate_weight = symbol(displacements(wide_gate, dim) * displacements(weight, dim)[None, None], dim).astype(w.dtype)
         trace = (
-            site_sum(_columns(jnp.mean(linear * weight[None], sites), dim) * dh)
-            + site_sum(jnp.mean(weight) * dg * m)
+            jnp.sum(jnp.mean(wide_linear * weight[None], sites) * jnp.sum(dh, sites, dtype=weight.dtype))
+            + jnp.mean(weight) * site_sum(dg * m)
             + site_sum(g_k * jnp.sum(gate_weight * dh_k[None], axis=1))
         )
         return u_k, trace
+
+    def _kernels_twice(self, t: Array, dtype: DTypeLike) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """The kernels in the precision of the fields, and in that of sums.
+
+        The rounding of a mean over momenta would be the same error at all sites of all configurations: a shift of log Z.
+        """
+        linear, gate = self.kernels(t, accumulator_dtype())
+        return (linear.astype(dtype), gate.astype(dtype)), (linear, gate)
 
 
 def _columns(x: Array, dimension: int) -> Array:
