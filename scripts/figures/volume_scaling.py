@@ -2,10 +2,10 @@
 
     python scripts/figures/volume_scaling.py [--smoke] [--out FOLDER]
 
-Flows of the gated convolution field are trained on 8x8 and moved to other extents without further training. Where regions are
-independent, log w is a sum over them: ESS(V) = ESS(V0)^(V/V0), a straight line in -log ESS against V. It is what a local map can
-reach: these kernels are as wide as the lattice they were trained on and are cut when moved. The closed form for U(1), a function
-of beta and the lattice without learned numbers, beats it. SU(N): gauge_2d.py.
+Flows of the gated convolution field are trained on 8x8 and moved to other extents without further training. Where regions
+are independent, log w is a sum over them: ESS(V) = ESS(V0)^(V/V0), a straight line in -log ESS against V. It is what a local
+map can reach: these kernels are as wide as the lattice they were trained on and are cut when moved. The closed form for U(1),
+a function of beta and the lattice without learned numbers, beats it. SU(N): gauge_2d.py.
 """
 
 import jax
