@@ -44,7 +44,6 @@ EXACTNESS = {
     "u1_4x4": (lambda: tm.WilsonAction(tm.U1(), (4, 4), beta=1.0), 0.05),
     "su2_4x4": (lambda: tm.WilsonAction(tm.SU(2), (4, 4), beta=1.0), 0.1),
     "su3_4x4": (lambda: tm.WilsonAction(tm.SU(3), (4, 4), beta=1.5), 0.1),
-    "phi4_8x8": (lambda: tm.Phi4Action((8, 8), m2=-4.0, lam=8.0), 0.02),
 }
 
 
