@@ -7,8 +7,9 @@ PART is `exactness`, `methods` or `extrapolation`, the first two by default.
 `exactness`: Langevin flows of 4 to 32 steps without any training, with and without a wrong drift: log Z and an observable
 with their pulls, while the ESS varies. `methods`: annealed importance sampling (Jarzynski), a stochastic normalizing flow,
 sequential Monte Carlo with the same levels, Langevin flows with a drift trained by the continuity equation (NETS), score
-diffusion as reverse SDE, as probability-flow ODE and as this ODE trained further by reverse KL, and flow matching: seconds of
-training (compilation included), ESS of the samples, time per sample and per effective sample, pulls. Score and flow matching
+diffusion as reverse SDE, as probability-flow ODE (matched, from the closed form of gauge links alone, and trained further by
+reverse KL), and flow matching: seconds of training (compilation included), ESS of the samples, time per sample and per
+effective sample, pulls. Score and flow matching
 learn from HMC, whose time is counted as training. Pulls of the infrared: |M|, Binder cumulant and propagator at the lowest
 momentum of phi^4, Q^2 of U(1), Polyakov lines of all gauge groups. `extrapolation`: the score of U(1) matched at beta = 2,
 taken to larger beta in proportion to the action (2502.05504), or by the change of the closed form `plaquette_score`; <Q^2>
@@ -241,6 +242,12 @@ def diffusion_ode(theory, name, train):
     return tm.Model(model.prior, model.transport.probability_flow(steps=16 if is_scalar(theory) else 8))
 
 
+def diffusion_closed(theory, name, train):
+    """The probability flow of the closed form, nothing learned."""
+    model = diffusion_of(theory)
+    return tm.Model(model.prior, model.transport.probability_flow(steps=8))
+
+
 def diffusion_tuned(theory, name, train):
     """The probability flow trained by its own weights, from the closed form (U(1)) or the matched score."""
     if is_angular(theory):
@@ -267,6 +274,7 @@ METHODS = {
     "nets": nets,
     "diffusion_sde": diffusion_sde,
     "diffusion_ode": diffusion_ode,
+    "diffusion_closed": diffusion_closed,
     "diffusion_tuned": diffusion_tuned,
     "flow_matching": flow_matching,
 }
