@@ -50,7 +50,7 @@ def interpolate(prior: AbstractPrior, theory: AbstractTheory, weight: Float[Arra
     Updates that know this action, such as `HeatbathUpdate`, then apply at every level.
     """
     if isinstance(theory, WilsonAction) and prior.manifold == theory.manifold and (start := _beta(prior)) is not None:
-        weight = weight.astype(theory.beta.dtype)
+        weight, start = weight.astype(theory.beta.dtype), start.astype(theory.beta.dtype)
         return eqx.tree_at(lambda t: t.beta, theory, theory.beta * weight + start * (1 - weight))
     return Interpolation(prior, theory, weight)  # pyright: ignore[reportCallIssue]
 
