@@ -9,17 +9,15 @@ and 1e-8 for the log-det, float32 with 1e-3. Points that start from another one 
 for a few steps on few samples.
 """
 
-import argparse
 import dataclasses
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _points import run_points
 
 jax.config.update("jax_enable_x64", True)
 
@@ -216,22 +214,5 @@ def _print(name: str, point: Point, result: dict, rows: dict) -> None:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"points to run, of {', '.join(POINTS)}; all by default")
-    parser.add_argument("--samples", type=int, default=20_000)
-    parser.add_argument("--out", type=Path, help="write the results to this JSON file, keeping other points in it")
-    parser.add_argument("--smoke", action="store_true")
-    arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(POINTS)
-    if unknown:
-        parser.error(f"unknown points {sorted(unknown)}; choose from {', '.join(POINTS)}")
-    results = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {}
-    for name in arguments.names or POINTS:
-        results[name] = run(name, 64 if arguments.smoke else arguments.samples, arguments.smoke)
-        if arguments.out:
-            arguments.out.write_text(json.dumps(results, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    run_points(__doc__ or "", POINTS, run, 20_000)

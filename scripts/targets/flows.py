@@ -7,15 +7,13 @@ the step size, acceptance of independence Metropolis against the log-normal rela
 observables with pulls. `--smoke` runs every point for a few steps on few samples.
 """
 
-import argparse
 import dataclasses
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from _points import run_points
 
 jax.config.update("jax_enable_x64", True)
 
@@ -138,22 +136,5 @@ def _print(name: str, point: Point, result: dict, rows: dict) -> None:
         print(f"  {key:13} {estimate!s:>16}  exact {float(exact):.8g}  pull {float(estimate.pull(exact)):+.1f}", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"points to run, of {', '.join(POINTS)}; all by default")
-    parser.add_argument("--samples", type=int, default=20_000)
-    parser.add_argument("--out", type=Path, help="write the results to this JSON file, keeping other points in it")
-    parser.add_argument("--smoke", action="store_true")
-    arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(POINTS)
-    if unknown:
-        parser.error(f"unknown points {sorted(unknown)}; choose from {', '.join(POINTS)}")
-    results = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {}
-    for name in arguments.names or POINTS:
-        results[name] = run(name, POINTS[name], 64 if arguments.smoke else arguments.samples, arguments.smoke)
-        if arguments.out:
-            arguments.out.write_text(json.dumps(results, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    run_points(__doc__ or "", POINTS, lambda name, samples, smoke: run(name, POINTS[name], samples, smoke), 20_000)
