@@ -2,13 +2,12 @@
 
     python scripts/figures/gauge_2d.py [NAME ...] [--from-scratch] [--volumes] [--out FOLDER] [--samples N] [--smoke]
 
-Every row: ESS from `--samples` configurations (times the share of expensive rows) on 16x16 with float64 weights,
-step-halving change of log w, acceptance of independence Metropolis, pulls of plaquette, Wilson loops up to 3x3,
-|Polyakov|^2 (U(1): the correlator at distance one, and Q^2) and log Z against the exact values; integrated
-autocorrelation times of plaquette and Q beside HMC for the same wall time (a minute at most). Learned numbers come from
-the pretrained models of the package;
-`--from-scratch` finds them again on 8x8, and `--write-pretrained` puts them into a checkout of the package. Rows that are
-in FOLDER/gauge_2d.json already are kept. With `--volumes` the figure shows ESS against volume, with the law
+Every row: ESS from `--samples` configurations on 16x16 with float64 weights, step-halving change of log w, acceptance of
+independence Metropolis, pulls of plaquette, Wilson loops up to 3x3, |Polyakov|^2 (U(1): the correlator at distance one,
+and Q^2) and log Z against the exact values; independent values of plaquette and Q per second (of wall time, from integrated
+autocorrelation times) beside HMC. Learned numbers come from the pretrained models of the package; `--from-scratch` finds them
+again on 8x8, and `--write-pretrained` puts them into a checkout of the package. Rows that are in FOLDER/gauge_2d.json already
+are kept; gauge_2d.md is the table of all rows there. With `--volumes` the figure shows ESS against volume, with the law
 ESS(V) = ESS(V0)^(V/V0) from 16x16.
 """
 
@@ -35,7 +34,6 @@ class Row:
     n: int
     beta: float
     kind: str
-    share: float = 1.0  # of the samples: expensive or poor rows take fewer
     steps: int = 6  # of integration
 
 
@@ -81,13 +79,12 @@ VOLUMES = (4, 8, 16, 32)
 def _rows() -> dict[str, Row]:
     rows = {}
     for beta in (4.0, 5.0, 6.0):
-        for kind, share in (("order1", 0.2), ("order2", 0.1), ("model_a", 0.2), ("ladder", 0.4)):
-            rows[f"su3_{beta:g}_{kind}"] = Row(3, beta, kind, share)
-        rows[f"su3_{beta:g}_model_b"] = Row(3, beta, "model_b", 0.2, steps=24 if beta > 5 else 10)
-        rows[f"su3_{beta:g}_ladder_gates"] = Row(3, beta, "ladder_gates")
+        for kind, steps in (("order1", 4), ("order2", 4), ("model_a", 4), ("ladder", 5), ("ladder_gates", 6)):
+            rows[f"su3_{beta:g}_{kind}"] = Row(3, beta, kind, steps)
+        rows[f"su3_{beta:g}_model_b"] = Row(3, beta, "model_b", steps=24 if beta > 5 else 10)
     for beta in (1.8, 2.2, 2.7):
-        for kind, share in (("order1", 0.2), ("ladder", 0.4), ("ladder_gates", 1.0)):
-            rows[f"su2_{beta:g}_{kind}"] = Row(2, beta, kind, share)
+        for kind, steps in (("order1", 4), ("ladder", 5), ("ladder_gates", 6)):
+            rows[f"su2_{beta:g}_{kind}"] = Row(2, beta, kind, steps)
     for beta in range(1, 8):
         rows[f"u1_{beta}_gated"] = Row(1, float(beta), "gated", steps=6 if beta < 2 else 12)
     return rows
@@ -168,13 +165,12 @@ def measured(row: Row, theory) -> dict:
 def evaluate(row: Row, model: tm.Model, theory, samples: int) -> dict:
     table = measured(row, theory)
     measure = {name: function for name, (function, _) in table.items()}
-    count = max(32, int(samples * row.share))
     # The same arguments but for their number: compilation is not part of the time per sample.
-    tm.sample(jax.random.key(1), model, theory, 32, measure=measure, batch_size=32, dtype=jnp.float32)
+    tm.sample(jax.random.key(1), model, theory, min(32, samples), measure=measure, batch_size=32, dtype=jnp.float32)
     start = time.perf_counter()
-    ensemble = tm.sample(jax.random.key(1), model, theory, count, measure=measure, batch_size=32, dtype=jnp.float32)
+    ensemble = tm.sample(jax.random.key(1), model, theory, samples, measure=measure, batch_size=32, dtype=jnp.float32)
     seconds = time.perf_counter() - start
-    halving = tm.step_halving(jax.random.key(2), model, theory, max(32, count // 16), dtype=jnp.float32)
+    halving = tm.step_halving(jax.random.key(2), model, theory, max(32, min(samples // 16, 256)), dtype=jnp.float32)
     chain = tm.independence_metropolis(jax.random.key(3), ensemble)
     estimates = {name: tm.expectation(ensemble, name) for name in table}
     pulls = {name: float(estimates[name].pull(exact)) for name, (_, exact) in table.items()}
@@ -183,58 +179,95 @@ def evaluate(row: Row, model: tm.Model, theory, samples: int) -> dict:
     return {
         "lattice": list(theory.lattice),
         "ess": ess,
-        "samples": count,
+        "samples": samples,
         "variance": float(jnp.var(ensemble.log_weights)),
         "halving_std": float(halving.std),
         "acceptance": float(tm.acceptance_rate(chain)),
         "acceptance_lognormal": float(tm.lognormal_acceptance(ess)),
-        "milliseconds_per_sample": 1e3 * seconds / count,
+        "milliseconds_per_sample": 1e3 * seconds / samples,
         "pulls": pulls,
         "estimates": {name: [float(e.value), float(e.error)] for name, e in estimates.items()},
-        "seconds": seconds,
-        "tau_int": _tau_int(chain, row),
+        **_efficiency(chain, row, seconds),
     }
 
 
-def _tau_int(chain, row: Row) -> dict:
+def _efficiency(chain, row: Row, seconds: float) -> dict:
+    """What a unit of wall time buys: tau_int in samples (of a chain, or of one of several), independent values per second."""
     names = ("plaquette", "Q") if row.n == 1 else ("plaquette",)
-    return {name: float(tm.expectation(chain, name).tau_int) for name in names}
+    tau = {name: float(tm.expectation(chain, name).tau_int) for name in names}
+    values = chain.observables["plaquette"].size
+    return {"tau_int": tau, "independent_per_second": {name: values / (2 * t * seconds) for name, t in tau.items()}}
 
 
 def hmc_beside(row: Row, theory, seconds: float) -> dict:
-    """HMC for the same wall time, at most a minute: what a unit of time buys."""
+    """HMC at the same coupling for about as many seconds."""
     measure = {name: function for name, (function, _) in measured(row, theory).items() if name in ("plaquette", "Q")}
     options = {"steps": 10, "chains": 8, "integrator": "omf2", "measure": measure, "chunk": 10, "dtype": jnp.float32}
     warm = tm.hmc(jax.random.key(4), theory, 10, **options)
     start = time.perf_counter()
     tm.hmc(jax.random.key(5), theory, 50, thermalisation=0, initial=warm.state, **options)
-    trajectories = max(50, int(50 * min(seconds, 60.0) / (time.perf_counter() - start)))
+    trajectories = max(50, int(50 * seconds / (time.perf_counter() - start)))
     start = time.perf_counter()
     chain = tm.hmc(jax.random.key(6), theory, trajectories, thermalisation=0, initial=warm.state, **options)
+    seconds = time.perf_counter() - start
     return {
         "trajectories": 8 * trajectories,
-        "seconds": time.perf_counter() - start,
+        "milliseconds_per_trajectory": 1e3 * seconds / (8 * trajectories),
         "acceptance": float(tm.acceptance_rate(chain)),
-        "tau_int": _tau_int(chain, row),
+        **_efficiency(chain, row, seconds),
     }
 
 
-def report(name: str, result: dict) -> None:
-    worst = max(result["pulls"].items(), key=lambda item: abs(item[1]))
+def _worst(result: dict) -> str:
+    name, pull = max(result["pulls"].items(), key=lambda item: abs(item[1]))
+    return f"{pull:+.1f} ({name})"
+
+
+def report(name: str, result: dict, beside: dict | None = None) -> None:
     print(
         f"{name:22s} {result['lattice'][0]:3d}^2 ESS {100 * result['ess']:5.1f} %  acceptance {result['acceptance']:.3f}"
         f" ({result['acceptance_lognormal']:.3f})\n"
-        f"{'':22s} halving {result['halving_std']:.1e}, largest pull {worst[1]:+.1f} ({worst[0]}),"
+        f"{'':22s} halving {result['halving_std']:.1e}, largest pull {_worst(result)},"
         f" {result['milliseconds_per_sample']:.1f} ms/sample"
     )
-    if "hmc" in result:
-        beside = result["hmc"]
-        for observable, tau in result["tau_int"].items():
-            print(
-                f"{'':22s} tau_int({observable}): {tau:.2f} in {result['samples']} flow samples, "
-                f"{beside['tau_int'][observable]:.1f} in {beside['trajectories']} HMC"
-            )
+    for observable, tau in result["tau_int"].items() if beside else ():
+        print(
+            f"{'':22s} tau_int({observable}): {tau:.2f} samples, HMC {beside['tau_int'][observable]:.2f} trajectories\n"
+            f"{'':22s} independent per second: {result['independent_per_second'][observable]:.3g}, "
+            f"HMC {beside['independent_per_second'][observable]:.3g}"
+        )
     print(end="", flush=True)
+
+
+def write_table(results: dict, folder: Path) -> None:
+    """The rows as Markdown."""
+    columns = ("row", "ESS %", "samples", "halving", "acceptance (log-normal)", "largest pull")
+    columns = (*columns, "tau_int", "ms/sample", "independent/s", "HMC tau_int", "HMC independent/s")
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for name, r in results["rows"].items():
+        if "ess" not in r:
+            continue
+        slow = list(r["tau_int"])[-1]  # Q where there is one
+        beside = results["hmc"][_theory_name(ROWS[name])]
+        cells = [
+            f"{name}, {slow}",
+            f"{100 * r['ess']:.1f}",
+            f"{r['samples']}",
+            f"{r['halving_std']:.0e}",
+            f"{r['acceptance']:.3f} ({r['acceptance_lognormal']:.3f})",
+            _worst(r),
+            f"{r['tau_int'][slow]:.2f}",
+            f"{r['milliseconds_per_sample']:.1f}",
+            f"{r['independent_per_second'][slow]:.3g}",
+            f"{beside['tau_int'][slow]:.3g}",
+            f"{beside['independent_per_second'][slow]:.3g}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    (folder / "gauge_2d.md").write_text("\n".join(lines) + "\n")
+
+
+def _theory_name(row: Row) -> str:
+    return f"su{row.n}_{row.beta:g}"
 
 
 def plot(results: dict, folder: Path) -> None:
@@ -304,18 +337,20 @@ def main() -> None:
     samples, extent = (32, 4) if arguments.smoke else (arguments.samples, 16)
     arguments.out.mkdir(parents=True, exist_ok=True)
     store = arguments.out / "gauge_2d.json"
-    results = json.loads(store.read_text()) if store.exists() else {"rows": {}, "volume": {}}
+    results = json.loads(store.read_text()) if store.exists() else {"rows": {}, "hmc": {}, "volume": {}}
     for name in names:
         row, result = ROWS[name], results["rows"].setdefault(name, {})
         model = learned(row, result, arguments)
         store.write_text(json.dumps(results, indent=1) + "\n")  # training is what costs
+        theory = theory_of(row, extent)
         if "ess" not in result:
-            theory = theory_of(row, extent)
             result.update(evaluate(row, on_lattice(row, model, extent), theory, samples))
-            if row.kind in ("ladder_gates", "gated"):
-                result["hmc"] = hmc_beside(row, theory, result["seconds"])
             store.write_text(json.dumps(results, indent=1) + "\n")
-        report(name, result)
+        if _theory_name(row) not in results["hmc"]:
+            results["hmc"][_theory_name(row)] = hmc_beside(row, theory, 1.0 if arguments.smoke else 60.0)
+            store.write_text(json.dumps(results, indent=1) + "\n")
+        report(name, result, results["hmc"][_theory_name(row)])
+        write_table(results, arguments.out)
         if arguments.write_pretrained and "numbers" in result:
             write_pretrained(row, result)
         if arguments.volumes or arguments.smoke:
