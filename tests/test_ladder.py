@@ -8,7 +8,14 @@ from scipy import special
 
 import trivmap as tm
 from trivmap.fields._axial import axial_frame, conjugate, extend, next_site
-from trivmap.fields._class_potential import ClassPotential, _least_squares, flux_gate, monomials, trivializing_harmonics
+from trivmap.fields._class_potential import (
+    ClassPotential,
+    _least_squares,
+    driven_gate,
+    flux_gate,
+    monomials,
+    trivializing_harmonics,
+)
 from trivmap.lattice import shift
 
 SU2 = tm.SU(2)
@@ -194,3 +201,30 @@ def test_flux_gate_is_the_inverse_density():
     # Harmonics above 20 are below I_21(1.2) = 5e-25.
     np.testing.assert_allclose(gate, special.i0(1.2) * np.exp(-1.2 * np.cos(angles)), rtol=1e-13)
     assert np.max(np.abs(flux_gate(7.0, 8, 5.0))) < 10
+
+
+def test_a_gate_is_driven_only_on_the_way_to_couplings_that_bound_it():
+    # I_0(b)^2 = 5 at b = 1.972.
+    np.testing.assert_array_equal(driven_gate(1.2, 1.9, 8, 5.0), flux_gate(1.2, 8, 5.0))
+    before, beyond = (driven_gate(b, 4.0, 8, 5.0) / flux_gate(b, 8, 5.0) for b in (0.5, 4.0))
+    # 1 + a / (1 + e^(-1.472/0.3)) with a = 0.7 (1 - e^(-2.028/4)) = 0.2784; far beyond, 1 + a e^(-2.028/0.3).
+    np.testing.assert_allclose(before, 1.2763, rtol=1e-4)
+    np.testing.assert_allclose(beyond, 1.0003, rtol=1e-4)
+
+
+def test_mean_gates_multiply_the_mean_of_a_feature():
+    manifold = tm.LinkField(tm.U1(), (4, 4))
+    field = tm.GatedConvolutionField.trivializing(manifold, 1.0)
+    change = np.zeros((2, 3, 2))
+    change[1, 2, 1] = 0.3
+    changed = field.with_mean_gates(jnp.asarray(change))
+    x, t = manifold.reference_sample(jax.random.key(0)), jnp.asarray(0.2)
+    links = np.asarray(changed(t, x)[0] - field(t, x)[0])
+    # dP/dt of a plaquette is u without its mean: gate cos(3P)/3, feature sin(2P)/4, time cos(pi t).
+    u, v = links
+    moved = u + np.roll(v, -1, 0) - np.roll(u, -1, 1) - v
+    p = np.asarray(x[0] + jnp.roll(x[1], -1, 0) - jnp.roll(x[0], -1, 1) - x[1])
+    expected = 0.3 * np.cos(np.pi * 0.2) * np.cos(3 * p) / 3 * np.mean(np.sin(2 * p) / 4)
+    np.testing.assert_allclose(moved, expected - expected.mean(), atol=1e-13)
+    with pytest.raises(ValueError, match="with_mean_gates"):
+        field.with_mean_gates(jnp.zeros((2, 30, 2)))

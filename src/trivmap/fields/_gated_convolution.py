@@ -12,7 +12,7 @@ from ..lattice import accumulator_dtype, hypercubic_orbits, shift, site_sum
 from ..manifolds import AbstractManifold, LinkField, RealField
 from ..theories._plaquettes import plaquette_angle
 from ._base import AbstractVectorField
-from ._class_potential import flux_gate, trivializing_harmonics
+from ._class_potential import driven_gate, trivializing_harmonics
 from ._features import AngleFeatures, ScalarFeatures
 from ._regrid import regrid_momenta
 from ._spectral import displacements, hartley, squared_momentum, symbol
@@ -168,7 +168,7 @@ class GatedConvolutionField(AbstractVectorField):
         features: int = 8,
         gates: int = 8,
         times: int = 12,
-        largest_gate: float = 8.0,
+        largest_gate: float = 7.0,
         dtype: DTypeLike | None = None,
     ) -> "GatedConvolutionField":
         r"""A field for U(1) without learned numbers: plaquettes follow the flow of a single plaquette, gates their sum.
@@ -177,7 +177,8 @@ class GatedConvolutionField(AbstractVectorField):
         to $\rho_b(P) \propto \exp(b \cos P)$, but the sum of all plaquettes has to stay zero modulo $2\pi$. The sum of the
         forces is taken back where it costs no weight to leading order in the number of plaquettes: a velocity
         $-\bar M/\rho_b(P_x)$, $\bar M$ the mean force, is a current that is the same at every angle. It moves plaquettes
-        through $\pm\pi$, and thereby the topological charge. What exceeds `largest_gate` is subtracted uniformly.
+        through $\pm\pi$, and thereby the topological charge. What exceeds `largest_gate` is subtracted uniformly; the charge
+        that then stays behind is moved ahead, by a larger gate at smaller b.
 
         **Arguments:** as for the class; `beta`: inverse coupling of the Wilson action. The force has `features`
         harmonics, the gate `gates`; `largest_gate`: bound for the mean of the gate over all angles, $I_0(b)^2$ without it.
@@ -185,7 +186,7 @@ class GatedConvolutionField(AbstractVectorField):
         field = cls(manifold, features=features, gates=gates, times=times, dtype=dtype)
         t = np.linspace(0.0, 1.0, 8 * times)
         force = np.stack([beta * trivializing_harmonics(beta * s, features) for s in t])
-        gate = np.stack([flux_gate(beta * s, gates, largest_gate) for s in t])
+        gate = np.stack([driven_gate(beta * s, beta, gates, largest_gate) for s in t])
         # The features are sin(jP)/j^2 and cos(lP)/l.
         linear = force * np.arange(1, features + 1) ** 2
         product = -(gate * np.arange(1, gates + 1))[:, :, None] * linear[:, None, :]
@@ -214,6 +215,18 @@ class GatedConvolutionField(AbstractVectorField):
         learned = (moved(self.convolution.linear), moved(self.convolution.gate), self.convolution.features)
         new = eqx.tree_at(lambda f: (f.convolution.linear, f.convolution.gate, f.convolution.features), new, learned)
         return new if self.smoothing is None else eqx.tree_at(lambda f: f.smoothing, new, moved(self.smoothing))
+
+    def with_mean_gates(self, change: Float[Array, "times gates features"]) -> "GatedConvolutionField":
+        """The field with `change` added to the lowest gates that act on means of features over the lattice.
+
+        A few numbers that correct what is collective, such as the distribution of the charge: for `gauss_newton`.
+        """
+        times, gates, features = change.shape
+        gate = self.convolution.gate
+        if times > gate.shape[0] or gates > gate.shape[1] or features > gate.shape[2]:
+            raise ValueError(f"with_mean_gates: got a change of shape {change.shape}, expected at most {gate.shape[:3]}.")
+        raised = gate.at[:times, :gates, :features, 0].add(change.astype(gate.dtype))
+        return eqx.tree_at(lambda f: f.convolution.gate, self, raised)
 
     @property
     def lattice(self) -> tuple[int, ...]:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Shape
-from ..fields import AbstractVectorField, GradientField, LadderField, LoopPotential
+from ..fields import AbstractVectorField, GatedConvolutionField, GradientField, LadderField, LoopPotential
 from ..flows import ContinuousFlow
-from ..groups import SU
+from ..groups import SU, U1
 from ..priors import HaarPrior
 from ..theories import WilsonAction
 from ._model import Model
@@ -35,8 +35,14 @@ def _loops(potential: Callable[..., LoopPotential]) -> Callable[[WilsonAction, A
     return build
 
 
+def _gated(theory: WilsonAction, change: Array) -> AbstractVectorField:
+    field = GatedConvolutionField.trivializing(theory.manifold, float(theory.beta), dtype=change.dtype)
+    return field.with_mean_gates(change)
+
+
 # Field by kind, from a theory and its table of learned numbers.
 _FIELDS: dict[str, Callable[[WilsonAction, Array], AbstractVectorField]] = {
+    "gated": _gated,
     "ladder": _ladder,
     "modelA": _loops(LoopPotential.model_a),
     "modelB": _loops(LoopPotential.model_b),
@@ -49,7 +55,7 @@ def _table() -> dict[str, Any]:
 
 
 def pretrained_models() -> dict[str, dict[str, Any]]:
-    """Name -> theory (n of SU(n), beta) of every pretrained model, how its numbers were found, and its ESS."""
+    """Name -> theory (n of SU(n), 1 for U(1); beta) of every pretrained model, how its numbers were found, and its ESS."""
     return {name: {"n": entry["n"], "beta": entry["beta"], **entry["provenance"]} for name, entry in _table().items()}
 
 
@@ -66,7 +72,8 @@ def load_pretrained(name: str, lattice: Shape | None = None) -> Model:
         raise KeyError(f"load_pretrained: got {name!r}, expected one of {', '.join(sorted(table))}.")
     entry = table[name]
     extents = tuple(entry["lattice"] if lattice is None else lattice)
-    theory = WilsonAction(SU(entry["n"]), extents, entry["beta"])  # pyright: ignore[reportCallIssue]
+    group = U1() if entry["n"] == 1 else SU(entry["n"])
+    theory = WilsonAction(group, extents, entry["beta"])  # pyright: ignore[reportCallIssue]
     field = _FIELDS[entry["kind"]](theory, jnp.asarray(entry["numbers"], jnp.float32))
     flow = ContinuousFlow(field, steps=entry["steps"])
     return Model(HaarPrior(theory.manifold), flow)
