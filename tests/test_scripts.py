@@ -61,11 +61,13 @@ def test_quench(tmp_path):
 @pytest.mark.slow
 def test_one_model_for_a_range_of_couplings(tmp_path):
     out = tmp_path / "results.json"
-    done = run("targets/conditional.py", "--smoke", "--out", str(out))
+    done = run("targets/conditional.py", "u1", "su2_ladder", "--smoke", "--out", str(out))
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text())
-    # Same keys: the interpolation is what differs, and the spread of the ESS of 100 samples is a few percent.
-    assert all(abs(row["degree 8"] - row["closed form"]) < 0.05 for row in rows.values())
+    # Same keys: the interpolation is what differs, and the spread of the ESS of 64 samples is a few percent.
+    assert abs(rows["u1"]["7"]["degree 16"] - rows["u1"]["7"]["closed form"]) < 0.05
+    # On 4x4 the gates of 8x8 gain nothing (docs: 0.92 there), without them the same.
+    assert min(rows["su2_ladder"]["2.7"].values()) > 0.5
 
 
 @pytest.mark.slow

@@ -1,12 +1,17 @@
-"""One model for a range of couplings: U(1) from beta = 1 to 7, the closed form interpolated in beta.
+"""One model for a range of couplings, against models of one coupling.
 
-    python scripts/targets/conditional.py [--extent 16] [--samples 1000] [--degrees 8 16] [--out FILE] [--smoke]
+    python scripts/targets/conditional.py [NAME ...] [--extent 16] [--samples N] [--out FILE] [--smoke]
 
-ESS of samples at couplings between the interpolation points, beside the closed form at each coupling, from the same keys.
+`u1`: the closed form for U(1) as a `ConditionalModel` of beta = 1 to 7, its numbers interpolated. `su3_model_a`: model A as
+a `ConditionalModel` through the pretrained models of beta = 4, 5, 6. `su2_ladder`, `su3_ladder`: functions of time are
+functions of the coupling b = beta t there, so that the pretrained model of the largest coupling is one of all smaller ones
+(`transfer`). ESS of samples with the same keys.
 """
 
 import argparse
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -16,40 +21,79 @@ jax.config.update("jax_enable_x64", True)
 
 import trivmap as tm  # noqa: E402
 
-LOW, HIGH = 1.0, 7.0
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    group: tm.AbstractGroup
+    betas: tuple[float, ...]
+    samples: int
+    make: Callable  # theory of any coupling -> models by name
 
 
-def make(theory: tm.WilsonAction) -> tm.Model:
-    field = tm.GatedConvolutionField.trivializing(theory.manifold, float(theory.beta), dtype=jnp.float32)
-    return tm.Model(tm.HaarPrior(theory.manifold), tm.ContinuousFlow(field, steps=12))
+def _flow(field, steps: int) -> tm.Model:
+    return tm.Model(tm.HaarPrior(field.manifold), tm.ContinuousFlow(field, steps=steps))
+
+
+def _closed_form(theory: tm.WilsonAction) -> tm.Model:
+    return _flow(tm.GatedConvolutionField.trivializing(theory.manifold, float(theory.beta), dtype=jnp.float32), 12)
+
+
+def _u1(theory) -> dict:
+    models = {f"degree {d}": tm.ConditionalModel(_closed_form, theory, 1.0, 7.0, degree=d).at(theory) for d in (8, 16)}
+    return models | {"closed form": _closed_form(theory)}
+
+
+def _model_a(theory) -> dict:
+    def trained(member):
+        return tm.load_pretrained(f"su3-2d-modelA-beta{float(member.beta):.0f}", theory.lattice)
+
+    # Three Chebyshev points, which are 4, 5 and 6 on this range.
+    half = 2 / 3**0.5
+    order1 = tm.GradientField(tm.trivializing_potential(theory, 1, dtype=jnp.float32))
+    conditional = tm.ConditionalModel(trained, theory, 5 - half, 5 + half, degree=2)
+    return {"degree 2": conditional.at(theory), "order 1": _flow(order1, 4)}
+
+
+def _ladder(largest: str) -> Callable:
+    def make(theory):
+        closed = tm.LadderField(theory.manifold, float(theory.beta), gates=0, reach=1, dtype=jnp.float32)
+        return {largest: tm.transfer(tm.load_pretrained(largest), theory), "without learned numbers": _flow(closed, 6)}
+
+    return make
+
+
+FAMILIES = {
+    "u1": Family(tm.U1(), (1.0, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.0), 1000, _u1),
+    "su2_ladder": Family(tm.SU(2), (0.9, 1.4, 1.8, 2.2, 2.7), 1000, _ladder("su2-2d-ladder-beta2.7")),
+    "su3_ladder": Family(tm.SU(3), (2.0, 3.0, 4.0, 5.0, 5.5, 6.0), 500, _ladder("su3-2d-ladder-beta6")),
+    "su3_model_a": Family(tm.SU(3), (4.0, 4.5, 5.0, 5.5, 6.0), 1000, _model_a),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FAMILIES)}; all by default")
     parser.add_argument("--extent", type=int, default=16)
-    parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--degrees", type=int, nargs="+", default=[8, 16])
-    parser.add_argument("--betas", type=float, nargs="+", default=[1.0, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.0])
+    parser.add_argument("--samples", type=int, help="default: 1000, for the SU(3) ladder 500")
     parser.add_argument("--out", type=Path, default=Path("conditional.json"))
-    parser.add_argument("--smoke", action="store_true", help="4x4, two couplings, 100 samples")
+    parser.add_argument("--smoke", action="store_true", help="4x4, one coupling, 64 samples")
     arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(FAMILIES):
+        parser.error(f"unknown families {sorted(unknown)}; choose from {', '.join(FAMILIES)}")
     if arguments.smoke:
-        arguments.extent, arguments.samples, arguments.degrees, arguments.betas = 4, 100, [8], [1.0, 2.5]
-
-    def theory(beta: float) -> tm.WilsonAction:
-        return tm.WilsonAction(tm.U1(), (arguments.extent, arguments.extent), beta=beta)
-
-    models = {d: tm.ConditionalModel(make, theory(LOW), LOW, HIGH, degree=d) for d in arguments.degrees}
-    rows = {}
-    for beta in arguments.betas:
-        members = {f"degree {d}": model.at(theory(beta)) for d, model in models.items()} | {"closed form": make(theory(beta))}
-        rows[beta] = {}
-        for name, model in members.items():
-            options = {"measure": {}, "batch_size": 50, "dtype": jnp.float32}
-            ensemble = tm.sample(jax.random.key(0), model, theory(beta), arguments.samples, **options)
-            rows[beta][name] = float(tm.ess_fraction(ensemble.log_weights))
-        print(f"beta = {beta:g}: " + ", ".join(f"{k} {v:.4f}" for k, v in rows[beta].items()), flush=True)
-        arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+        arguments.extent, arguments.samples = 4, 64
+    rows: dict = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    for name in arguments.names or FAMILIES:
+        family = FAMILIES[name]
+        for beta in family.betas[-1:] if arguments.smoke else family.betas:
+            theory = tm.WilsonAction(family.group, (arguments.extent,) * 2, beta=beta)
+            row = rows.setdefault(name, {})[f"{beta:g}"] = {}
+            for member, model in family.make(theory).items():
+                options = {"measure": {}, "batch_size": 32, "dtype": jnp.float32}
+                ensemble = tm.sample(jax.random.key(0), model, theory, arguments.samples or family.samples, **options)
+                row[member] = float(tm.ess_fraction(ensemble.log_weights))
+            print(f"{name}, beta = {beta:g}: " + ", ".join(f"{k} {v:.4f}" for k, v in row.items()), flush=True)
+            arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

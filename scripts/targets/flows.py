@@ -4,7 +4,8 @@
 
 For each point: seconds of training and compilation, ESS of 10^4 and more samples with float64 weights, the same with half
 the step size, acceptance of independence Metropolis against the log-normal relation erfc(sqrt(-log ESS)/2), and
-observables with pulls. `--smoke` runs every point for a few steps on few samples.
+observables with pulls. Points with `moved_to` also give the ESS of the model after `transfer` to a larger lattice, without
+further training. `--smoke` runs every point for a few steps on few samples.
 """
 
 import dataclasses
@@ -30,6 +31,8 @@ class Point:
     learning_rate: float
     least_ess: float
     most_seconds: float
+    samples: int = 20_000
+    moved_to: int | None = None
 
 
 def _phi4(extent: int, lam: float) -> Callable:
@@ -44,16 +47,25 @@ def _su(n: int, extent: int, beta: float) -> Callable:
     return lambda: tm.WilsonAction(tm.SU(n), (extent, extent), beta=beta)
 
 
-def _gated(manifold):
-    return tm.GatedConvolutionField(manifold, dtype=jnp.float32)
+def _gated(theory):
+    return tm.GatedConvolutionField(theory.manifold, dtype=jnp.float32)
 
 
-def _loops(manifold):
-    return tm.GradientField(tm.LoopPotential(manifold, dtype=jnp.float32))
+def _loops(theory):
+    return tm.GradientField(tm.LoopPotential(theory.manifold, dtype=jnp.float32))
 
 
-def _gerdes(manifold):
-    return tm.ConvolutionField(jax.random.key(1), manifold, dtype=jnp.float32)
+def _gerdes(theory):
+    return tm.ConvolutionField(jax.random.key(1), theory.manifold, dtype=jnp.float32)
+
+
+def _covariant(theory):
+    return tm.CovariantConvolutionField(theory.manifold, radius=2, dtype=jnp.float32)
+
+
+def _neural(theory):
+    base = tm.trivializing_potential(theory, 1, dtype=jnp.float32)
+    return tm.GradientField(tm.NeuralPotential(jax.random.key(1), theory.manifold, base=base, dtype=jnp.float32))
 
 
 POINTS = {
@@ -64,6 +76,8 @@ POINTS = {
     "u1_16x16": Point(_u1(16, 3.0), _gated, 6, 900, 64, 2e-2, 0.80, 600),
     "su3_4x4": Point(_su(3, 4, 2.0), _loops, 4, 150, 64, 3e-2, 0.0, 300),
     "su2_4x4": Point(_su(2, 4, 2.2), _loops, 5, 150, 64, 3e-2, 0.0, 300),
+    "su2_8x8_covariant": Point(_su(2, 8, 2.2), _covariant, 5, 200, 64, 3e-2, 0.0, 600, samples=10_000, moved_to=16),
+    "su2_8x8_neural": Point(_su(2, 8, 2.2), _neural, 5, 200, 64, 1e-2, 0.0, 600, samples=10_000, moved_to=16),
 }
 
 
@@ -84,11 +98,20 @@ def _observables(theory) -> dict:
     return table
 
 
-def run(name: str, point: Point, samples: int, smoke: bool) -> dict:
-    theory = point.theory()
+def _moved(model: tm.Model, theory, extent: int, samples: int) -> float:
+    """ESS on a lattice of another extent, without further training."""
+    larger = tm.WilsonAction(theory.group, (extent, extent), beta=float(theory.beta))
+    options = {"measure": {}, "batch_size": 64, "dtype": jnp.float32}
+    ensemble = tm.sample(jax.random.key(1), tm.transfer(model, larger), larger, samples, **options)
+    return float(tm.ess_fraction(ensemble.log_weights))
+
+
+def run(name: str, samples: int | None, smoke: bool) -> dict:
+    point = POINTS[name]
+    theory, samples = point.theory(), samples or point.samples
     scalar = isinstance(theory.manifold, tm.RealField)
     prior = tm.GaussianPrior(theory.manifold, 0.5) if scalar else tm.HaarPrior(theory.manifold)
-    flow = tm.ContinuousFlow(point.field(theory.manifold), steps=point.integration_steps, checkpoint=False)
+    flow = tm.ContinuousFlow(point.field(theory), steps=point.integration_steps, checkpoint=False)
     start = time.perf_counter()
     model, history = tm.fit(
         jax.random.key(0),
@@ -123,6 +146,8 @@ def run(name: str, point: Point, samples: int, smoke: bool) -> dict:
             for key, (e, exact) in rows.items()
         },
     }
+    if point.moved_to:
+        result["ess_moved"] = _moved(model, theory, 12 if smoke else point.moved_to, samples // 5)
     _print(name, point, result, rows)
     return result
 
@@ -132,9 +157,11 @@ def _print(name: str, point: Point, result: dict, rows: dict) -> None:
     print(f"  acceptance {result['acceptance']:.3f}, log-normal relation {result['acceptance_lognormal']:.3f}")
     seconds = f"{result['train_seconds']:.0f} s (compilation {result['compile_seconds']:.0f} s)"
     print(f"  trained in {seconds}, loss {result['loss']:.4f}")
+    if "ess_moved" in result:
+        print(f"  moved to {point.moved_to}x{point.moved_to}: ESS {result['ess_moved']:.4f}")
     for key, (estimate, exact) in rows.items():
         print(f"  {key:13} {estimate!s:>16}  exact {float(exact):.8g}  pull {float(estimate.pull(exact)):+.1f}", flush=True)
 
 
 if __name__ == "__main__":
-    run_points(__doc__ or "", POINTS, lambda name, samples, smoke: run(name, POINTS[name], samples, smoke), 20_000)
+    run_points(__doc__ or "", POINTS, run, None)
