@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from trivmap.cli import _train, main
+from trivmap.cli._cite import WORKS
 from trivmap.cli._info import gpu_advice
 from trivmap.cli._run_folder import RunFolder
 from trivmap.io import read_chain, read_ensemble, read_header, write_checkpoint
@@ -437,3 +439,23 @@ def test_quickstart():
                 assert abs(value - row["exact"]) < 4 * error, (name, source)
     # a minute on two idle cores; tests may share them
     assert summary["seconds"]["total"] < 150
+
+
+# --- cite ------------------------------------------------------------------------------------------------------------
+
+
+def test_cite_prints_what_a_run_rests_on(capsys):
+    folder = RunFolder("run")
+    folder.claim("train", {"theory": {"kind": "phi4"}})
+    assert main(["cite", "run"]) == 0
+    shown = capsys.readouterr().out
+    assert "2207.00283" in shown
+    assert "2212.08469" not in shown
+    assert main(["cite"]) == 0
+    every = capsys.readouterr().out
+    assert every.count("@article") == len(WORKS)
+    assert "version = {" in every
+    page = (Path(__file__).parents[1] / "docs/citing.md").read_text()
+    assert all(work.eprint in page for work in WORKS.values())
+    assert main(["cite", "nowhere"]) == 1
+    assert "nowhere is not a folder" in capsys.readouterr().err

@@ -117,7 +117,7 @@ VOLUMES = (4, 8, 16, 32)
 def _rows() -> dict[str, Row]:
     rows = {}
     for beta in (4.0, 5.0, 6.0):
-        for kind, steps in (("order1", 4), ("order2", 4), ("model_a", 4), ("ladder", 5), ("ladder_gates", 6)):
+        for kind, steps in (("order1", 4), ("order2", 4), ("model_a", 6), ("ladder", 5), ("ladder_gates", 6)):
             rows[f"su3_{beta:g}_{kind}"] = Row(3, beta, kind, steps)
         rows[f"su3_{beta:g}_model_b"] = Row(3, beta, "model_b", steps=24 if beta > 5 else 10)
     for beta in (1.8, 2.2, 2.7):

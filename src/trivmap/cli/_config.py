@@ -225,6 +225,14 @@ class InfoCommand:
     """Versions, devices, precision, and what to do if the GPU is not used."""
 
 
+@dataclasses.dataclass(frozen=True)
+class CiteCommand:
+    """BibTeX entries: the software and the methods it rests on."""
+
+    run: Annotated[Positional[str | None], arg(metavar="RUN")] = None
+    """Only the methods of this run folder."""
+
+
 Command = (
     Annotated[InfoCommand, subcommand("info")]
     | Annotated[QuickstartCommand, subcommand("quickstart")]
@@ -234,6 +242,7 @@ Command = (
     | Annotated[MeasureCommand, subcommand("measure")]
     | Annotated[CompareCommand, subcommand("compare")]
     | Annotated[FigureCommand, subcommand("figure")]
+    | Annotated[CiteCommand, subcommand("cite")]
 )
 
 

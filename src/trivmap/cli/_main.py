@@ -4,6 +4,7 @@ import os
 import sys
 
 from ._config import (
+    CiteCommand,
     Command,
     CompareCommand,
     FigureCommand,
@@ -83,3 +84,7 @@ def _dispatch(command: Command) -> int:
             from ._figure import figure_command
 
             return figure_command(command)
+        case CiteCommand():
+            from ._cite import cite
+
+            return cite(command)

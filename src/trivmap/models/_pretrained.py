@@ -72,8 +72,9 @@ def load_pretrained(name: str, lattice: Shape | None = None) -> Model:
         raise KeyError(f"load_pretrained: got {name!r}, expected one of {', '.join(sorted(table))}.")
     entry = table[name]
     extents = tuple(entry["lattice"] if lattice is None else lattice)
-    group = U1() if entry["n"] == 1 else SU(entry["n"])
-    theory = WilsonAction(group, extents, entry["beta"])  # pyright: ignore[reportCallIssue]
+    # pyright takes equinox's abstract fields, here properties, for arguments.
+    group = U1() if entry["n"] == 1 else SU(entry["n"])  # pyright: ignore[reportCallIssue]
+    theory = WilsonAction(group, extents, entry["beta"])
     field = _FIELDS[entry["kind"]](theory, jnp.asarray(entry["numbers"], jnp.float32))
     flow = ContinuousFlow(field, steps=entry["steps"])
     return Model(HaarPrior(theory.manifold), flow)
