@@ -113,9 +113,46 @@ def test_weights_are_exact_in_few_steps(name):
     assert abs(log_det + inverse) < 1e-2
 
 
-def test_backward_paths_have_the_reciprocal_weight():
+def _with_corrections(name):
+    """Predictor and corrector with a wrong score, then Metropolis updates of the theory."""
+    theory, noising = THEORIES[name], _noising(name)
+    schedule = tm.Schedule([0.0, 0.5, 0.8, 1.0])
+    diffusion = tm.ScoreDiffusion(noising, _field(theory.manifold), schedule, corrections=2, correction_size=0.01)
+    return tm.StochasticSequence(diffusion, tm.UpdateFlow(theory, tm.HMCUpdate(0.3, steps=1), 2))
+
+
+@pytest.mark.parametrize("name", ["vp", "u1", "su2"])
+def test_weights_are_exact_with_corrections(name):
+    theory, noising = THEORIES[name], _noising(name)
+    model = tm.Model(noising.prior, _with_corrections(name))
+    ensemble = tm.sample(jax.random.key(5), model, theory, 20_000, batch_size=1000, measure={})
+    assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(theory))) < 4
+    # Enough weights for an error that can be trusted.
+    assert tm.ess_fraction(ensemble.log_weights) * 20_000 > 25
+
+
+def test_corrections_bring_coarse_steps_closer():
+    """With the exact score the corrector has the right distribution at the end of a step, whatever the step left behind."""
+    noising = tm.VariancePreserving(tm.RealField((40,)), data_width=1.2)
+    field = tm.GatedConvolutionField(noising.manifold)  # zero: the score is the background, of width 1.2
+    widths = []
+    for corrections in (0, 60):
+        diffusion = tm.ScoreDiffusion(noising, field, 1, corrections=corrections, correction_size=0.05)
+        # Steps that are far too quiet: a width of e^(-1) of the right one.
+        diffusion = eqx.tree_at(lambda d: d.log_variance_factors, diffusion, jnp.full(1, -2.0))
+        keys = jax.random.split(jax.random.key(0), 200)
+        start = jax.vmap(noising.prior.sample)(keys)
+        x, _ = jax.jit(jax.vmap(diffusion.forward_and_log_weight))(keys, start)
+        widths.append(float(jnp.std(x)))
+    # 8000 normal numbers: the width is known to 0.8 %; the steps of size h widen it by h/4 of the precision.
+    assert abs(widths[1] / 1.2 - 1) < 0.05
+    assert widths[0] < 0.6 * 1.2
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_backward_paths_have_the_reciprocal_weight(corrected):
     theory, noising = THEORIES["u1"], _noising("u1")
-    diffusion = tm.ScoreDiffusion(noising, _field(theory.manifold), 3)
+    diffusion = _with_corrections("u1") if corrected else tm.ScoreDiffusion(noising, _field(theory.manifold), 3)
     chain = tm.heatbath(jax.random.key(1), theory, 50, chains=100, thermalisation=20)
     x = jnp.asarray(chain.configurations).reshape(-1, *theory.manifold.shape)
     keys = jax.random.split(jax.random.key(2), len(x))

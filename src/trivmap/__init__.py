@@ -132,7 +132,9 @@ from .stochastic import LangevinFlow as LangevinFlow
 from .stochastic import Schedule as Schedule
 from .stochastic import ScoreDiffusion as ScoreDiffusion
 from .stochastic import ScoreMatching as ScoreMatching
+from .stochastic import StochasticSequence as StochasticSequence
 from .stochastic import SubVariancePreserving as SubVariancePreserving
+from .stochastic import UpdateFlow as UpdateFlow
 from .stochastic import VarianceExploding as VarianceExploding
 from .stochastic import VariancePreserving as VariancePreserving
 from .stochastic import continuity_residual as continuity_residual

@@ -29,6 +29,10 @@ class ScoreDiffusion(AbstractStochasticFlow):
     that weights are exact for any score and number of steps: what a poor score costs is effective samples. The factors $c_k$
     of the variance are parameters, one at the start; `calibrated` finds good ones.
 
+    With `corrections` every step (predictor) is followed by Langevin steps (correctors) at the time of its end,
+    $\Delta = h_k s(t, x) + \sqrt{2 h_k}\, \xi$ with $h_k$ = size times the variance of the noise of the step, learned as its
+    logarithm. Their path weights are included, so that weights stay exact for any size.
+
     `probability_flow` gives the deterministic flow with the same marginals, a `ContinuousFlow` with the exact divergence of
     the field. Train with `ScoreMatching`; both can be trained further by `reverse_kl`.
 
@@ -39,8 +43,9 @@ class ScoreDiffusion(AbstractStochasticFlow):
     - `field`: a vector field on the same manifold, such as a `GatedConvolutionField`.
     - `steps`: number of steps, or a `Schedule` of levels in t.
     - `checkpoint`: recompute steps in the backward pass.
+    - `corrections`: Langevin steps after each step. `correction_size`: their size in units of the variance of the step.
 
-    **Raises:** `ValueError` for different manifolds.
+    **Raises:** `ValueError` for different manifolds, or a number or size of corrections that is not allowed.
 
     Scores and their ODE: arXiv:2011.13456; on groups arXiv:2202.02763, 2605.06134.
     """
@@ -49,16 +54,32 @@ class ScoreDiffusion(AbstractStochasticFlow):
     field: AbstractVectorField
     schedule: Schedule
     log_variance_factors: Float[Array, " steps"]
+    log_correction_sizes: Float[Array, " steps"] | None
+    corrections: int = eqx.field(static=True)
     checkpoint: bool = eqx.field(static=True)
 
     def __init__(
-        self, noising: AbstractNoising, field: AbstractVectorField, steps: int | Schedule, *, checkpoint: bool = True
+        self,
+        noising: AbstractNoising,
+        field: AbstractVectorField,
+        steps: int | Schedule,
+        *,
+        checkpoint: bool = True,
+        corrections: int = 0,
+        correction_size: float = 0.1,
     ):
         if noising.manifold != field.manifold:
             raise ValueError(f"The noising lives on {noising.manifold}, the field on {field.manifold}.")
-        self.noising, self.field, self.checkpoint = noising, field, checkpoint
+        if corrections < 0 or not correction_size > 0:
+            raise ValueError(
+                "ScoreDiffusion needs corrections >= 0 and a correction_size above zero, but was given "
+                f"{corrections} and {correction_size}."
+            )
+        self.noising, self.field, self.checkpoint, self.corrections = noising, field, checkpoint, corrections
         self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
         self.log_variance_factors = jnp.zeros_like(self.schedule.log_increments)
+        sizes = jnp.full_like(self.log_variance_factors, jnp.log(correction_size))
+        self.log_correction_sizes = sizes if corrections else None
 
     @property
     def manifold(self) -> AbstractManifold:
@@ -123,16 +144,40 @@ class ScoreDiffusion(AbstractStochasticFlow):
         a, v = self.noising.transition(1 - end, 1 - start)
         return _scaled(a - 1, x), v
 
+    def _corrected(self, key: Array, level: Any, log_size: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Langevin steps at the end of a level, the same there and back."""
+        start, end, _ = level
+        size = jnp.exp(log_size) * self.noising.transition(1 - end, 1 - start)[1]
+
+        def towards(x):
+            return _scaled(size, self.score(end, x)[0]), 2 * size
+
+        def once(carry, key):
+            x, log_weight = carry
+            x, change, _ = gaussian_step(self.manifold, key, x, *towards(x), lambda y: (*towards(y), None))
+            return (x, log_weight + change.astype(log_weight.dtype)), None
+
+        return jax.lax.scan(once, carry, jax.random.split(key, self.corrections))[0]
+
     def _run(self, key: Array, x: Array, direction: int) -> tuple[Array, Array]:
         self.manifold.check(x)
-        levels = jax.tree.map(lambda a: a[::direction].astype(jnp.real(x).dtype), self.levels())
+        levels = (self.levels(), self.log_correction_sizes)
+        levels = jax.tree.map(lambda a: a[::direction].astype(jnp.real(x).dtype), levels)
         there, back = (self.reverse, self._noise)[::direction]
 
-        def advance(carry, inputs):
+        def predicted(key, level, _, carry):
             x, log_weight = carry
-            level, key = inputs
             x, change, _ = gaussian_step(self.manifold, key, x, *there(level, x), lambda y: (*back(level, y), None))
-            return (x, log_weight + change.astype(log_weight.dtype)), None
+            return x, log_weight + change.astype(log_weight.dtype)
+
+        parts = (predicted, self._corrected) if self.corrections else (predicted,)
+
+        def advance(carry, inputs):
+            (level, log_size), key = inputs
+            keys = jax.random.split(key, 2) if self.corrections else [key]
+            for part, key in list(zip(parts, keys, strict=True))[::direction]:
+                carry = part(key, level, log_size, carry)
+            return carry, None
 
         body = jax.checkpoint(advance) if self.checkpoint else advance
         start = (x, jnp.zeros((), accumulator_dtype()))

@@ -1,0 +1,92 @@
+"""Stochastic flows one after the other, and reversible updates as one of them."""
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, Inexact, Key
+
+from ..manifolds import AbstractManifold
+from ..theories import AbstractTheory
+from ..updates import AbstractUpdate
+from ._base import AbstractStochasticFlow
+
+
+class StochasticSequence(AbstractStochasticFlow):
+    """Stochastic flows applied in order; log weights add up.
+
+    **Arguments:** `flows`: one or more, on one manifold.
+
+    **Raises:** `ValueError` for no flow or different manifolds.
+    """
+
+    flows: tuple[AbstractStochasticFlow, ...]
+
+    def __init__(self, *flows: AbstractStochasticFlow):
+        manifolds = {str(flow.manifold) for flow in flows}
+        if len(manifolds) != 1:
+            raise ValueError(f"StochasticSequence: got flows on {sorted(manifolds)}, expected one manifold for all.")
+        self.flows = flows
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.flows[0].manifold
+
+    def forward_and_log_weight(
+        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        keys = jax.random.split(key, len(self.flows))
+        x, log_weight = self.flows[0].forward_and_log_weight(keys[0], z)
+        for flow, part in zip(self.flows[1:], keys[1:], strict=True):
+            x, change = flow.forward_and_log_weight(part, x)
+            log_weight = log_weight + change
+        return x, log_weight
+
+    def backward_and_log_weight(
+        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        keys = jax.random.split(key, len(self.flows))
+        z, log_weight = self.flows[-1].backward_and_log_weight(keys[-1], x)
+        for flow, part in zip(self.flows[-2::-1], keys[-2::-1], strict=True):
+            z, change = flow.backward_and_log_weight(part, z)
+            log_weight = log_weight + change
+        return z, log_weight
+
+
+class UpdateFlow(AbstractStochasticFlow):
+    r"""Updates that leave exp(-S) of one theory invariant and are reversible, as a stochastic flow.
+
+    $\ell = S(x') - S(x)$: the weight of a path that ends at the same theory does not change, while its configuration comes
+    closer to equilibrium, which lowers the error of observables though not that of log Z. Behind a `ScoreDiffusion`, with
+    `HMCUpdate(steps=1)`, this is annealed Langevin sampling with a Metropolis decision at the last level (arXiv:2502.05504):
+    exact with its weights, and without them in the limit of many updates.
+
+    **Arguments:** `theory`; `update`: reversible, such as `HMCUpdate`; `repeats`: their number.
+
+    **Raises:** `ValueError` for fewer than one repeat.
+    """
+
+    theory: AbstractTheory
+    update: AbstractUpdate
+    repeats: int = eqx.field(static=True)
+
+    def __init__(self, theory: AbstractTheory, update: AbstractUpdate, repeats: int = 1):
+        if repeats < 1:
+            raise ValueError(f"UpdateFlow needs repeats >= 1, but {repeats} was given.")
+        self.theory, self.update, self.repeats = theory, update, repeats
+
+    @property
+    def manifold(self) -> AbstractManifold:
+        return self.theory.manifold
+
+    def forward_and_log_weight(
+        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        def once(x, key):
+            return self.update(key, self.theory, x), None
+
+        x, _ = jax.lax.scan(once, z, jax.random.split(key, self.repeats))
+        return x, self.theory.action(x) - self.theory.action(z)
+
+    def backward_and_log_weight(
+        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        return self.forward_and_log_weight(key, x)
