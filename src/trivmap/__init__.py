@@ -142,6 +142,7 @@ from .stochastic import craft as craft
 from .stochastic import heat_kernel_score as heat_kernel_score
 from .stochastic import log_heat_kernel as log_heat_kernel
 from .stochastic import plaquette_score as plaquette_score
+from .stochastic import solve_langevin as solve_langevin
 from .stochastic import stack_layers as stack_layers
 from .theories import AbstractTheory as AbstractTheory
 from .theories import FreeScalarAction as FreeScalarAction

@@ -4,6 +4,9 @@ from ._annealed import AnnealedFlow as AnnealedFlow
 from ._annealed import stack_layers as stack_layers
 from ._base import AbstractStochasticFlow as AbstractStochasticFlow
 from ._continuity import continuity_residual as continuity_residual
+from ._diffrax import GeometricEuler as GeometricEuler
+from ._diffrax import langevin_terms as langevin_terms
+from ._diffrax import solve_langevin as solve_langevin
 from ._diffusion import ProbabilityFlowField as ProbabilityFlowField
 from ._diffusion import ScoreDiffusion as ScoreDiffusion
 from ._heat_kernel import brownian_motion as brownian_motion

@@ -1,0 +1,127 @@
+"""The Langevin equation of a `LangevinFlow` in diffrax: other step sizes, adaptive steps, strong order on given noise."""
+
+from typing import Any, ClassVar
+
+import diffrax
+import jax.numpy as jnp
+import lineax
+from jaxtyping import Array, Inexact
+
+from ..manifolds import AbstractManifold
+from ._langevin import LangevinFlow
+from ._path import combine, gradients
+
+
+class GeometricEuler(diffrax.AbstractItoSolver):
+    r"""Euler-Maruyama on a manifold, $x' = e^{\Delta} x$ for the increment $\Delta$ of the terms, a tangent vector.
+
+    On real fields it is `diffrax.Euler`. On groups noise of this form is Brownian motion, Ito and Stratonovich alike.
+    `diffrax.HalfSolver(GeometricEuler(manifold))` has an error estimate for adaptive steps.
+    """
+
+    manifold: AbstractManifold
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
+
+    def order(self, terms: Any) -> int:
+        return 1
+
+    def strong_order(self, terms: Any) -> float:
+        return 0.5
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
+        return None
+
+    def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> tuple:
+        y1 = self.manifold.exp(terms.vf_prod(t0, y0, args, terms.contr(t0, t1)), y0)
+        return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
+
+    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+        return terms.vf(t0, y0, args)
+
+
+class _TangentPath(diffrax.AbstractPath):
+    """A path in coordinates as one of tangent vectors: diffrax wants terms of the shape of the state."""
+
+    path: diffrax.AbstractPath
+    manifold: AbstractManifold
+
+    @property
+    def t0(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.path.t0
+
+    @property
+    def t1(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.path.t1
+
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Array:
+        return self.manifold.from_coordinates(self.path.evaluate(t0, t1, left))
+
+
+def langevin_terms(flow: LangevinFlow, path: diffrax.AbstractPath) -> diffrax.MultiTerm:
+    r"""Drift and noise of $dx = [h_k s_k(x) + b(t_k, x)/K]\, dt + \sqrt{2 h_k}\, dW$, from t = k to k + 1 at level k.
+
+    **Arguments:** `flow`: as in `LangevinFlow`; `path`: Brownian motion in tangent coordinates, shape
+    `(flow.manifold.dimension,)`, such as a `diffrax.VirtualBrownianTree` from 0 to K.
+    """
+    weights, sizes, times = flow.schedule()[1:], jnp.exp(flow.log_step_sizes), flow.times()
+
+    def level(t: Any) -> Array:
+        # Ends of levels are steps of the solver; rounding must not put a step into the level before.
+        return jnp.clip(jnp.floor(jnp.asarray(t) + 1e-6).astype(int), 0, len(weights) - 1)
+
+    def drift(t: Any, x: Array, args: Any) -> Array:
+        k = level(t)
+        mean = -sizes[k].astype(x.dtype) * combine(weights[k], gradients(flow.prior, flow.theory, x))
+        if flow.drift is not None:
+            mean = mean + flow.drift(times[k].astype(jnp.real(x).dtype), x)[0] / flow.schedule.steps
+        return mean
+
+    def amplitude(t: Any, x: Array, args: Any) -> lineax.AbstractLinearOperator:
+        scale = jnp.sqrt(2 * sizes[level(t)]).astype(x.dtype)
+        return lineax.DiagonalLinearOperator(jnp.broadcast_to(scale, x.shape))
+
+    noise = diffrax.ControlTerm(amplitude, _TangentPath(path, flow.manifold))
+    return diffrax.MultiTerm(diffrax.ODETerm(drift), noise)
+
+
+def solve_langevin(
+    flow: LangevinFlow,
+    x: Inexact[Array, "*shape"],
+    path: diffrax.AbstractPath,
+    *,
+    substeps: int = 1,
+    controller: diffrax.AbstractAdaptiveStepSizeController | None = None,
+    **options: Any,
+) -> diffrax.Solution:
+    """Solves the Langevin equation of a flow from x with given noise; without weights, for studies of step sizes.
+
+    With `substeps=1` and the noise of `flow.forward_and_log_weight` it gives the same end point. Weighted samples come from
+    the flow itself: its weights are exact at any step size, which this limit does not need.
+
+    **Arguments:**
+
+    - `flow`, `path`: as for `langevin_terms`.
+    - `substeps`: equal steps per level. `controller`: chooses steps instead, such as a `diffrax.PIDController`, with the
+      error estimate of `diffrax.HalfSolver`; ends of levels stay steps.
+    - `options`: of `diffrax.diffeqsolve`, such as `saveat`, `max_steps`.
+
+    **Raises:** `ValueError` for fewer than one substep.
+    """
+    if substeps < 1:
+        raise ValueError(f"solve_langevin needs substeps >= 1, but {substeps} was given.")
+    flow.manifold.check(x)
+    steps = flow.schedule.steps
+    solver: Any = GeometricEuler(flow.manifold)
+    if controller is None:
+        stepping: Any = diffrax.StepTo(jnp.linspace(0.0, steps, steps * substeps + 1))
+        first = None
+    else:
+        solver = diffrax.HalfSolver(solver)
+        stepping = diffrax.ClipStepSizeController(controller, jump_ts=jnp.arange(1.0, steps))
+        first = 0.5
+    options.setdefault("max_steps", None if controller is None else 4096 * steps)
+    return diffrax.diffeqsolve(
+        langevin_terms(flow, path), solver, 0.0, float(steps), first, x, stepsize_controller=stepping, **options
+    )
+
