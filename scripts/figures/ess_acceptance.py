@@ -22,7 +22,7 @@ def _point(model, theory, n: int, batch_size: int) -> list[float]:
 
 def compute(smoke: bool) -> dict:
     n, updates, extent = (256, [2, 5], 4) if smoke else (10_000, [5, 10, 20, 40, 80, 160, 320], 8)
-    pretrained = "SU(2) and SU(3), pretrained"
+    pretrained = "gauge theories, pretrained"
     groups: dict = {"U(1)": [], r"$\phi^4$": [], pretrained: []}
     for steps in updates:
         u1 = tm.WilsonAction(tm.U1(), (extent, extent), beta=2.0)
@@ -32,7 +32,8 @@ def compute(smoke: bool) -> dict:
             print(f"{name}, {steps} updates: ESS {groups[name][-1][0]:.3f}", flush=True)
     for name, about in list(tm.pretrained_models().items())[: 1 if smoke else None]:
         model = tm.load_pretrained(name, (8, 8))
-        theory = tm.WilsonAction(tm.SU(about["n"]), (8, 8), beta=about["beta"])
+        group = tm.U1() if about["n"] == 1 else tm.SU(about["n"])
+        theory = tm.WilsonAction(group, (8, 8), beta=about["beta"])
         groups[pretrained].append(_point(model, theory, 32 if smoke else 1024, 32))
         print(f"{name}: ESS {groups[pretrained][-1][0]:.3f}", flush=True)
     return {"groups": groups, "samples": n}

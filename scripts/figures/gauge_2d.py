@@ -142,7 +142,7 @@ def model_of(row: Row, field) -> tm.Model:
 
 
 def pretrained_name(row: Row) -> str:
-    return f"su{row.n}-2d-{TRAINED[row.kind][0]}-beta{row.beta:g}"
+    return f"{_group(row)}-2d-{TRAINED[row.kind][0]}-beta{row.beta:g}"
 
 
 def train(row: Row, smoke: bool) -> tm.Model:
@@ -307,8 +307,12 @@ def write_table(results: dict, folder: Path) -> None:
     (folder / "gauge_2d.md").write_text("\n".join(lines) + "\n")
 
 
+def _group(row: Row) -> str:
+    return "u1" if row.n == 1 else f"su{row.n}"
+
+
 def _theory_name(row: Row) -> str:
-    return f"su{row.n}_{row.beta:g}"
+    return f"{_group(row)}_{row.beta:g}"
 
 
 def plot(results: dict, folder: Path) -> None:
@@ -318,7 +322,9 @@ def plot(results: dict, folder: Path) -> None:
         figure, axes = plt.subplots(figsize=(5.2, 3.6))
         for index, (name, values) in enumerate(sorted(results["volume"].items())):
             volumes = sorted(int(v) for v in values)
-            label = name.replace("su", "SU(").replace("_", r"), $\beta$ = ", 1).replace("_", " ")
+            row = ROWS[name]
+            group = "U(1)" if row.n == 1 else f"SU({row.n})"
+            label = rf"{group}, $\beta$ = {row.beta:g}, {row.kind.replace('_', ' ')}"
             points = [values[str(v)]["ess"] for v in volumes]
             (line,) = axes.plot([v**2 for v in volumes], points, marker="osD^v<>"[index % 7], label=label)
             if "16" in values:
@@ -338,7 +344,7 @@ def write_pretrained(row: Row, result: dict) -> None:
     """Put the numbers of a row into the package, with their provenance."""
     training = TRAINED[row.kind][1]
     table = json.loads(PRETRAINED.read_text())
-    command = f"python scripts/figures/gauge_2d.py su{row.n}_{row.beta:g}_{row.kind} --from-scratch"
+    command = f"python scripts/figures/gauge_2d.py {_theory_name(row)}_{row.kind} --from-scratch"
     table[pretrained_name(row)] = {
         "kind": TRAINED[row.kind][0],
         "n": row.n,
