@@ -10,6 +10,7 @@ from helpers import randomised
 import trivmap as tm
 from trivmap.stochastic import brownian_motion
 from trivmap.stochastic._heat_kernel import logarithm
+from trivmap.stochastic._matching import interpolant
 from trivmap.theories._plaquettes import plaquette_angle
 
 THEORIES = {
@@ -283,6 +284,24 @@ def test_flow_matching(name):
     assert abs(tm.log_z(after).pull(tm.exact.log_z(theory))) < 4
 
 
+@pytest.mark.parametrize("name", ["vp", "u1", "su2"])
+def test_velocity_of_interpolants(name):
+    """The velocity moves the configuration along the path, and its ends stay where they are."""
+    manifold = THEORIES[name].manifold
+    prior = tm.GaussianPrior(manifold, 0.7) if name == "vp" else tm.HaarPrior(manifold)
+    z, x = (prior.sample(jax.random.key(k)) for k in (0, 1))
+    at = jax.jit(lambda t: interpolant(manifold, jax.random.key(2), t, z, x, 0.4))
+    h = 1e-4
+    moved, velocity = at(jnp.asarray(0.3))
+    ahead, behind = at(jnp.asarray(0.3 + h))[0], at(jnp.asarray(0.3 - h))[0]
+    # Central differences: h^2/6 times third derivatives of order ten to a hundred.
+    assert manifold.distance(manifold.exp(2 * h * velocity, behind), ahead) < 1e-9
+    straight = interpolant(manifold, jax.random.key(2), jnp.asarray(0.3), z, x, 0.0)[0]
+    assert manifold.distance(moved, straight) > 0.1
+    assert manifold.distance(at(jnp.asarray(1.0))[0], x) < 1e-12
+    assert manifold.distance(at(jnp.asarray(0.0))[0], z) < 1e-12
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -292,6 +311,7 @@ def test_flow_matching(name):
         (lambda: tm.HeatKernelNoising(THEORIES["u1"].manifold, remainder=1.0), ValueError, "0 < remainder < 1"),
         (lambda: tm.ScoreDiffusion(_noising("vp"), _field(THEORIES["u1"].manifold), 4), ValueError, "lives on"),
         (lambda: tm.ScoreMatching(np.zeros((3, 2, 3)), "other"), ValueError, "denoising"),
+        (lambda: tm.FlowMatching(np.zeros((3, 2, 3)), noise=-1.0), ValueError, "noise >= 0"),
         (lambda: _objective(tm.ScoreMatching(np.zeros((3, 2, 3)))), TypeError, "trains a ScoreDiffusion"),
     ],
 )

@@ -95,15 +95,23 @@ class FlowMatching(eqx.Module):
     The flow then carries the prior to the theory up to what the field cannot express; the log weights of its samples are
     exact as for any continuous flow. On U(1) and SU(N) the geodesic breaks at the cut locus, which only costs smoothness.
 
-    **Arguments:** `data`: as for `ScoreMatching`; log weights are NaN likewise.
+    With `noise` a the path is a stochastic interpolant (arXiv:2303.08797), $x_t = e^{\gamma(t) \xi} e^{tL} z$ with
+    $\gamma = a \sin \pi t$ and normal $\xi$, and the velocity is regressed on its derivative $\dot x_t x_t^{-1}$: ends stay
+    where they are, densities in between are smoother.
 
-    **Raises:** `ValueError` when observables were kept instead of configurations; `TypeError` for another transport.
+    **Arguments:** `data`: as for `ScoreMatching`; log weights are NaN likewise. `noise`: a, in units of the field.
+
+    **Raises:** `ValueError` when observables were kept instead of configurations, or for negative noise; `TypeError` for
+    another transport.
     """
 
     data: StoredConfigurations
+    noise: float = eqx.field(static=True)
 
-    def __init__(self, data: Chain | Ensemble | Array | np.ndarray):
-        self.data = StoredConfigurations(data, type(self).__name__)
+    def __init__(self, data: Chain | Ensemble | Array | np.ndarray, noise: float = 0.0):
+        if noise < 0:
+            raise ValueError(f"FlowMatching needs noise >= 0, but {noise} was given.")
+        self.data, self.noise = StoredConfigurations(data, type(self).__name__), float(noise)
 
     def __call__(
         self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
@@ -118,9 +126,9 @@ class FlowMatching(eqx.Module):
         manifold = flow.manifold
 
         def loss(key, t, x):
-            z = prior.sample(key, dtype)
-            velocity = geodesic(manifold, z, x)
-            error = flow.field(t, manifold.exp(t.astype(z.dtype) * velocity, z))[0] - velocity
+            prior_key, noise_key = jax.random.split(key)
+            moved, velocity = interpolant(manifold, noise_key, t, prior.sample(prior_key, dtype), x, self.noise)
+            error = flow.field(t, moved)[0] - velocity
             return manifold.inner(error, error) / manifold.dimension
 
         losses = jax.vmap(loss)(jax.random.split(key, batch_size), t, x)
@@ -133,6 +141,35 @@ def geodesic(manifold: Any, z: Inexact[Array, "*shape"], x: Inexact[Array, "*sha
         return x - z
     group = manifold.group
     return jax.vmap(lambda z, x: logarithm(group, group.multiply(x, group.adjoint(z))))(z, x)
+
+
+def interpolant(
+    manifold: Any,
+    key: Key[Array, ""],
+    t: Float[Array, ""],
+    z: Inexact[Array, "*shape"],
+    x: Inexact[Array, "*shape"],
+    noise: float,
+) -> tuple[Inexact[Array, "*shape"], Inexact[Array, "*shape"]]:
+    """The configuration at time t on the way from z to x, and its velocity."""
+    direction = geodesic(manifold, z, x)
+
+    def straight(t: Array) -> Array:
+        return manifold.exp(t.astype(z.dtype) * direction, z)
+
+    if noise == 0:
+        return straight(t), direction
+    xi = manifold.random_tangent(key, jnp.real(z).dtype)
+
+    def curve(t: Array) -> Array:
+        return manifold.exp((noise * jnp.sin(jnp.pi * t)).astype(z.dtype) * xi, straight(t))
+
+    moved, rate = jax.jvp(curve, (t,), (jnp.ones_like(t),))
+    if not jnp.iscomplexobj(moved):
+        return moved, rate
+    group = manifold.group
+    turned = jax.vmap(lambda rate, moved: group.project_algebra(group.multiply(rate, group.adjoint(moved))))
+    return moved, turned(rate, moved)
 
 
 def _stratified(key: Array, count: int, dtype: DTypeLike) -> Array:
