@@ -18,10 +18,9 @@ from trivmap.fields import (
     LoopPotential,
     NeuralPotential,
 )
-from trivmap.fields._spectral import convolve, displacements, hartley, symbol
 from trivmap.fields._trivializing import trivializing_potential
 from trivmap.groups import SU, U1
-from trivmap.lattice import hypercubic_orbits, reflect, rotate, translate
+from trivmap.lattice import convolve, displacements, hartley, hypercubic_orbits, reflect, rotate, symbol, translate
 from trivmap.manifolds import LinkField, RealField
 from trivmap.theories import WilsonAction
 

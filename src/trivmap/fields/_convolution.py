@@ -6,12 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from ..lattice import hypercubic_orbits, site_sum
+from ..lattice import convolve, hypercubic_orbits, site_sum, symbol
 from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractVectorField
 from ._regrid import regrid_displacements
 from ._sincos import sincos
-from ._spectral import convolve, symbol
 from ._time import fourier_basis
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
-from ..lattice import hypercubic_orbits, site_sum
+from ..lattice import displacements, hypercubic_orbits, site_sum, squared_momentum
 from ..loops import Path
 from ..manifolds import AbstractManifold, LinkField
 from ._base import AbstractVectorField
@@ -16,7 +16,6 @@ from ._loop_frame import combine, inner_products, laplacians, loop_functions, wi
 from ._loop_symmetry import centre, tied_displacements
 from ._loop_tables import LoopTables, Windows, all_images, make_tables
 from ._regrid import regrid_momenta, regrid_orbits
-from ._spectral import displacements, squared_momentum
 from ._time import cosine_basis
 
 

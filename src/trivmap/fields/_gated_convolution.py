@@ -8,14 +8,13 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float
 
 from ..groups import U1
-from ..lattice import accumulator_dtype, hypercubic_orbits, shift, site_sum
+from ..lattice import accumulator_dtype, displacements, hartley, hypercubic_orbits, shift, site_sum, squared_momentum, symbol
 from ..manifolds import AbstractManifold, LinkField, RealField
 from ..theories._plaquettes import plaquette_angle
 from ._base import AbstractVectorField
 from ._class_potential import driven_gate, trivializing_harmonics
 from ._features import AngleFeatures, ScalarFeatures
 from ._regrid import regrid_momenta
-from ._spectral import displacements, hartley, squared_momentum, symbol
 from ._time import cosine_basis
 
 

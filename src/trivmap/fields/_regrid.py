@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._types import Array, Shape
-from ..lattice import hypercubic_orbits
-from ._spectral import displacements, symbol
+from ..lattice import displacements, hypercubic_orbits, symbol
 
 
 def regrid_orbits(old: np.ndarray, new: np.ndarray, between: np.ndarray) -> np.ndarray:

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
-from ..fields._spectral import hartley, squared_momentum
-from ..lattice import hypercubic_orbits, site_sum
+from ..lattice import hartley, hypercubic_orbits, site_sum, squared_momentum
 from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractFlow
 

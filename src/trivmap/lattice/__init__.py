@@ -1,6 +1,11 @@
-"""Sites of a periodic lattice: shifts, sums, symmetries and their orbits."""
+"""Sites of a periodic lattice: shifts, sums, momenta, symmetries and their orbits."""
 
 from ._colouring import colour_sites as colour_sites
+from ._momenta import convolve as convolve
+from ._momenta import displacements as displacements
+from ._momenta import hartley as hartley
+from ._momenta import squared_momentum as squared_momentum
+from ._momenta import symbol as symbol
 from ._orbits import hypercubic_orbits as hypercubic_orbits
 from ._shift import shift as shift
 from ._sites import accumulator_dtype as accumulator_dtype

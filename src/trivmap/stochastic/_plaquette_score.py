@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import DTypeLike
 
 from ..fields import GatedConvolutionField
-from ..fields._spectral import squared_momentum
 from ..groups import U1
-from ..lattice import hypercubic_orbits
+from ..lattice import hypercubic_orbits, squared_momentum
 from ..manifolds import LinkField
 from ..theories import WilsonAction
 from ._noising import HeatKernelNoising
