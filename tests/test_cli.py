@@ -451,9 +451,12 @@ def test_cite_prints_what_a_run_rests_on(capsys):
     shown = capsys.readouterr().out
     assert "2207.00283" in shown
     assert "2212.08469" not in shown
+    RunFolder("links").claim("train", {"theory": {"kind": "u1"}, "model": {"field": "loops"}})
+    assert main(["cite", "links"]) == 0
+    assert "2212.08469" in capsys.readouterr().out
     assert main(["cite"]) == 0
     every = capsys.readouterr().out
-    assert every.count("@article") == len(WORKS)
+    assert every.count("@misc") == len(WORKS)
     assert "version = {" in every
     page = (Path(__file__).parents[1] / "docs/citing.md").read_text()
     assert all(work.eprint in page for work in WORKS.values())

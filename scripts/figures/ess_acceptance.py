@@ -32,8 +32,7 @@ def compute(smoke: bool) -> dict:
             print(f"{name}, {steps} updates: ESS {groups[name][-1][0]:.3f}", flush=True)
     for name, about in list(tm.pretrained_models().items())[: 1 if smoke else None]:
         model = tm.load_pretrained(name, (8, 8))
-        group = tm.U1() if about["n"] == 1 else tm.SU(about["n"])
-        theory = tm.WilsonAction(group, (8, 8), beta=about["beta"])
+        theory = tm.WilsonAction(model.manifold.group, (8, 8), beta=about["beta"])
         groups[pretrained].append(_point(model, theory, 32 if smoke else 1024, 32))
         print(f"{name}: ESS {groups[pretrained][-1][0]:.3f}", flush=True)
     return {"groups": groups, "samples": n}

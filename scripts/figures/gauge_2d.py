@@ -286,10 +286,10 @@ def write_table(results: dict, folder: Path) -> None:
     columns = (*columns, "tau_int", "ms/sample", "independent/s", "HMC tau_int", "HMC independent/s")
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for name, r in results["rows"].items():
-        if "ess" not in r:
+        beside = results["hmc"].get(_theory_name(ROWS[name]))
+        if "ess" not in r or beside is None:  # a run that was interrupted; it goes on when it is asked for again
             continue
         slow = list(r["tau_int"])[-1]  # Q where there is one
-        beside = results["hmc"][_theory_name(ROWS[name])]
         cells = [
             f"{name}, {slow}",
             f"{100 * r['ess']:.1f}",
@@ -344,6 +344,7 @@ def write_pretrained(row: Row, result: dict) -> None:
     """Put the numbers of a row into the package, with their provenance."""
     training = TRAINED[row.kind][1]
     table = json.loads(PRETRAINED.read_text())
+    size = f"{training.extent}x{training.extent}"
     command = f"python scripts/figures/gauge_2d.py {_theory_name(row)}_{row.kind} --from-scratch"
     table[pretrained_name(row)] = {
         "kind": TRAINED[row.kind][0],
@@ -354,7 +355,7 @@ def write_pretrained(row: Row, result: dict) -> None:
         "numbers": result["numbers"],
         "provenance": {
             "command": command,
-            "objective": f"variance of log w, Gauss-Newton, {training.samples} samples, float32",
+            "objective": f"variance of log w, Gauss-Newton, {training.samples} samples on {size}, float32",
             "training_seconds": round(result["training_seconds"]),
             "ess": {f"{result['lattice'][0]}x{result['lattice'][1]}": round(result["ess"], 4)},
             "samples": result["samples"],

@@ -147,7 +147,8 @@ def run(name: str, samples: int | None, smoke: bool) -> dict:
         },
     }
     if point.moved_to:
-        result["ess_moved"] = _moved(model, theory, 12 if smoke else point.moved_to, samples // 5)
+        extent = 12 if smoke else point.moved_to
+        result |= {"moved_to": extent, "ess_moved": _moved(model, theory, extent, samples // 5)}
     _print(name, point, result, rows)
     return result
 
@@ -158,7 +159,7 @@ def _print(name: str, point: Point, result: dict, rows: dict) -> None:
     seconds = f"{result['train_seconds']:.0f} s (compilation {result['compile_seconds']:.0f} s)"
     print(f"  trained in {seconds}, loss {result['loss']:.4f}")
     if "ess_moved" in result:
-        print(f"  moved to {point.moved_to}x{point.moved_to}: ESS {result['ess_moved']:.4f}")
+        print(f"  moved to {result['moved_to']}x{result['moved_to']}: ESS {result['ess_moved']:.4f}")
     for key, (estimate, exact) in rows.items():
         print(f"  {key:13} {estimate!s:>16}  exact {float(exact):.8g}  pull {float(estimate.pull(exact)):+.1f}", flush=True)
 

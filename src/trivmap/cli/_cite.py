@@ -56,8 +56,7 @@ WORKS = {
     ),
     "Wolff2003": _Work("Wolff, Ulli", "Monte Carlo errors with less errors", "hep-lat/0306017"),
 }
-_FLOW = ("Luscher2009", "Albergo2019", "Nicoli2020")
-_CHAIN = ("Wolff2003",)
+_FLOW = {"Luscher2009", "Albergo2019", "Nicoli2020"}
 
 
 def cite(command: CiteCommand) -> int:
@@ -77,12 +76,18 @@ def used(entries: dict[str, dict[str, Any]]) -> set[str]:
         if entry == "compare":
             return set(WORKS)
         if entry in ("hmc", "quickstart"):
-            names |= set(_CHAIN)
+            names.add("Wolff2003")
         if entry in ("train", "quickstart"):
-            names |= set(_FLOW)
-            scalar = config.get("theory", {}).get("kind") == "phi4"
-            names.add("Gerdes2022" if scalar else "Bacchio2022")
+            names |= _FLOW | {_of_field(config)}
     return names
+
+
+def _of_field(config: dict[str, Any]) -> str:
+    """Gradients of loops, or convolutions; by default loops are for SU(N), see `build_model`."""
+    field = config.get("model", {}).get("field", "auto")
+    if field == "auto":
+        field = "loops" if config.get("theory", {}).get("kind") == "su" else "gated"
+    return "Bacchio2022" if field == "loops" else "Gerdes2022"
 
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
@@ -104,6 +109,6 @@ def _software() -> str:
 
 def _bibtex(name: str, work: _Work) -> str:
     return (
-        f"@article{{{name},\n  author = {{{work.authors}}},\n  title  = {{{work.title}}},\n"
+        f"@misc{{{name},\n  author = {{{work.authors}}},\n  title  = {{{work.title}}},\n"
         f"  eprint = {{{work.eprint}}},\n  archivePrefix = {{arXiv}}\n}}"
     )
