@@ -17,12 +17,12 @@ THEORIES = {
 }
 
 
-def _flow(name, steps=STEPS):
+def _flow(name):
     theory = THEORIES[name]()
     manifold = theory.manifold
     prior = tm.GaussianPrior(manifold, 0.6) if name == "phi4" else tm.HaarPrior(manifold)
     drift = tm.GradientField(tm.LoopPotential(manifold, coefficient=0.6)) if name.startswith("su") else None
-    return tm.LangevinFlow(prior, theory, steps, step_size=0.02, drift=drift)
+    return tm.LangevinFlow(prior, theory, STEPS, step_size=0.02, drift=drift)
 
 
 class _NoiseOfTheFlow(diffrax.AbstractPath):
@@ -82,6 +82,16 @@ def test_adaptive_steps_keep_the_tolerance():
     # Thirty links' entries with a few tens of steps each.
     assert errors[1] < 0.3 * errors[0]
     assert errors[1] < 0.05
+
+
+@pytest.mark.parametrize("name", ["phi4", "su2"])
+def test_configurations_keep_their_precision(name):
+    flow = _flow(name)
+    z = flow.prior.sample(jax.random.key(4), jnp.float32)
+    for dtype in (jnp.float32, jnp.float64):
+        shape = jax.ShapeDtypeStruct((flow.manifold.dimension,), dtype)
+        path = diffrax.VirtualBrownianTree(0.0, float(STEPS), tol=0.1, shape=shape, key=jax.random.key(3))
+        assert tm.solve_langevin(flow, z, path).ys.dtype == z.dtype
 
 
 def test_bad_input_of_the_diffrax_adapter():

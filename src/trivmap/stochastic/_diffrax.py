@@ -1,8 +1,10 @@
 """The Langevin equation of a `LangevinFlow` in diffrax: other step sizes, adaptive steps, strong order on given noise."""
 
+import warnings
 from typing import Any, ClassVar
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import lineax
 from jaxtyping import Array, Inexact
@@ -33,7 +35,9 @@ class GeometricEuler(diffrax.AbstractItoSolver):
         return None
 
     def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> tuple:
-        y1 = self.manifold.exp(terms.vf_prod(t0, y0, args, terms.contr(t0, t1)), y0)
+        # Noise in float64 must not promote a configuration in float32.
+        increment = terms.vf_prod(t0, y0, args, terms.contr(t0, t1)).astype(y0.dtype)
+        y1 = self.manifold.exp(increment, y0)
         return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
@@ -111,17 +115,23 @@ def solve_langevin(
     if substeps < 1:
         raise ValueError(f"solve_langevin needs substeps >= 1, but {substeps} was given.")
     flow.manifold.check(x)
-    steps = flow.schedule.steps
+    # Times in the precision of the configuration, which diffrax would promote to theirs.
+    steps, dtype = flow.schedule.steps, jnp.real(x).dtype
+    start, end = jnp.asarray(0.0, dtype), jnp.asarray(float(steps), dtype)
     solver: Any = GeometricEuler(flow.manifold)
     if controller is None:
-        stepping: Any = diffrax.StepTo(jnp.linspace(0.0, steps, steps * substeps + 1))
+        stepping: Any = diffrax.StepTo(jnp.linspace(0.0, steps, steps * substeps + 1, dtype=dtype))
         first = None
     else:
         solver = diffrax.HalfSolver(solver)
-        stepping = diffrax.ClipStepSizeController(controller, jump_ts=jnp.arange(1.0, steps))
-        first = 0.5
+        stepping = diffrax.ClipStepSizeController(controller, jump_ts=jnp.arange(1.0, steps, dtype=dtype))
+        first = jnp.asarray(0.5, dtype)
     options.setdefault("max_steps", None if controller is None else 4096 * steps)
-    return diffrax.diffeqsolve(
-        langevin_terms(flow, path), solver, 0.0, float(steps), first, x, stepsize_controller=stepping, **options
-    )
+    # Controllers of diffrax mix dtypes, which strict promotion refuses.
+    with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"):
+        # States on groups are checked against those of the flow itself in our tests.
+        warnings.filterwarnings("ignore", "Complex dtype support in Diffrax")
+        return diffrax.diffeqsolve(
+            langevin_terms(flow, path), solver, start, end, first, x, stepsize_controller=stepping, **options
+        )
 
