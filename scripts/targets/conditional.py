@@ -27,7 +27,7 @@ class Family:
     group: tm.AbstractGroup
     betas: tuple[float, ...]
     samples: int
-    make: Callable  # theory of any coupling -> models by name
+    members: Callable  # any theory of the family -> name -> function from a theory to its model
 
 
 def _flow(field, steps: int) -> tm.Model:
@@ -38,28 +38,33 @@ def _closed_form(theory: tm.WilsonAction) -> tm.Model:
     return _flow(tm.GatedConvolutionField.trivializing(theory.manifold, float(theory.beta), dtype=jnp.float32), 12)
 
 
-def _u1(theory) -> dict:
-    models = {f"degree {d}": tm.ConditionalModel(_closed_form, theory, 1.0, 7.0, degree=d).at(theory) for d in (8, 16)}
-    return models | {"closed form": _closed_form(theory)}
+def _u1(start) -> dict:
+    models = {f"degree {d}": tm.ConditionalModel(_closed_form, start, 1.0, 7.0, degree=d).at for d in (8, 16)}
+    return models | {"closed form": _closed_form}
 
 
-def _model_a(theory) -> dict:
+def _order1(theory: tm.WilsonAction) -> tm.Model:
+    return _flow(tm.GradientField(tm.trivializing_potential(theory, 1, dtype=jnp.float32)), 4)
+
+
+def _model_a(start) -> dict:
     def trained(member):
-        return tm.load_pretrained(f"su3-2d-modelA-beta{float(member.beta):.0f}", theory.lattice)
+        return tm.load_pretrained(f"su3-2d-modelA-beta{float(member.beta):.0f}", start.lattice)
 
     # Three Chebyshev points, which are 4, 5 and 6 on this range.
     half = 2 / 3**0.5
-    order1 = tm.GradientField(tm.trivializing_potential(theory, 1, dtype=jnp.float32))
-    conditional = tm.ConditionalModel(trained, theory, 5 - half, 5 + half, degree=2)
-    return {"degree 2": conditional.at(theory), "order 1": _flow(order1, 4)}
+    return {"degree 2": tm.ConditionalModel(trained, start, 5 - half, 5 + half, degree=2).at, "order 1": _order1}
+
+
+def _closed_ladder(theory: tm.WilsonAction) -> tm.Model:
+    return _flow(tm.LadderField(theory.manifold, float(theory.beta), gates=0, reach=1, dtype=jnp.float32), 6)
 
 
 def _ladder(largest: str) -> Callable:
-    def make(theory):
-        closed = tm.LadderField(theory.manifold, float(theory.beta), gates=0, reach=1, dtype=jnp.float32)
-        return {largest: tm.transfer(tm.load_pretrained(largest), theory), "without learned numbers": _flow(closed, 6)}
-
-    return make
+    return lambda _: {
+        largest: lambda theory: tm.transfer(tm.load_pretrained(largest), theory),
+        "without learned numbers": _closed_ladder,
+    }
 
 
 FAMILIES = {
@@ -85,12 +90,15 @@ def main() -> None:
     rows: dict = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     for name in arguments.names or FAMILIES:
         family = FAMILIES[name]
-        for beta in family.betas[-1:] if arguments.smoke else family.betas:
-            theory = tm.WilsonAction(family.group, (arguments.extent,) * 2, beta=beta)
+        theories = [tm.WilsonAction(family.group, (arguments.extent,) * 2, beta=beta) for beta in family.betas]
+        members = family.members(theories[-1])
+        for theory in theories[-1:] if arguments.smoke else theories:
+            beta = float(theory.beta)
             row = rows.setdefault(name, {})[f"{beta:g}"] = {}
-            for member, model in family.make(theory).items():
+            for member, model in members.items():
                 options = {"measure": {}, "batch_size": 32, "dtype": jnp.float32}
-                ensemble = tm.sample(jax.random.key(0), model, theory, arguments.samples or family.samples, **options)
+                samples = arguments.samples or family.samples
+                ensemble = tm.sample(jax.random.key(0), model(theory), theory, samples, **options)
                 row[member] = float(tm.ess_fraction(ensemble.log_weights))
             print(f"{name}, beta = {beta:g}: " + ", ".join(f"{k} {v:.4f}" for k, v in row.items()), flush=True)
             arguments.out.write_text(json.dumps(rows, indent=1) + "\n")

@@ -146,16 +146,22 @@ def flux_gate(b: float, size: int, largest: float) -> np.ndarray:
     return min(float(i0(b)) ** 2, largest) * 2 * (-1.0) ** order * ive(order, b) / ive(0, b)
 
 
+@functools.cache
+def _coupling_of_mean(largest: float) -> float:
+    """b with I_0(b)^2 = `largest`, up to 12."""
+    from scipy.special import i0
+
+    couplings = np.linspace(0.0, 12.0, 2401)
+    return float(np.interp(largest, i0(couplings) ** 2, couplings))
+
+
 def driven_gate(b: float, beta: float, size: int, largest: float) -> np.ndarray:
     r"""`flux_gate` on the way to coupling `beta`, raised before its bound holds.
 
     Beyond $b_c$, $I_0(b_c)^2$ = `largest`, the bounded gate moves too little charge, and Q would stay too wide. The factor
     $1 + a / (1 + e^{(b - b_c)/0.3})$ moves more before that, $a = 0.7 (1 - e^{-(\beta - b_c)/4})$ for $\beta > b_c$, else 0.
     """
-    from scipy.special import i0
-
-    couplings = np.linspace(0.0, 12.0, 2401)
-    bound = np.interp(largest, i0(couplings) ** 2, couplings)
+    bound = _coupling_of_mean(largest)
     # From scans at beta = 3, 4, 5, 7 on 16x16: the mean of log w given Q is then flat where most of Q lies.
     drive = 0.7 * (1.0 - np.exp(-max(beta - bound, 0.0) / 4.0))
     return flux_gate(b, size, largest) * (1.0 + drive / (1.0 + np.exp((b - bound) / 0.3)))

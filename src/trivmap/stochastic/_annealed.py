@@ -99,11 +99,7 @@ class AnnealedFlow(AbstractStochasticFlow):
 
     def updated(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         """The updates of one level."""
-
-        def once(x, key):
-            return self.update(key, theory, x), None
-
-        return jax.lax.scan(once, x, jax.random.split(key, self.repeats))[0]
+        return self.update.repeated(key, theory, x, self.repeats)
 
     def _run(self, key: Array, x: Array, level, direction: int) -> tuple[Array, Array]:
         self.manifold.check(x)

@@ -149,15 +149,21 @@ class ScoreDiffusion(AbstractStochasticFlow):
         start, end, _ = level
         size = jnp.exp(log_size) * self.noising.transition(1 - end, 1 - start)[1]
 
-        def towards(x):
-            return _scaled(size, self.score(end, x)[0]), 2 * size
+        def mean(x):
+            return _scaled(size, self.score(end, x)[0])
+
+        def back(y):
+            there = mean(y)
+            return there, 2 * size, there  # the mean of the way back is that of the next step
 
         def once(carry, key):
-            x, log_weight = carry
-            x, change, _ = gaussian_step(self.manifold, key, x, *towards(x), lambda y: (*towards(y), None))
-            return (x, log_weight + change.astype(log_weight.dtype)), None
+            x, log_weight, there = carry
+            x, change, there = gaussian_step(self.manifold, key, x, there, 2 * size, back)
+            return (x, log_weight + change.astype(log_weight.dtype), there), None
 
-        return jax.lax.scan(once, carry, jax.random.split(key, self.corrections))[0]
+        x, log_weight = carry
+        keys = jax.random.split(key, self.corrections)
+        return jax.lax.scan(once, (x, log_weight, mean(x)), keys)[0][:2]
 
     def _run(self, key: Array, x: Array, direction: int) -> tuple[Array, Array]:
         self.manifold.check(x)

@@ -2,8 +2,10 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Key
 
+from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ..theories import AbstractTheory
 from ..updates import AbstractUpdate
@@ -33,22 +35,20 @@ class StochasticSequence(AbstractStochasticFlow):
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
-        keys = jax.random.split(key, len(self.flows))
-        x, log_weight = self.flows[0].forward_and_log_weight(keys[0], z)
-        for flow, part in zip(self.flows[1:], keys[1:], strict=True):
-            x, change = flow.forward_and_log_weight(part, x)
+        log_weight = jnp.zeros((), accumulator_dtype())
+        for flow, part in zip(self.flows, jax.random.split(key, len(self.flows)), strict=True):
+            z, change = flow.forward_and_log_weight(part, z)
             log_weight = log_weight + change
-        return x, log_weight
+        return z, log_weight
 
     def backward_and_log_weight(
         self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
-        keys = jax.random.split(key, len(self.flows))
-        z, log_weight = self.flows[-1].backward_and_log_weight(keys[-1], x)
-        for flow, part in zip(self.flows[-2::-1], keys[-2::-1], strict=True):
-            z, change = flow.backward_and_log_weight(part, z)
+        log_weight = jnp.zeros((), accumulator_dtype())
+        for flow, part in zip(self.flows[::-1], jax.random.split(key, len(self.flows)), strict=True):
+            x, change = flow.backward_and_log_weight(part, x)
             log_weight = log_weight + change
-        return z, log_weight
+        return x, log_weight
 
 
 class UpdateFlow(AbstractStochasticFlow):
@@ -80,10 +80,7 @@ class UpdateFlow(AbstractStochasticFlow):
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
-        def once(x, key):
-            return self.update(key, self.theory, x), None
-
-        x, _ = jax.lax.scan(once, z, jax.random.split(key, self.repeats))
+        x = self.update.repeated(key, self.theory, z, self.repeats)
         return x, self.theory.action(x) - self.theory.action(z)
 
     def backward_and_log_weight(

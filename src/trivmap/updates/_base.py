@@ -3,6 +3,7 @@
 import abc
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Inexact, Key
 
 from ..theories import AbstractTheory
@@ -14,3 +15,13 @@ class AbstractUpdate(eqx.Module):
     @abc.abstractmethod
     def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         """The next configuration."""
+
+    def repeated(
+        self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"], count: int
+    ) -> Inexact[Array, "*shape"]:
+        """The configuration after `count` updates."""
+
+        def once(x, key):
+            return self(key, theory, x), None
+
+        return jax.lax.scan(once, x, jax.random.split(key, count))[0]
