@@ -1,10 +1,11 @@
-"""What several test files share: dense derivatives in tangent coordinates, gauge transformations, random parameters."""
+"""What several test files share: dense derivatives in coordinates, gauge transformations, random parameters and links."""
 
 import os
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from trivmap.lattice import shift
 
@@ -70,3 +71,12 @@ def randomised(key, module, scale):
     keys = jax.random.split(key, len(leaves))
     noisy = [leaf + scale * jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
     return eqx.combine(jax.tree.unflatten(structure, noisy), static)
+
+
+def random_links(lattice, n=3, seed=0):
+    """(4, n, n, *lattice) in SU(n), by Gram-Schmidt."""
+    rng = np.random.default_rng(seed)
+    shape = (4, *lattice, n, n)
+    q, r = np.linalg.qr(rng.normal(size=shape) + 1j * rng.normal(size=shape))
+    q = q / np.linalg.det(q)[..., None, None] ** (1 / n)
+    return np.moveaxis(q, (-2, -1), (1, 2))
