@@ -65,9 +65,10 @@ def test_one_model_for_a_range_of_couplings(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text())
     # Same keys: the interpolation is what differs, and the spread of the ESS of 64 samples is a few percent.
-    assert abs(rows["u1"]["7"]["degree 16"] - rows["u1"]["7"]["closed form"]) < 0.05
-    # On 4x4 the gates of 8x8 gain nothing (docs: 0.92 there), without them the same.
-    assert min(rows["su2_ladder"]["2.7"].values()) > 0.5
+    row = rows["u1"]["7"]
+    assert all(abs(row[degree] - row["closed form"]) < 0.05 for degree in ("degree 8", "degree 16"))
+    # Measured 0.86 with gates and 0.81 without; 64 samples resolve a tenth.
+    assert min(rows["su2_ladder"]["2.7"].values()) > 0.6
 
 
 @pytest.mark.slow
