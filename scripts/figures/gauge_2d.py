@@ -403,7 +403,9 @@ def main() -> None:
         if arguments.volumes or arguments.smoke:
             values = results["volume"].setdefault(name, {})
             for volume in (4,) if arguments.smoke else VOLUMES:
-                if str(volume) not in values:
+                if (volume,) * 2 == theory.lattice:
+                    values[str(volume)] = result
+                elif str(volume) not in values:
                     count = samples // 5 if volume < 32 else samples // 20
                     values[str(volume)] = evaluate(row, on_lattice(row, model, volume), theory_of(row, volume), count)
                     store.write_text(json.dumps(results, indent=1) + "\n")
