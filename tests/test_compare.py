@@ -8,15 +8,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from trivmap.cli import main
 from trivmap.cli._config import SUConfig, U1Config
+from trivmap.cli._interrupt import interrupts_deferred
 from trivmap.cli._run_folder import CommandError
-from trivmap.cli.compare import METHODS, SHIPPED, Comparison, Method, _training, read_comparison
+from trivmap.cli.compare import METHODS, SHIPPED, Comparison, Method, _devices, _training, read_comparison
 from trivmap.cli.compare._summary import summarise
 from trivmap.cli.compare._tables import comma_separated, markdown, terminal
 from trivmap.io import read_header
@@ -107,6 +110,39 @@ def test_comparison_from_a_file(monkeypatch, capsys):
     write_toml(TOML.replace("beta = 1.0", "beta = 2.0"))
     assert main(["compare", "two.toml", "--out", "run"]) == 1
     assert "theory.beta is 1.0, now 2.0" in capsys.readouterr().err
+
+
+def test_several_devices(monkeypatch):
+    """A thread for each device, results in order; one that is interrupted stops the others when they have written."""
+    device = jax.local_devices()[0]
+    monkeypatch.setattr(_devices, "devices", lambda: [device, device])
+    meeting = threading.Barrier(2, timeout=60)
+
+    def both(name):
+        meeting.wait()  # two at a time
+        return name, threading.get_ident(), _devices.default_device()
+
+    found = _devices.on_devices(both, ["a", "b", "c", "d"])
+    assert [name for name, _, _ in found] == ["a", "b", "c", "d"]
+    assert len({thread for _, thread, _ in found}) == 2
+    assert {used for _, _, used in found} == {device}
+
+    written = []
+
+    def until_stopped(name):
+        if name == "interrupted":
+            raise KeyboardInterrupt
+        while True:
+            with interrupts_deferred():
+                written.append(name)
+
+    with pytest.raises(KeyboardInterrupt):
+        _devices.on_devices(until_stopped, ["runs", "interrupted", "waits"])
+    assert set(written) == {"runs"}
+
+    write_toml(TOML.replace("seeds = 2", "seeds = 1"))
+    assert main(["compare", "two.toml", "--out", "run"]) == 0
+    assert [row["method"] for row in read_json("run/summary.json")["rows"]] == ["langevin", "hmc"]
 
 
 def test_method_that_learns_from_configurations():

@@ -11,6 +11,7 @@ from local_velocities import GatedForce, SiteNetwork
 from trivmap.fields import (
     ConvolutionField,
     CovariantConvolutionField,
+    CovariantUNet,
     GatedConvolutionField,
     GradientField,
     LadderField,
@@ -52,6 +53,12 @@ def _network(group, lattice, **options):
     return GradientField(NeuralPotential(jax.random.key(5), LinkField(group, lattice), times=2, **options))
 
 
+def _unet(group, lattice, **options):
+    manifold = LinkField(group, lattice)
+    network = CovariantUNet(jax.random.key(5), manifold, channels=2, times=2, **options)
+    return LocalField(network, manifold, network.reach, check=False)
+
+
 # Extents are unequal, so that a mix-up of axes shows; rotations are tested on the square lattices.
 FIELDS = {
     "gated_scalar_1d": lambda: GatedConvolutionField(RealField((5,)), features=3),
@@ -76,6 +83,10 @@ FIELDS = {
     "covariant_su2_3d": lambda: _covariant(SU(2), (2, 3, 2), gates=1, mass=1.0),
     "covariant_su2_4d": lambda: _covariant(SU(2), (2, 2, 2, 2), gates=1, mass=1.0),
     "covariant_u1_2d": lambda: _covariant(U1(), (3, 4), gates=1),
+    "unet_u1_2d": lambda: _unet(U1(), (2, 3), levels=1),
+    "unet_su2_square": lambda: _unet(SU(2), (3, 3)),
+    "unet_su2_3d": lambda: _unet(SU(2), (2, 2, 2), levels=1),
+    "unet_su3_2d": lambda: _unet(SU(3), (2, 3), levels=1),
     "network_su2_2d": lambda: _network(SU(2), (3, 4), hidden=(3,)),
     "network_su3_square": lambda: _network(SU(3), (3, 3), hidden=(2, 2)),
     "network_su2_3d": lambda: _network(SU(2), (2, 3, 2), hidden=(2,)),

@@ -226,6 +226,69 @@ def test_continuity_residual_lowers_the_variance_of_the_weights():
         tm.continuity_residual(jax.random.key(0), tm.Model(_prior(theory), _langevin(theory, 0.1, 2)), theory, 4)
 
 
+def test_action_matching_lowers_the_variance_of_the_weights():
+    theory = tm.WilsonAction(tm.SU(2), (2, 2), beta=2.0)
+    potential = tm.LoopPotential(theory.manifold, time="affine")
+    model = tm.Model(_prior(theory), _langevin(theory, 0.02, 8, drift=tm.GradientField(potential)))
+    trained, history = tm.fit(
+        jax.random.key(0), model, theory, objective=tm.action_matching, steps=60, batch_size=64, chunk=20, progress=False
+    )
+    assert history[-1]["loss"] < history[0]["loss"] - 0.1
+    before, after = (tm.sample(jax.random.key(1), m, theory, 2000, measure={}) for m in (model, trained))
+    assert np.var(after.log_weights) < 0.5 * np.var(before.log_weights)
+    assert abs(tm.log_z(after).pull(tm.exact.log_z(theory))) < 4
+    assert np.array_equal(trained.transport.log_step_sizes, model.transport.log_step_sizes)
+    drift = tm.GatedConvolutionField(TABLE["u1"][0]().manifold)
+    flow = _langevin(TABLE["u1"][0](), 0.1, 2, drift=drift)
+    with pytest.raises(TypeError, match="GradientField.*given GatedConvolutionField"):
+        tm.action_matching(jax.random.key(0), tm.Model(flow.prior, flow), flow.theory, 4)
+
+
+class _Normal(tm.AbstractTheory):
+    manifold: tm.RealField
+    precision: float
+
+    def action(self, x):
+        return self.precision * jnp.sum(x**2) / 2
+
+
+class _Dilation(tm.AbstractPotential):
+    """-a_k |x|^2/2 at the time of step k."""
+
+    manifold: tm.RealField
+    rates: jax.Array
+
+    def _rate(self, t):
+        return self.rates[jnp.floor(t * len(self.rates)).astype(int)]
+
+    def __call__(self, t, x):
+        return -self._rate(t) * jnp.sum(x**2) / 2
+
+    def gradient_and_laplacian(self, t, x):
+        return -self._rate(t) * x, -self._rate(t) * x.size
+
+
+def test_action_matching_has_its_minimum_at_the_exact_drift():
+    r"""Normal distributions of variance $v_k$: the minimum is at $a_k = K (v_{k+1} - v_k)/(v_{k+1} + v_k)$."""
+    manifold = tm.RealField((6,))
+    theory, prior, steps = _Normal(manifold, 4.0), tm.GaussianPrior(manifold), 4
+    drift = tm.GradientField(_Dilation(manifold, jnp.zeros(steps)))
+    flow = tm.LangevinFlow(prior, theory, steps, step_size=0.05, drift=drift)
+    variances = 1 / (1 + 3 * flow.schedule())
+    exact = steps * (variances[1:] - variances[:-1]) / (variances[1:] + variances[:-1])
+
+    def gradient(key):
+        return eqx.filter_grad(lambda m: tm.action_matching(key, m, theory, 1000)[0])(
+            eqx.tree_at(lambda m: m.transport.drift.potential.rates, tm.Model(prior, flow), exact)
+        ).transport.drift.potential.rates
+
+    found = jax.jit(jax.vmap(gradient))(jax.random.split(jax.random.key(0), 80))
+    error = jnp.std(found, axis=0) / 80**0.5
+    assert jnp.all(jnp.abs(jnp.mean(found, axis=0)) < 4 * error)
+    # The gradient of a drift that is wrong by a fifth: a_k <x^2>/(5 K).
+    assert jnp.all(4 * error < 0.2 * jnp.abs(exact) * 6 * variances[1:] / steps)
+
+
 def test_the_residual_is_the_change_of_the_density_along_the_drift():
     r"""$-d/dt\,[U_t(x_t) - \log\det]$ along the flow of the drift, by differentiation: no sign or factor is free."""
     theory = TABLE["su2"][0]()

@@ -1,6 +1,6 @@
 """SU(3) in four dimensions and SU(2) in three: loop potentials, effective sample size against coupling, time and memory.
 
-    python scripts/figures/gauge_4d.py [NAME ...] [--out FOLDER] [--samples N] [--smoke]
+    python scripts/figures/gauge_4d.py [NAME ...] [--betas B ...] [--out FOLDER] [--samples N] [--smoke]
 
 Trivializing potentials of order 0 and 1 without training, and model A (the loops of order 1, affine in time) trained by
 Gauss-Newton on the smallest lattice at each coupling. Every point: ESS with float64 weights, variance of log w, step-halving
@@ -118,6 +118,7 @@ def plot(results: dict, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="rows to run; all by default")
+    parser.add_argument("--betas", nargs="+", type=float, help="couplings to run; all of each row by default")
     parser.add_argument("--out", type=Path, default=Path("figures"))
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--smoke", action="store_true", help="3D SU(2) on 4x4x4, few samples")
@@ -131,7 +132,7 @@ def main() -> None:
     for name in names:
         row, points = ROWS[name], results.setdefault(name, {})
         lattice = row.trained_on if arguments.smoke else row.lattice
-        for beta in row.betas[:1] if arguments.smoke else row.betas:
+        for beta in arguments.betas or (row.betas[:1] if arguments.smoke else row.betas):
             point = points.setdefault(f"{beta:g}", {})
             theory = theory_of(row, lattice, beta)
             count = 16 if arguments.smoke else max(BATCH, int(arguments.samples * row.share))

@@ -4,6 +4,7 @@ from .fields import AbstractPotential as AbstractPotential
 from .fields import AbstractVectorField as AbstractVectorField
 from .fields import ConvolutionField as ConvolutionField
 from .fields import CovariantConvolutionField as CovariantConvolutionField
+from .fields import CovariantUNet as CovariantUNet
 from .fields import GatedConvolutionField as GatedConvolutionField
 from .fields import GradientField as GradientField
 from .fields import LadderField as LadderField
@@ -137,6 +138,7 @@ from .stochastic import SubVariancePreserving as SubVariancePreserving
 from .stochastic import UpdateFlow as UpdateFlow
 from .stochastic import VarianceExploding as VarianceExploding
 from .stochastic import VariancePreserving as VariancePreserving
+from .stochastic import action_matching as action_matching
 from .stochastic import continuity_residual as continuity_residual
 from .stochastic import craft as craft
 from .stochastic import heat_kernel_score as heat_kernel_score

@@ -2,6 +2,7 @@ from ._base import AbstractPotential as AbstractPotential
 from ._base import AbstractVectorField as AbstractVectorField
 from ._convolution import ConvolutionField as ConvolutionField
 from ._covariant_convolution import CovariantConvolutionField as CovariantConvolutionField
+from ._covariant_unet import CovariantUNet as CovariantUNet
 from ._gated_convolution import GatedConvolutionField as GatedConvolutionField
 from ._gradient import GradientField as GradientField
 from ._ladder import LadderField as LadderField

@@ -3,6 +3,7 @@
 from ._annealed import AnnealedFlow as AnnealedFlow
 from ._annealed import stack_layers as stack_layers
 from ._base import AbstractStochasticFlow as AbstractStochasticFlow
+from ._continuity import action_matching as action_matching
 from ._continuity import continuity_residual as continuity_residual
 from ._diffrax import GeometricEuler as GeometricEuler
 from ._diffrax import langevin_terms as langevin_terms

@@ -1,5 +1,6 @@
 """Drifts that solve the continuity equation: training without gradients through paths."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from ..fields import AbstractVectorField, GradientField
 from ..theories import AbstractTheory
 from ._langevin import LangevinFlow
 from ._path import combine, gradients, interpolate
@@ -41,41 +43,107 @@ def continuity_residual(
 
     **Raises:** `TypeError` for another transport or one without drift.
     """
+    flow, drift = _trained("continuity_residual", model, theory, batch_size)
+    level_key, path_key = jax.random.split(key)
+    paths, _, log_weights = _paths(path_key, flow, batch_size, dtype)
+    paths = paths[1:]
+    levels = flow.schedule()
+    inputs = ((levels[1:] + levels[:-1]) / 2, jnp.diff(levels) * flow.schedule.steps, flow.times(), paths)
+
+    def level(inputs):
+        weight, rate, t, x = inputs
+        residual = jax.vmap(lambda y: _residual(flow.prior, theory, drift, weight, rate, t, y))(x)
+        return jnp.var(residual, ddof=1)
+
+    return _mean_over_levels(level_key, level, inputs, chosen), log_weights
+
+
+def action_matching(
+    key: Key[Array, ""],
+    model: Any,
+    theory: AbstractTheory,
+    batch_size: int,
+    *,
+    dtype: DTypeLike | None = None,
+    chosen: int | None = None,
+) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
+    r"""Training of the drift of a `LangevinFlow` by action matching: no divergence is needed (arXiv:2210.06662, 2410.02711).
+
+    A drift $b = \partial\varphi$ obeys the continuity equation of the densities $p_k$ of the levels if, for each step k, it
+    minimises
+
+    $$ \tfrac{1}{2K} \langle |\partial\varphi|^2 \rangle - \langle\varphi\rangle_{p_{k+1}} + \langle\varphi\rangle_{p_k} $$
+
+    with $\varphi$ at the time of the drift of this step, and the first mean over both levels: the weak form of the
+    equation, in which a constant of $\varphi$ drops out whatever its dependence on time. The means are over the paths of the
+    flow itself, with their weights up to each level. Where these are uneven, few paths carry the loss: start with a flow
+    whose weights are useful, or train by `continuity_residual`, which takes any configurations.
+
+    **Arguments, returns:** those of `continuity_residual`; the drift is a `GradientField`. The loss is not bounded by
+    zero: at the minimum it is minus half the mean square of the drift.
+
+    **Raises:** `TypeError` for another transport, or a drift that is not the gradient of a potential.
+    """
+    flow, drift = _trained("action_matching", model, theory, batch_size)
+    if not isinstance(drift, GradientField):
+        raise TypeError(f"action_matching trains the potential of a GradientField, but was given {type(drift).__name__}.")
+    level_key, path_key = jax.random.split(key)
+    paths, log_weights, of_paths = _paths(path_key, flow, batch_size, dtype)
+    weights = jax.nn.softmax(log_weights, axis=1)
+    inputs = (flow.times(), paths[:-1], paths[1:], weights[:-1], weights[1:])
+
+    def level(inputs):
+        t, before, after, *weights = inputs
+        terms = [jax.vmap(lambda y: _kinetic_and_potential(drift, t, y))(x) for x in (before, after)]
+        (kinetic, potential), (kinetic_after, potential_after) = [
+            [jnp.sum(w * value) for value in both] for w, both in zip(weights, terms, strict=True)
+        ]
+        return (kinetic + kinetic_after) / 2 - flow.schedule.steps * (potential_after - potential)
+
+    return _mean_over_levels(level_key, level, inputs, chosen), of_paths
+
+
+def _trained(name: str, model: Any, theory: AbstractTheory, batch_size: int) -> tuple[LangevinFlow, AbstractVectorField]:
+    """The flow as constants, and its drift."""
     flow = model.transport
     if not isinstance(flow, LangevinFlow) or flow.drift is None:
-        raise TypeError(
-            "continuity_residual trains the drift of a LangevinFlow: give it one, such as a GatedConvolutionField."
-        )
+        raise TypeError(f"{name} trains the drift of a LangevinFlow: give it one, such as a GatedConvolutionField.")
     if batch_size < 2:
-        raise ValueError(f"The free energy is the mean over a batch of two or more, but batch_size is {batch_size}.")
-    drift = flow.drift
-    flow = jax.tree.map(
-        lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a, eqx.tree_at(lambda f: f.theory, flow, theory)
-    )
-    level_key, path_key = jax.random.split(key)
+        raise ValueError(f"{name} takes means over a batch of two or more, but batch_size is {batch_size}.")
+    fixed = eqx.tree_at(lambda f: f.theory, flow, theory)
+    return jax.tree.map(lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a, fixed), flow.drift
+
+
+def _paths(key: Array, flow: LangevinFlow, batch_size: int, dtype: DTypeLike | None) -> tuple[Array, Array, Array]:
+    """Configurations at all levels, the first one included, their log weights there, and those of the paths, as constants."""
 
     def walk(key):
         start_key, path_key = jax.random.split(key)
         z = flow.prior.sample(start_key, dtype)
-        x, log_weight, path = flow.path(path_key, z)
-        return path, log_weight - theory.action(x) - flow.prior.log_prob(z)
+        _, log_weight, path, partial = flow.path(path_key, z)
+        path, partial = jnp.concatenate([z[None], path]), jnp.concatenate([jnp.zeros(1, partial.dtype), partial])
+        actions = jax.vmap(lambda level, x: interpolate(flow.prior, flow.theory, level).action(x))(flow.schedule(), path)
+        at_start = flow.prior.log_prob(z)
+        return path, partial - actions - at_start, log_weight - flow.theory.action(path[-1]) - at_start
 
-    paths, log_weights = jax.vmap(walk, out_axes=(1, 0))(jax.random.split(path_key, batch_size))
-    paths = jax.lax.stop_gradient(paths)
-    levels = flow.schedule()
-    inputs = ((levels[1:] + levels[:-1]) / 2, jnp.diff(levels) * flow.schedule.steps, flow.times(), paths)
+    walks = jax.vmap(walk, out_axes=(1, 1, 0))(jax.random.split(key, batch_size))
+    return jax.lax.stop_gradient(walks)
+
+
+def _mean_over_levels(key: Array, level: Callable[[Any], Array], inputs: Any, chosen: int | None) -> Array:
+    """The mean of a function of the inputs at each level, or at some of them drawn at random; recomputed for gradients."""
     if chosen is not None:
-        index = jax.random.permutation(level_key, flow.schedule.steps)[:chosen]
+        index = jax.random.permutation(key, len(inputs[0]))[:chosen]
         inputs = jax.tree.map(lambda a: a[index], inputs)
+    return jnp.mean(jax.lax.map(jax.checkpoint(level), inputs))
 
-    @jax.checkpoint
-    def level(total, inputs):
-        weight, rate, t, x = inputs
-        residual = jax.vmap(lambda y: _residual(flow.prior, theory, drift, weight, rate, t, y))(x)
-        return total + jnp.var(residual, ddof=1), None
 
-    total, _ = jax.lax.scan(level, jnp.zeros((), log_weights.dtype), inputs)
-    return total / len(inputs[0]), jax.lax.stop_gradient(log_weights)
+def _kinetic_and_potential(drift: GradientField, t: Array, x: Array) -> tuple[Array, Array]:
+    """|b|^2/2 and the potential that b ascends."""
+    t = t.astype(jnp.real(x).dtype)
+    gradient, value = drift.potential.gradient(t, x), -drift.potential(t, x)
+    kinetic = drift.manifold.inner(gradient, gradient) / 2
+    return kinetic.astype(value.dtype), value
 
 
 def _residual(prior, theory, drift, weight, rate, t, x) -> Array:

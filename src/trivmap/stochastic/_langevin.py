@@ -89,9 +89,10 @@ class LangevinFlow(AbstractStochasticFlow):
 
     def path(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "steps *shape"]]:
-        """The end and the log weight of a forward path, and the configurations after each step."""
-        return self._run(key, z, 1, keep=True)
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "steps *shape"], Float[Array, " steps"]]:
+        """The end and the log weight of a forward path, and the configurations and log weights after each step."""
+        x, log_weight, kept = self._run(key, z, 1, keep=True)
+        return x, log_weight, *kept
 
     def times(self) -> Float[Array, " steps"]:
         """The times at which the drift is evaluated."""
@@ -107,7 +108,7 @@ class LangevinFlow(AbstractStochasticFlow):
 
         def advance(carry, level):
             carry = self._step(carry, level, direction)
-            return carry, carry[0] if keep else None
+            return carry, (carry[0], carry[2]) if keep else None
 
         zero = jnp.zeros((), accumulator_dtype())
         start = (x, gradients(self.prior, self.theory, x), zero)

@@ -5,8 +5,6 @@ import textwrap
 import traceback
 from typing import Any
 
-import jax
-
 from ...io import write_text
 from ...plotting import plot_comparison, save_figure
 from .._build import build_theory
@@ -15,6 +13,7 @@ from .._report import say
 from .._run_folder import CommandError, RunFolder
 from ._cells import run_cell
 from ._comparison import Comparison
+from ._devices import on_devices
 from ._methods import METHODS
 from ._summary import summarise
 from ._tables import comma_separated, markdown, terminal
@@ -26,19 +25,20 @@ def run_comparison(settings: Comparison, out: str) -> dict[str, Any]:
     """Compute what is missing in the folder and write table and figure; returns the summary.
 
     Every method and seed has a file in OUT/cells; while it is computed, training and samples are kept in OUT/parts, so that
-    the same call goes on after an interrupt. Failed methods are tried again.
+    the same call goes on after an interrupt. Failed methods are tried again. Where the process has several devices, each
+    computes one method at a time.
     """
     folder = RunFolder(out)
     folder.claim("compare", settings.identity(), resume=(folder / "config.json").exists())
     (folder / "cells").mkdir(exist_ok=True)
     theory = build_theory(settings.theory)
     applicable, refused = _applicable(settings, theory)
-    cells = []
-    for name in applicable:
+
+    def of_method(name: str) -> list[dict[str, Any]]:
         programs: dict[str, Any] = {}
-        for seed in range(settings.seed, settings.seed + settings.seeds):
-            cells.append(_cell(folder, name, seed, settings, programs))
-        jax.clear_caches()
+        return [_cell(folder, name, settings.seed + i, settings, programs) for i in range(settings.seeds)]
+
+    cells = [cell for found in on_devices(of_method, applicable) for cell in found]
     exact = _exact(folder, theory)
     summary = summarise(cells, exact, refused)
     _write(folder, summary, cells)
