@@ -6,14 +6,15 @@ PART is `exactness`, `methods` or `extrapolation`, the first two by default.
 
 `exactness`: Langevin flows of 4 to 32 steps without any training, with and without a wrong drift: log Z and an observable
 with their pulls, while the ESS varies. `methods`: annealed importance sampling (Jarzynski), a stochastic normalizing flow,
-sequential Monte Carlo with the same levels, Langevin flows with a drift trained by the continuity equation (NETS), score
-diffusion as reverse SDE, as probability-flow ODE (matched, from the closed form of gauge links alone, and trained further by
-reverse KL), and flow matching: seconds of training (compilation included), ESS of the samples, time per sample and per
-effective sample, pulls. Score and flow matching
-learn from HMC, whose time is counted as training. Pulls of the infrared: |M|, Binder cumulant and propagator at the lowest
-momentum of phi^4, Q^2 of U(1), Polyakov lines of all gauge groups. `extrapolation`: the score of U(1) matched at beta = 2,
-taken to larger beta in proportion to the action (2502.05504), or by the change of the closed form `plaquette_score`; <Q^2>
-without and with weights. Results that are in FILE already are kept.
+sequential Monte Carlo with the levels of the first and with levels and layers of the second (CRAFT), Langevin flows with a
+drift trained by the continuity equation (NETS; SU(N): by action matching), score diffusion as reverse SDE (for links also
+with a covariant U-Net as score), as probability-flow ODE (matched, from the closed form of gauge links alone, and trained
+further by reverse KL), and flow matching: seconds of training (compilation included), ESS of the samples, time per sample
+and per effective sample, pulls. Score and flow matching learn from HMC, whose time is counted as training. Pulls of the
+infrared: |M|, Binder cumulant and propagator at the lowest momentum of phi^4, Q^2 of U(1), Polyakov lines of all gauge
+groups. `extrapolation`: the score of U(1) matched at beta = 2, taken to larger beta in proportion to the action (2502.05504),
+or by the change of the closed form `plaquette_score`; <Q^2> without and with weights. Results that are in FILE already are
+kept.
 """
 
 import argparse
@@ -46,6 +47,10 @@ EXACTNESS = {
     "su2_4x4": (lambda: tm.WilsonAction(tm.SU(2), (4, 4), beta=1.0), 0.1),
     "su3_4x4": (lambda: tm.WilsonAction(tm.SU(3), (4, 4), beta=1.5), 0.1),
 }
+
+
+# Updates of reverse KL and integration steps in training, where the usual ones are not enough.
+TUNING = {"u1_8x8_beta4": (1500, 8)}
 
 
 def prior_of(theory) -> tm.AbstractPrior:
@@ -135,7 +140,9 @@ def update_of(theory) -> tm.AbstractUpdate:
 
 
 def field_of(theory, **options) -> tm.AbstractVectorField:
-    return tm.GatedConvolutionField(theory.manifold, dtype=jnp.float32, **options)
+    if is_scalar(theory) or is_angular(theory):
+        return tm.GatedConvolutionField(theory.manifold, dtype=jnp.float32, **options)
+    return tm.GradientField(tm.LoopPotential.model_a(theory, dtype=jnp.float32))
 
 
 @functools.cache
@@ -178,7 +185,8 @@ def jarzynski(theory, name, train):
     return tm.Model(prior, tm.AnnealedFlow(prior, theory, update_of(theory), 30))
 
 
-def snf(theory, name, train):
+def layered(theory) -> tm.Model:
+    """Ten levels with a layer each."""
     prior, levels = prior_of(theory), 10
     if is_scalar(theory):
         keys = jax.random.split(jax.random.key(5), levels)
@@ -191,15 +199,28 @@ def snf(theory, name, train):
             theory.manifold, coefficients=start.coefficients / levels, time="constant", dtype=jnp.float32
         )
         layers = [tm.ContinuousFlow(tm.GradientField(potential), steps=1, solver=tm.LuescherW3())] * levels
-    flow = tm.AnnealedFlow(prior, theory, update_of(theory), levels, layers=tm.stack_layers(layers))
-    return train(tm.Model(prior, flow), theory, tm.reverse_kl, 300 if is_scalar(theory) or is_angular(theory) else 100)
+    return tm.Model(prior, tm.AnnealedFlow(prior, theory, update_of(theory), levels, layers=tm.stack_layers(layers)))
+
+
+def snf(theory, name, train):
+    return train(layered(theory), theory, tm.reverse_kl, 300 if is_scalar(theory) or is_angular(theory) else 100)
+
+
+def craft(theory, name, train):
+    """The layers of the SNF, trained and used inside of populations that are resampled."""
+    return train(layered(theory), theory, tm.craft, 300 if is_scalar(theory) or is_angular(theory) else 100)
 
 
 def nets(theory, name, train):
+    """By the continuity residual; gradients of loops on SU(N) by action matching, which needs no divergence."""
     prior = prior_of(theory)
     step = 0.02 if is_scalar(theory) else 0.05 / float(theory.beta)
-    model = tm.Model(prior, tm.LangevinFlow(prior, theory, 20, step_size=step, drift=field_of(theory)))
-    return train(model, theory, functools.partial(tm.continuity_residual, chosen=5), 600, 1e-2)
+    drift = field_of(theory)
+    objective, updates = (tm.continuity_residual, 600)
+    if isinstance(drift, tm.GradientField):
+        objective, updates = (tm.action_matching, 200)
+    model = tm.Model(prior, tm.LangevinFlow(prior, theory, 20, step_size=step, drift=drift))
+    return train(model, theory, functools.partial(objective, chosen=5), updates, 1e-2)
 
 
 def score_of(theory, noising) -> tm.AbstractVectorField:
@@ -232,9 +253,24 @@ def matched(name: str, smoke: bool):
 
 def diffusion_sde(theory, name, train):
     model, chain, train.seconds = matched(name, train.smoke)
-    some = jnp.asarray(np.asarray(chain.configurations).reshape(-1, *theory.manifold.shape)[:200])
+    return calibrated(model, chain)
+
+
+def calibrated(model: tm.Model, chain: tm.Chain) -> tm.Model:
+    some = jnp.asarray(np.asarray(chain.configurations).reshape(-1, *model.transport.manifold.shape)[:200])
     some = some.astype(jnp.complex64 if jnp.iscomplexobj(some) else jnp.float32)
     return tm.Model(model.prior, model.transport.calibrated(jax.random.key(6), some))
+
+
+def diffusion_unet(theory, name, train):
+    """The reverse SDE with a covariant U-Net as score, from minus the gradient of the action at both ends."""
+    chain, train.seconds = ensemble_of(name, train.smoke)
+    manifold, noising = theory.manifold, tm.HeatKernelNoising(theory.manifold)
+    network = tm.CovariantUNet(jax.random.key(7), manifold, theory=theory, dtype=jnp.float32)
+    field = tm.LocalField(network, manifold, network.reach, check=False)
+    model = tm.Model(noising.prior, tm.ScoreDiffusion(noising, field, 64))
+    model = train(model, theory, tm.ScoreMatching(chain, "denoising"), 400, 3e-3, batch_size=64)
+    return calibrated(model, chain)
 
 
 def diffusion_ode(theory, name, train):
@@ -254,8 +290,9 @@ def diffusion_tuned(theory, name, train):
         model = diffusion_of(theory)
     else:
         model, _, train.seconds = matched(name, train.smoke)
-    model = tm.Model(model.prior, model.transport.probability_flow(steps=4))
-    model = train(model, theory, tm.reverse_kl, 300, 1e-2, batch_size=64)
+    updates, steps = TUNING.get(name, (300, 4))
+    model = tm.Model(model.prior, model.transport.probability_flow(steps=steps))
+    model = train(model, theory, tm.reverse_kl, updates, 1e-2, batch_size=64)
     return tm.Model(model.prior, model.transport.refined())
 
 
@@ -271,8 +308,10 @@ METHODS = {
     "jarzynski": jarzynski,
     "snf": snf,
     "smc": jarzynski,
+    "craft": craft,
     "nets": nets,
     "diffusion_sde": diffusion_sde,
+    "diffusion_unet": diffusion_unet,
     "diffusion_ode": diffusion_ode,
     "diffusion_closed": diffusion_closed,
     "diffusion_tuned": diffusion_tuned,
@@ -280,12 +319,15 @@ METHODS = {
 }
 
 
+POPULATIONS = ("smc", "craft")
+
+
 def evaluate(method: str, model, theory, name: str, samples: int, smoke: bool) -> dict:
     label, observable, exact = reference(theory)
     checks = infrared(name, smoke)
     measure = {label: observable} | {key: entry[0] for key, entry in checks.items()}
     options = {"measure": measure, "dtype": jnp.float32}
-    if method == "smc":
+    if method in POPULATIONS:
         particles, draw = 256, tm.smc
         arguments, options = (model.transport,), options | {"particles": particles}
         samples = max(16, samples // particles)
@@ -318,6 +360,8 @@ def methods(results: dict, theories: list[str], names: list[str], samples: int, 
     for theory_name in theories:
         theory = THEORIES[theory_name]()
         for method in names:
+            if method == "diffusion_unet" and is_scalar(theory):
+                continue
             key = f"{theory_name} {method}"
             if key not in results:
                 train = Training(smoke)

@@ -28,7 +28,7 @@ class CovariantUNet(eqx.Module):
     $$ W' \propto \tanh(g \cdot \mathrm{Re}\,\mathrm{tr} A / N + h(t))\, A + B C, $$
 
     with gates from the traces of all features, divided by $\sqrt{1 + \langle \mathrm{tr} W W^\dagger / N \rangle}$ of the
-    site. Scales grow, 1, 2, 4, ..., and shrink again, where layers also see the output of the earlier layer of the same scale.
+    site. Scales grow, 1, 2, 4, ..., and shrink again; layers then also see the output of the earlier layer of their scale.
     All sites keep their features at all scales, so that the network commutes with every translation, not only with those by
     the largest scale. The velocity of a link is
 
