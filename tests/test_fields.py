@@ -53,9 +53,9 @@ def _network(group, lattice, **options):
     return GradientField(NeuralPotential(jax.random.key(5), LinkField(group, lattice), times=2, **options))
 
 
-def _unet(group, lattice, **options):
+def _unet(group, lattice, channels=2, levels=1):
     manifold = LinkField(group, lattice)
-    network = CovariantUNet(jax.random.key(5), manifold, channels=2, times=2, **options)
+    network = CovariantUNet(jax.random.key(5), manifold, channels=channels, levels=levels, times=2)
     return LocalField(network, manifold, network.reach, check=False)
 
 
@@ -83,10 +83,10 @@ FIELDS = {
     "covariant_su2_3d": lambda: _covariant(SU(2), (2, 3, 2), gates=1, mass=1.0),
     "covariant_su2_4d": lambda: _covariant(SU(2), (2, 2, 2, 2), gates=1, mass=1.0),
     "covariant_u1_2d": lambda: _covariant(U1(), (3, 4), gates=1),
-    "unet_u1_2d": lambda: _unet(U1(), (2, 3), levels=1),
-    "unet_su2_square": lambda: _unet(SU(2), (3, 3)),
-    "unet_su2_3d": lambda: _unet(SU(2), (2, 2, 2), levels=1),
-    "unet_su3_2d": lambda: _unet(SU(3), (2, 3), levels=1),
+    "unet_u1_2d": lambda: _unet(U1(), (2, 3)),
+    "unet_su2_square": lambda: _unet(SU(2), (3, 3), levels=2),
+    "unet_su2_3d": lambda: _unet(SU(2), (2, 2, 2), channels=1),
+    "unet_su3_2d": lambda: _unet(SU(3), (2, 3)),
     "network_su2_2d": lambda: _network(SU(2), (3, 4), hidden=(3,)),
     "network_su3_square": lambda: _network(SU(3), (3, 3), hidden=(2, 2)),
     "network_su2_3d": lambda: _network(SU(2), (2, 3, 2), hidden=(2,)),

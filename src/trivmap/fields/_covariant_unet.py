@@ -22,10 +22,10 @@ class CovariantUNet(eqx.Module):
     r"""A U-Net of gauge-covariant convolutions as a velocity of links, for `LocalField`: a score for any dimension.
 
     Features are matrices $W^c_{ab}(x)$ that transform like the plaquettes $P_{ab}(x)$ which leave x in direction a and return
-    from direction b (both signs), and start as these. A layer of scale s takes linear combinations A, B, C of all features
-    at x and of those at the sites $x \pm s \hat\mu$, brought to x by parallel transport along the axis,
+    from direction b (both signs), and start as these. A layer of scale s takes linear combinations A of all features at x and
+    of those at the sites $x \pm s \hat\mu$, brought to x by parallel transport along the axis, and B of those at x,
 
-    $$ W' \propto \tanh(g \cdot \mathrm{Re}\,\mathrm{tr} A / N + h(t))\, A + B C, $$
+    $$ W' \propto A\, [\tanh(g \cdot \mathrm{Re}\,\mathrm{tr} A / N + h(t)) + B], $$
 
     with gates from the traces of all features, divided by $\sqrt{1 + \langle \mathrm{tr} W W^\dagger / N \rangle}$ of the
     site. Scales grow, 1, 2, 4, ..., and shrink again; layers then also see the output of the earlier layer of their scale.
@@ -127,30 +127,40 @@ class CovariantUNet(eqx.Module):
 
 
 class _Layer(eqx.Module):
-    mixing: Float[Array, "orbits three outputs inputs"]
+    around: Float[Array, "orbits outputs inputs"]
+    local: Float[Array, "orbits outputs inputs"]
     gates: Float[Array, "orbits outputs outputs"]
     biases: Float[Array, "times outputs"]
 
     def __init__(self, key: Array, dim: int, inputs: int, outputs: int, times: int, dtype: DTypeLike | None):
-        neighbours, gates = _neighbours(dim), _gates(dim)
-        mixing_key, gate_key, bias_key = jax.random.split(key, 3)
-        width = 1 / float(np.sqrt(neighbours[0].size * inputs))
-        self.mixing = width * jax.random.normal(mixing_key, (int(neighbours.max()) + 1, 3, outputs, inputs), dtype)
-        width = 1 / float(np.sqrt(len(gates) * outputs))
-        self.gates = width * jax.random.normal(gate_key, (int(gates.max()) + 1, outputs, outputs), dtype)
-        self.biases = jnp.zeros((times, outputs), dtype).at[0].set(jax.random.normal(bias_key, (outputs,), dtype))
+        keys = jax.random.split(key, 4)
+
+        def weights(key: Array, table: np.ndarray, inputs: int) -> Array:
+            scale = 1 / float(np.sqrt(table[0].size * inputs))
+            return scale * jax.random.normal(key, (int(table.max()) + 1, outputs, inputs), dtype)
+
+        self.around = weights(keys[0], _neighbours(dim), inputs)
+        self.local = weights(keys[1], _two_pairs(dim), inputs)
+        self.gates = weights(keys[2], _two_pairs(dim), outputs)
+        self.biases = jnp.zeros((times, outputs), dtype).at[0].set(jax.random.normal(keys[3], (outputs,), dtype))
 
     def __call__(self, t: Array, features: Array, long: Array, scale: int) -> Array:
         """The next features; `long`: products of `scale` links."""
         dim = len(long)
-        # (pair, neighbour, its pair, three, output, input) to (three, output, pair) and (neighbour, input, its pair).
-        weights = jnp.transpose(self.mixing.astype(t.dtype)[_neighbours(dim)], (3, 4, 0, 1, 5, 2))
-        a, b, c = _mixed(weights, _around(features, long, scale), 3)
-        traces = _each(trace, a).real / a.shape[2]
-        gates = jnp.einsum("pqoi,iq...->op...", self.gates.astype(t.dtype)[_gates(dim)], traces)
+        # (pair, neighbour, its pair, output, input) to (output, pair) and (neighbour, input, its pair).
+        weights = jnp.transpose(self.around.astype(t.dtype)[_neighbours(dim)], (3, 0, 1, 4, 2))
+        a = _mixed(weights, _around(features, long, scale), 3)
+        b = _mixed(self._of_pairs(t, self.local, dim), features, 2)
+        gates = jnp.tensordot(self._of_pairs(t, self.gates, dim), _each(trace, a).real / a.shape[2], 2)
         bias = _at_time(t, self.biases).reshape(-1, *(1 for _ in gates.shape[1:]))
-        gates = jnp.tanh(gates + bias)[:, :, None, None]
-        return _normalised(gates.astype(a.dtype) * a + _each(matrix_product, b, c))
+        gates = jnp.tanh(gates + bias)[:, :, None, None].astype(a.dtype)
+        unit = jnp.eye(a.shape[2], dtype=a.dtype).reshape(a.shape[2], -1, *(1 for _ in range(dim)))
+        return _normalised(_each(matrix_product, a, gates * unit[None, None] + b))
+
+    @staticmethod
+    def _of_pairs(t: Array, weights: Array, dim: int) -> Array:
+        """(pair, pair, output, input) to (output, pair) and (input, pair)."""
+        return jnp.transpose(weights.astype(t.dtype)[_two_pairs(dim)], (2, 0, 3, 1))
 
 
 # --- matrices ------------------------------------------------------------------------------------------------------------
@@ -231,7 +241,7 @@ def _neighbours(dim: int) -> np.ndarray:
 
 
 @functools.cache
-def _gates(dim: int) -> np.ndarray:
+def _two_pairs(dim: int) -> np.ndarray:
     """Orbits of two pairs."""
     return _orbits([[(*p, *q) for q in _pairs(dim)] for p in _pairs(dim)])
 
