@@ -49,10 +49,6 @@ EXACTNESS = {
 }
 
 
-# Updates of reverse KL and integration steps in training, where the usual ones are not enough.
-TUNING = {"u1_8x8_beta4": (1500, 8)}
-
-
 def prior_of(theory) -> tm.AbstractPrior:
     return tm.GaussianPrior(theory.manifold, width=0.5) if is_scalar(theory) else tm.HaarPrior(theory.manifold)
 
@@ -290,9 +286,8 @@ def diffusion_tuned(theory, name, train):
         model = diffusion_of(theory)
     else:
         model, _, train.seconds = matched(name, train.smoke)
-    updates, steps = TUNING.get(name, (300, 4))
-    model = tm.Model(model.prior, model.transport.probability_flow(steps=steps))
-    model = train(model, theory, tm.reverse_kl, updates, 1e-2, batch_size=64)
+    model = tm.Model(model.prior, model.transport.probability_flow(steps=4))
+    model = train(model, theory, tm.reverse_kl, 300, 1e-2, batch_size=64)
     return tm.Model(model.prior, model.transport.refined())
 
 

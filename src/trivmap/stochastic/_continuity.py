@@ -107,7 +107,7 @@ def _trained(name: str, model: Any, theory: AbstractTheory, batch_size: int) -> 
     """The flow as constants, and its drift."""
     flow = model.transport
     if not isinstance(flow, LangevinFlow) or flow.drift is None:
-        raise TypeError(f"{name} trains the drift of a LangevinFlow: give it one, such as a GatedConvolutionField.")
+        raise TypeError(f"{name} trains the drift of a LangevinFlow: give it one, such as a GradientField.")
     if batch_size < 2:
         raise ValueError(f"{name} takes means over a batch of two or more, but batch_size is {batch_size}.")
     fixed = eqx.tree_at(lambda f: f.theory, flow, theory)
