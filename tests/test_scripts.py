@@ -21,7 +21,7 @@ def run(script, *arguments):
     [
         ("targets/flows.py", "u1_8x8"),
         ("targets/hmc.py", "su2_8x8"),
-        ("targets/discrete.py", "u1_16x16"),
+        ("targets/discrete.py", "u1_8x8_beta3"),
         ("targets/matrix_flows.py", "su3_matrix_a"),
     ],
 )

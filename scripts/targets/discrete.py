@@ -89,7 +89,8 @@ POINTS = {
     "phi4_e4": Point(_phi4(12, 5.276), _splines(8), 1200, 128, 3e-3, 0.7, 300),
     "phi4_e5": Point(_phi4(14, 5.113), _splines(8), 1200, 128, 3e-3, 0.7, 300),
     "u1_8x8": Point(_u1(8, 2.0), _torus(16, _circular), 1500, 128, 3e-3, 0.6, 300),
-    "u1_16x16": Point(_u1(16, 3.0), _torus(16, _circular), 500, 128, 1e-3, 0.0, 300, start="u1_8x8"),
+    "u1_8x8_beta3": Point(_u1(8, 3.0), _torus(16, _circular), 3000, 128, 3e-3, 0.0, 600, start="u1_8x8"),
+    "u1_16x16": Point(_u1(16, 3.0), _torus(16, _circular), 1000, 128, 1e-3, 0.0, 1200, start="u1_8x8_beta3"),
 }
 
 
@@ -199,7 +200,8 @@ def run(name: str, samples: int, smoke: bool) -> dict:
 def _print(name: str, point: Point, result: dict, rows: dict) -> None:
     print(f"\n{name}: acceptance {result['acceptance']:.3f} (target {point.least_acceptance}), ESS {result['ess']:.3f}")
     print(f"  acceptance of a log-normal distribution with this ESS {result['acceptance_lognormal']:.3f}")
-    print(f"  trained in {result['train_seconds']:.0f} s (compilation {result['compile_seconds']:.0f} s)")
+    seconds, compiled = result["train_seconds"], result["compile_seconds"]
+    print(f"  trained in {seconds:.0f} s (compilation {compiled:.0f} s), at most {point.most_seconds:.0f} allowed")
     for when in ("round_trip_before", "round_trip"):
         for precision, found in result[when].items():
             print(

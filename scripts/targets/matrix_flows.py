@@ -46,7 +46,7 @@ def _matrix(n: int, coefficients: tuple[float, ...]) -> Point:
     return Point(
         lambda: tm.MatrixAction(tm.SU(n), 9.0, coefficients),
         lambda theory: tm.SpectralFlow(jax.random.key(1), theory.manifold),
-        1500,
+        1500 if n < 4 else 6000,
         512,
         1e-2,
         0.98,
