@@ -1,5 +1,6 @@
 """The ladder field: the flow of one plaquette, the zero-parameter map of a lattice, transfer and pretrained numbers."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,12 +140,49 @@ def test_gauss_newton_takes_the_same_step_in_both_modes():
     np.testing.assert_allclose(forward, reverse, atol=1e-10)
 
 
-def test_gauss_newton_refuses_too_few_samples():
-    theory = tm.WilsonAction(SU2, (4, 4), beta=2.0)
-    with pytest.raises(ValueError, match="expected at least 16"):
-        tm.gauss_newton(
-            jax.random.key(0), _model(theory, gates=2), theory, parameters=lambda m: m.transport.field.gates, samples=8
+class _Units(tm.AbstractVectorField):
+    """A potential whose coefficients are numbers times units."""
+
+    field: tm.GradientField
+    numbers: jax.Array
+    units: jax.Array
+
+    @property
+    def manifold(self):
+        return self.field.manifold
+
+    def __call__(self, t, x):
+        potential = eqx.tree_at(lambda p: p.coefficients, self.field.potential, self.numbers * self.units)
+        return tm.GradientField(potential)(t, x)
+
+
+def test_without_a_floor_the_step_of_gauss_newton_does_not_depend_on_units():
+    theory = tm.WilsonAction(SU2, (3, 3), beta=1.5)
+    field = tm.GradientField(tm.LoopPotential(theory.manifold, times=2))
+    numbers = jnp.zeros_like(field.potential.coefficients)
+
+    def step(unit, floor):
+        units = jnp.ones_like(numbers).at[0, 0].set(unit)
+        flow = tm.ContinuousFlow(_Units(field, numbers, units), steps=2)
+        options = {"parameters": lambda m: m.transport.field.numbers, "steps": 1, "samples": 32, "progress": False}
+        model, _ = tm.gauss_newton(
+            jax.random.key(0), tm.Model(tm.HaarPrior(theory.manifold), flow), theory, floor=floor, **options
         )
+        return model.transport.field.numbers * units
+
+    # Rounding, amplified by the inverse damping.
+    np.testing.assert_allclose(step(100.0, 0.0), step(1.0, 0.0), atol=1e-10)
+    # With one, a column a hundred times smaller than the largest moves by the square of that less, where damping rules.
+    assert abs(step(100.0, 1.0)[0, 1]) < 1e-2 * abs(step(1.0, 1.0)[0, 1])
+
+
+def test_gauss_newton_refuses_too_few_samples_and_a_floor_that_is_no_fraction():
+    theory = tm.WilsonAction(SU2, (4, 4), beta=2.0)
+    model, options = _model(theory, gates=2), {"parameters": lambda m: m.transport.field.gates}
+    with pytest.raises(ValueError, match="expected at least 16"):
+        tm.gauss_newton(jax.random.key(0), model, theory, samples=8, **options)
+    with pytest.raises(ValueError, match="floor=2"):
+        tm.gauss_newton(jax.random.key(0), model, theory, floor=2.0, **options)
 
 
 def test_transfer_of_loop_potentials_and_its_refusals():

@@ -14,8 +14,6 @@ from ..models import Model
 from ..statistics import ess_fraction
 from ..theories import AbstractTheory
 
-_FLOOR = 0.3
-
 
 def gauss_newton(
     key: Key[Array, ""],
@@ -28,6 +26,7 @@ def gauss_newton(
     batch_size: int = 32,
     reverse: bool = False,
     damping: float = 1e-3,
+    floor: float = 0.3,
     dtype: DTypeLike | None = None,
     progress: bool = True,
 ) -> tuple[Model, list[dict[str, Any]]]:
@@ -47,14 +46,19 @@ def gauss_newton(
     - `reverse`: one reverse pass per sample instead of one linearised flow per parameter; for more than a few dozen
       parameters, on fields whose reverse mode is cheap.
     - `damping`: d, relative to the variance of a column: directions that the samples hardly determine stay put.
+    - `floor`: columns count at least with this fraction of the largest spread: those far below it are noise, or say
+      nothing beyond first order, and take small steps. Where many samples determine them, a lower floor needs fewer steps.
     - `dtype`: precision of the configurations.
 
     **Returns:** the model, and for every evaluation (one more than updates) the variance of log w, the ESS, the step.
 
-    **Raises:** `ValueError` for fewer samples than twice the parameters, or when log weights are not finite.
+    **Raises:** `ValueError` for fewer samples than twice the parameters, a floor outside of [0, 1], or when log weights are
+    not finite.
     """
     from tqdm import tqdm  # keeps `import trivmap` light
 
+    if not 0 <= floor <= 1:
+        raise ValueError(f"gauss_newton: got floor={floor}, expected a fraction between 0 and 1.")
     flat, unravel = ravel_pytree(parameters(model))
     if samples < 2 * flat.size:
         raise ValueError(
@@ -80,16 +84,15 @@ def gauss_newton(
         # that the floor slows down.
         best = {"flat": flat, "variance": variance, "error": error}
         if step < steps:
-            flat = flat + jnp.asarray(_step(log_weights, slopes, damping), flat.dtype)
+            flat = flat + jnp.asarray(_step(log_weights, slopes, damping, floor), flat.dtype)
     return eqx.tree_at(parameters, model, unravel(best["flat"])), records
 
 
-def _step(log_weights: np.ndarray, slopes: np.ndarray, damping: float) -> np.ndarray:
+def _step(log_weights: np.ndarray, slopes: np.ndarray, damping: float, floor: float) -> np.ndarray:
     count = len(log_weights)
     centred, matrix = log_weights - log_weights.mean(), slopes - slopes.mean(axis=0)
     scale = np.sqrt(np.mean(matrix**2, axis=0))
-    # Columns far below the largest are noise, or say nothing beyond first order: a floor keeps their steps small.
-    scale = np.maximum(scale, _FLOOR * scale.max())
+    scale = np.maximum(scale, floor * scale.max())
     matrix = matrix / scale / np.sqrt(count)
     centred = centred / np.sqrt(count)
     solution = np.linalg.solve(matrix.T @ matrix + damping * np.eye(matrix.shape[1]), matrix.T @ centred)
