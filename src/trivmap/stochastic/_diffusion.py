@@ -99,22 +99,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
         The best variance of a step is the mean square of what its mean misses. Few hundred configurations are enough.
         """
 
-        def missed(level, key, x):
-            noise_key, step_key = jax.random.split(key)
-            x = self.noising.noised(noise_key, 1 - level[1], x)[0]
-            mean, v = self._noise(level, x)
-            shift = mean + _scaled(jnp.sqrt(v), self.manifold.random_tangent(step_key, v.dtype))
-            rest = -shift - self.reverse(level, self.manifold.exp(shift, x))[0]
-            return self.manifold.inner(rest, rest) / (v * self.manifold.dimension)
-
-        def factor(inputs):
-            level, key = inputs
-            keys = jax.random.split(key, len(configurations))
-            return jnp.log(jnp.mean(jax.vmap(lambda k, x: missed(level, k, x))(keys, configurations)))
-
-        levels = jax.tree.map(lambda a: a.astype(jnp.real(configurations).dtype), self.levels())
-        factors = jax.lax.map(factor, (levels, jax.random.split(key, self.schedule.steps)))
-        factors = factors.astype(self.log_variance_factors.dtype)
+        factors = _log_variance_factors(self, key, configurations).astype(self.log_variance_factors.dtype)
         return eqx.tree_at(lambda d: d.log_variance_factors, self, factors)
 
     def forward_and_log_weight(
@@ -189,6 +174,29 @@ class ScoreDiffusion(AbstractStochasticFlow):
         start = (x, jnp.zeros((), accumulator_dtype()))
         (x, log_weight), _ = jax.lax.scan(body, start, (levels, jax.random.split(key, self.schedule.steps)))
         return self.manifold.project(x), log_weight
+
+
+# Compiled once for diffusions of one structure, as those of several seeds are.
+@eqx.filter_jit
+def _log_variance_factors(diffusion: ScoreDiffusion, key: Array, configurations: Array) -> Array:
+    def factor(inputs):
+        level, key = inputs
+        keys = jax.random.split(key, len(configurations))
+        return jnp.log(jnp.mean(jax.vmap(lambda k, x: _missed(diffusion, level, k, x))(keys, configurations)))
+
+    levels = jax.tree.map(lambda a: a.astype(jnp.real(configurations).dtype), diffusion.levels())
+    return jax.lax.map(factor, (levels, jax.random.split(key, diffusion.schedule.steps)))
+
+
+def _missed(diffusion: ScoreDiffusion, level: Any, key: Array, x: Array) -> Array:
+    """What the mean of a step misses of the way back from its noise, squared, in units of the variance."""
+    manifold = diffusion.manifold
+    noise_key, step_key = jax.random.split(key)
+    x = diffusion.noising.noised(noise_key, 1 - level[1], x)[0]
+    mean, v = diffusion._noise(level, x)
+    shift = mean + _scaled(jnp.sqrt(v), manifold.random_tangent(step_key, v.dtype))
+    rest = -shift - diffusion.reverse(level, manifold.exp(shift, x))[0]
+    return manifold.inner(rest, rest) / (v * manifold.dimension)
 
 
 class ProbabilityFlowField(AbstractVectorField):
