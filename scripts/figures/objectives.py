@@ -22,7 +22,8 @@ OBJECTIVES = {
 
 
 def _model(theory) -> tm.Model:
-    couplings = tm.CouplingFlow(jax.random.key(1), theory.manifold, 8, tm.Affine(), hidden=(24, 24))
+    transform = tm.Composition(tm.RationalQuadraticSpline(8, (-2.0, 2.0)), tm.Affine())
+    couplings = tm.CouplingFlow(jax.random.key(1), theory.manifold, 4, transform, hidden=(24, 24))
     return tm.Model(tm.GaussianPrior(theory.manifold), tm.FlowSequence(tm.FourierFlow(theory.manifold), couplings))
 
 

@@ -159,6 +159,7 @@ from .training import History as History
 from .training import MixedObjective as MixedObjective
 from .training import TrainingDiverged as TrainingDiverged
 from .training import TrainingInterrupted as TrainingInterrupted
+from .training import deepen as deepen
 from .training import default_optimiser as default_optimiser
 from .training import fit as fit
 from .training import gauss_newton as gauss_newton

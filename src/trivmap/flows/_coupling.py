@@ -12,7 +12,7 @@ from ..manifolds import AbstractManifold, RealField
 from ..transforms import AbstractTransform, Affine
 from ._base import AbstractFlow
 from ._masks import checkerboard, require_multiples
-from ._networks import Conditioner, require_inputs, scan_layers, stacked_conditioners
+from ._networks import Conditioner, extended, require_inputs, scan_layers, stacked_conditioners
 from ._score import coupling_score, fixed_numbers
 
 
@@ -94,6 +94,11 @@ class CouplingFlow(AbstractFlow):
         new = CouplingFlow(jax.random.key(0), manifold, reach=self.reach, checkpoint=self.checkpoint)
         require_inputs(self.conditioners, new.conditioners, manifold.lattice)
         return eqx.tree_at(lambda flow: flow.conditioners, new, self.conditioners)
+
+    def deeper(self, key: Key[Array, ""], layers: int) -> "CouplingFlow":
+        """The flow with new layers behind the ones it has, nearly the identity as those of a new flow."""
+        network = extended(key, self.conditioners.network, layers)
+        return eqx.tree_at(lambda flow: flow.conditioners.network, self, network)
 
     def forward_and_score(
         self, z: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]

@@ -14,7 +14,7 @@ from ..theories._plaquettes import planes, plaquette_angle
 from ..transforms import AbstractTransform, CircularSpline, Composition, Phase
 from ._base import AbstractFlow
 from ._masks import PlaquetteTables, gauge_masks, plaquette_tables
-from ._networks import Conditioner, require_inputs, scan_layers, stacked_conditioners
+from ._networks import Conditioner, extended, require_inputs, scan_layers, stacked_conditioners
 from ._score import coupling_score, fixed_numbers
 
 
@@ -103,6 +103,11 @@ class GaugeCouplingFlow(AbstractFlow):
         )
         require_inputs(self.conditioners, new.conditioners, manifold.lattice)
         return eqx.tree_at(lambda flow: flow.conditioners, new, self.conditioners)
+
+    def deeper(self, key: Key[Array, ""], layers: int) -> "GaugeCouplingFlow":
+        """The flow with new layers behind the ones it has, nearly the identity as those of a new flow."""
+        network = extended(key, self.conditioners.network, layers)
+        return eqx.tree_at(lambda flow: flow.conditioners.network, self, network)
 
     def forward_and_score(
         self, z: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]

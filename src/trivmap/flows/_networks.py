@@ -63,6 +63,17 @@ class PointwiseNetwork(eqx.Module):
         return features
 
 
+def extended(key: Key[Array, ""], stack: PointwiseNetwork, layers: int) -> PointwiseNetwork:
+    """A stack of networks with new ones of the same sizes behind it."""
+    sizes = (stack.weights[0].shape[-2], *(weight.shape[-1] for weight in stack.weights))
+
+    def network(k: Array) -> PointwiseNetwork:
+        return PointwiseNetwork(k, sizes, stack.activation, stack.weights[0].dtype)
+
+    new = eqx.filter_vmap(network)(jax.random.split(key, layers))
+    return jax.tree.map(lambda old, more: jnp.concatenate([old, more]), stack, new)
+
+
 class Conditioner(eqx.Module):
     """Parameters of a transform from features of the frozen variables, equivariant under a reflection.
 

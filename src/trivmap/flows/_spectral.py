@@ -11,6 +11,7 @@ from ..lattice import accumulator_dtype, site_sum
 from ..manifolds import AbstractManifold, LinkField
 from ._base import AbstractFlow
 from ._matrix import checked, flat_links, put_links, shaped_links, take_links
+from ._networks import extended
 from ._spectral_cell import AlcoveMap, spectral_map
 from ._spectral_loops import LoopFeatures, active_loops, loop_features, loop_masks
 
@@ -152,6 +153,18 @@ class SpectralCouplingFlow(AbstractFlow):
                 f"{self.manifold.lattice}; both need even extents of at least {2 * self.reach + 3}."
             )
         return eqx.tree_at(lambda f: (f.alcove_map, f.weights), new, (self.alcove_map, self.weights))
+
+    def deeper(self, key: Key[Array, ""], sweeps: int) -> "SpectralCouplingFlow":
+        """The flow with new sweeps behind the ones it has, nearly the identity as those of a new flow."""
+        layers = sweeps * self._features.masks.count
+        keys = jax.random.split(key, len(self.alcove_map.networks))
+        networks = tuple(extended(k, stack, layers) for k, stack in zip(keys, self.alcove_map.networks, strict=True))
+        weights = jnp.concatenate([self.weights, jnp.ones((layers, self.weights.shape[1]), self.weights.dtype)])
+        alcove_map = eqx.tree_at(lambda m: m.networks, self.alcove_map, networks)
+        new = SpectralCouplingFlow(
+            key, self.manifold, self.sweeps + sweeps, loop=self.loop, reach=self.reach, checkpoint=self.checkpoint
+        )
+        return eqx.tree_at(lambda f: (f.alcove_map, f.weights), new, (alcove_map, weights))
 
     @property
     def _features(self) -> LoopFeatures:

@@ -1,5 +1,6 @@
 from ._chunk import Chunk as Chunk
 from ._chunk import Trace as Trace
+from ._deepen import deepen as deepen
 from ._fit import TrainingDiverged as TrainingDiverged
 from ._fit import TrainingInterrupted as TrainingInterrupted
 from ._fit import fit as fit
