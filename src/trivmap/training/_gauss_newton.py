@@ -1,4 +1,4 @@
-"""Gauss-Newton minimisation of the variance of log w, for models with few parameters."""
+"""Gauss-Newton minimisation of the variance of log w."""
 
 from collections.abc import Callable
 from typing import Any
