@@ -5,7 +5,7 @@
 A step of `LangevinFlow` computes one force, the noise and the weight; beside it stand as many forces, and as many forces
 and draws of the noise, in one scan each. The same annealed Langevin equation by `solve_langevin` (Euler-Maruyama of
 diffrax, fixed steps, no weight) takes its noise from a `VirtualBrownianTree`. Ratios are wall times per configuration and
-step.
+step. At the end the buffers of a gradient through many steps, with and without recomputing them in the backward pass.
 """
 
 import argparse
@@ -42,6 +42,18 @@ def with_diffrax(flow, x, key):
     shape = (flow.manifold.dimension,)
     path = diffrax.VirtualBrownianTree(0.0, float(steps), tol=0.5, shape=shape, key=key)
     return tm.solve_langevin(flow, x, path).ys[0]
+
+
+def gradient_buffers(prior, theory, steps: int, keys, *, checkpoint: bool) -> float:
+    """MiB that the gradient of the mean log weight of a batch needs beside its arguments and results."""
+    drift = tm.GatedConvolutionField(theory.manifold) if theory.manifold.shape == theory.lattice else None
+    flow = tm.LangevinFlow(prior, theory, steps, step_size=0.01, drift=drift, checkpoint=checkpoint)
+
+    def loss(flow, keys):
+        return -jnp.mean(jax.vmap(lambda key: flow.forward_and_log_weight(key, prior.sample(key))[1])(keys))
+
+    _, _, buffers = timing.compiled(eqx.filter_jit(eqx.filter_grad(loss)), flow, keys)
+    return buffers / 2**20
 
 
 def batched(function):
@@ -91,6 +103,11 @@ def main() -> None:
         print(timing.ratio_line("Langevin step / force", step, timings["force"]))
         print(timing.ratio_line("Langevin step / force and noise", step, timings["force and noise"]))
         print(timing.ratio_line("diffrax / Langevin step", timings["diffrax, Brownian tree"], step))
+        for checkpoint in (True, False):
+            counts = (2, 4) if args.smoke else (25, 100, 400)
+            found = [gradient_buffers(prior, theory, n, keys, checkpoint=checkpoint) for n in counts]
+            shown = ", ".join(f"{n} steps {value:.1f} MiB" for n, value in zip(counts, found, strict=True))
+            print(f"  gradient, {'recomputed' if checkpoint else 'stored'}: {shown}")
     print(f"peak memory {timing.peak_memory():.0f} MiB")
 
 
