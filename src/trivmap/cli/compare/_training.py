@@ -18,6 +18,8 @@ from .._interrupt import interrupts_deferred
 from .._run_folder import RunFolder
 
 _CHUNK = 20
+# Updates that tell whether a chunk fits into a tenth of the time.
+_PROBE = 2
 _UNPLANNED = 1_000_000
 
 
@@ -68,8 +70,8 @@ def train_for(
 ) -> Trained:
     """Train, or go on training, until the seconds of computation are spent; compilation does not count.
 
-    At least one chunk is run, also if there are no seconds left. It tells how many steps fit; the learning rate falls to zero
-    over them. `programs` keeps what was compiled for the next seed of the same method.
+    Two steps are run in any case. They, or the first chunk where steps are short, tell how many fit; the learning rate falls
+    to zero over them. `programs` keeps what was compiled for the next seed of the same method.
     """
     optimiser = budgeted_adam(rate)
     state, curve, compiled = initial_state(key, model, optimiser), [], 0.0
@@ -77,8 +79,9 @@ def train_for(
     if path.exists():
         state, header = read_checkpoint(path, state)
         curve, compiled = header["curve"], header["compile"]
-    while not curve or (int(state.step) < _total(state) and curve[-1]["spent"] < 1.2 * seconds):
-        stop = jnp.asarray(_total(state) if curve else _CHUNK, jnp.int32)
+    while _total(state) == _UNPLANNED or (int(state.step) < _total(state) and curve[-1]["spent"] < 1.2 * seconds):
+        unplanned = _total(state) == _UNPLANNED
+        stop = jnp.asarray((_CHUNK if curve else _PROBE) if unplanned else _total(state), jnp.int32)
         if "training" not in programs:
             start = time.perf_counter()
             chunk = Chunk(objective, optimiser, None, batch_size, _CHUNK, jnp.float32)
@@ -90,8 +93,9 @@ def train_for(
         if not trace.good:
             raise FloatingPointError(f"loss or gradient is not finite at step {int(state.step)}")
         curve.append(_record(state, trace) | {"spent": spent})
-        if len(curve) == 1:
-            state = _planned(state, max(_CHUNK, int(seconds / spent * _CHUNK)))
+        done = int(state.step)
+        if unplanned and (done == _CHUNK or spent > _PROBE / _CHUNK * seconds):
+            state = _planned(state, max(done, int(seconds / spent * done)))
         with interrupts_deferred():
             write_checkpoint(path, state, {"curve": curve, "compile": compiled})
     return Trained(state.averaged_model, curve[-1]["spent"], compiled, curve)
