@@ -273,6 +273,7 @@ FIGURES = [
     "critical-slowing-down",
     "eigenphases",
     "ess-acceptance",
+    "ess-cost",
     "free-energy",
     "initialisation",
     "log-weights",
