@@ -73,6 +73,12 @@ def plot(figure, data: dict) -> None:
         right.plot(data["levels"], cost / ess, marker=marker, linestyle=line, label=name)
     left.set(xlabel="milliseconds per sample", ylabel="ESS per sample", xscale="log", ylim=(0, 1))
     right.set(xlabel="levels", ylabel="milliseconds per effective sample", xscale="log", yscale="log")
+    low, high = left.get_xlim()
+    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low < t < high]
+    left.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    right.set_xticks(data["levels"], [str(n) for n in data["levels"]])
+    for axes in (left, right):
+        axes.minorticks_off()
     left.legend()
 
 
