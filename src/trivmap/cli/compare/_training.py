@@ -18,7 +18,7 @@ from .._interrupt import interrupts_deferred
 from .._run_folder import RunFolder
 
 _CHUNK = 20
-# Updates that tell whether a chunk fits into a tenth of the time.
+# Updates that tell whether a chunk fits into the time.
 _PROBE = 2
 _UNPLANNED = 1_000_000
 
