@@ -50,7 +50,7 @@ def test_derivatives_of_matrix_functions(n):
     for f, at, direction in (
         (function, u, group.multiply(generator, u)),
         (polar_factor, x, y),
-        (special_polar_factor, x, y),
+        (lambda x: special_polar_factor(x, u), x, y),
     ):
         _, tangent = jax.jvp(f, (at,), (direction,))
         h = 1e-5
@@ -65,11 +65,27 @@ def test_polar_factor_is_covariant_and_unitary():
     group = tm.SU(3)
     x = sum(group.haar(jax.random.key(k), (200,)) for k in range(6))
     left, right = group.haar(jax.random.key(7), (200,)), group.haar(jax.random.key(8), (200,))
-    a = special_polar_factor(x)
+    near = group.haar(jax.random.key(9), (200,))
+    a = special_polar_factor(x, near)
     assert group.unitarity_defect(a) < 1e-14
-    moved = special_polar_factor(group.multiply(left, group.multiply(x, right)))
+    overlap = jnp.sum(near.conj() * a, axis=(0, 1))
+    assert all(jnp.all((root * overlap).real <= overlap.real) for root in centre_phases(3, [1, 2]))
+    moved = special_polar_factor(*(group.multiply(left, group.multiply(y, right)) for y in (x, near)))
     assert jnp.max(jnp.abs(moved - group.multiply(left, group.multiply(a, right)))) < 1e-11
     assert jnp.max(jnp.abs(group.multiply(inverse(x), x) - group.identity((200,)))) < 1e-10
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_rounding_does_not_choose_the_active_loop(n):
+    """Sums of two staples with equal weights, whose polar factor often has the determinant -1."""
+    group, count = tm.SU(n), 4000
+    first, second = group.haar(jax.random.key(1), (count,)), group.haar(jax.random.key(2), (count,))
+    direction = group.random_algebra(KEY, (count,))
+    a, moved = (
+        special_polar_factor(first + group.multiply(group.exp(h * direction), second), first) for h in (0.0, 1e-12)
+    )
+    # The derivative is 1/distance of an eigenvalue from -1: above 10^6 with a probability of 10^-6. Another root: order 1.
+    assert jnp.max(jnp.abs(a - moved)) < 1e-6
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5])

@@ -81,6 +81,14 @@ def _circular(bins: int = 8) -> tm.AbstractTransform:
     return tm.Composition(tm.CircularSpline(bins), tm.Phase())
 
 
+def _moebius() -> tm.AbstractTransform:
+    return tm.Composition(tm.Moebius(4), tm.Phase())
+
+
+def _projections() -> tm.AbstractTransform:
+    return tm.Composition(tm.NonCompactProjection(4), tm.Phase())
+
+
 POINTS = {
     "phi4_8x8": Point(_phi4(8, 8.0), _splines(4), 1000, 128, 3e-3, 0.75, 300),
     "phi4_e1": Point(_phi4(6, 6.975), _splines(4), 1500, 128, 3e-3, 0.7, 300),
@@ -89,6 +97,8 @@ POINTS = {
     "phi4_e4": Point(_phi4(12, 5.276), _splines(8), 1200, 128, 3e-3, 0.7, 300),
     "phi4_e5": Point(_phi4(14, 5.113), _splines(8), 1200, 128, 3e-3, 0.7, 300),
     "u1_8x8": Point(_u1(8, 2.0), _torus(16, _circular), 1500, 128, 3e-3, 0.6, 300),
+    "u1_8x8_moebius": Point(_u1(8, 2.0), _torus(16, _moebius), 600, 128, 3e-3, 0.0, 300),
+    "u1_8x8_ncp": Point(_u1(8, 2.0), _torus(16, _projections), 600, 128, 3e-3, 0.0, 300),
     "u1_8x8_beta3": Point(_u1(8, 3.0), _torus(16, _circular), 3000, 128, 3e-3, 0.0, 600, start="u1_8x8"),
     "u1_16x16": Point(_u1(16, 3.0), _torus(16, _circular), 1000, 128, 1e-3, 0.0, 1200, start="u1_8x8_beta3"),
 }
@@ -146,6 +156,16 @@ def round_trip(model: tm.Model, count: int, batch_size: int = 500) -> dict:
     return result
 
 
+def print_round_trips(result: dict) -> None:
+    for when in ("round_trip_before", "round_trip"):
+        for precision, found in result[when].items():
+            print(
+                f"  {when.replace('_', ' ')}, {precision}: {found['failures']} of {found['of']} failed, "
+                f"largest error of the field {found['field']:.1e}, of the log-det {found['log_det']:.1e}",
+                flush=True,
+            )
+
+
 def train(name: str, smoke: bool) -> tuple[tm.Model, float, float]:
     """The trained model of a point, seconds in all and seconds of compilation, with those of the points it starts from."""
     point = POINTS[name]
@@ -173,7 +193,7 @@ def train(name: str, smoke: bool) -> tuple[tm.Model, float, float]:
 def run(name: str, samples: int, smoke: bool) -> dict:
     point = POINTS[name]
     theory = point.theory()
-    before = round_trip(point.model(theory), 16 if smoke else 2000)
+    before = round_trip(point.model(theory), 16 if smoke else 10_000)
     model, seconds, compiled = train(name, smoke)
     ensemble = tm.sample(jax.random.key(1), model, theory, samples)
     chain = tm.independence_metropolis(jax.random.key(2), ensemble)
@@ -202,12 +222,7 @@ def _print(name: str, point: Point, result: dict, rows: dict) -> None:
     print(f"  acceptance of a log-normal distribution with this ESS {result['acceptance_lognormal']:.3f}")
     seconds, compiled = result["train_seconds"], result["compile_seconds"]
     print(f"  trained in {seconds:.0f} s (compilation {compiled:.0f} s), at most {point.most_seconds:.0f} allowed")
-    for when in ("round_trip_before", "round_trip"):
-        for precision, found in result[when].items():
-            print(
-                f"  {when.replace('_', ' ')}, {precision}: {found['failures']} of {found['of']} failed, "
-                f"largest error of the field {found['field']:.1e}, of the log-det {found['log_det']:.1e}"
-            )
+    print_round_trips(result)
     for key, (estimate, reference, error) in rows.items():
         expected = f"{float(reference):.8g}" + (f" +- {error:.2g}" if error else "")
         print(

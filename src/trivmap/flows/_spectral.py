@@ -84,8 +84,9 @@ class SpectralCouplingFlow(AbstractFlow):
     - `key`: initial weights; the initial flow is nearly the identity.
     - `manifold`: links of SU(n), two dimensions or more, extents of two or more.
     - `sweeps`: how often every link moves.
-    - `loop`: `"staples"`: A is the nearest element of SU(n) to a sum of the 2 (d - 1) staples with learned weights
-      (arXiv:2502.00263); `"plaquette"`: A is one staple, another one in each sweep.
+    - `loop`: `"staples"`: A is the unitary matrix nearest to a sum of the 2 (d - 1) staples with learned weights, with the
+      phase that takes it into SU(n) next to one staple, another one in each sweep (arXiv:2502.00263); `"plaquette"`: A is
+      that staple.
     - `bins`, `hidden`, `autoregressive`, `dtype`: as for `SpectralFlow`.
     - `reach`: frozen loops at most as far away along every axis are features.
     - `checkpoint`: recompute a layer in the backward pass.
@@ -187,7 +188,8 @@ class SpectralCouplingFlow(AbstractFlow):
             links, log_det = carry
             parameters, weights, layer = xs
             table = jax.tree.map(lambda leaf: leaf[layer % features.masks.count], tables)
-            a, own = active_loops(group, links, table, self._staple_weights(weights, layer))
+            reference = layer // features.masks.count % weights.shape[0]
+            a, own = active_loops(group, links, table, self._staple_weights(weights, reference), reference)
             context = loop_features(self.manifold, links, table, own)
             u = take_links(links, table.active)
             w, change = spectral_map(eqx.combine(parameters, static), group.multiply(u, a), context, inverse=inverse)
@@ -199,11 +201,10 @@ class SpectralCouplingFlow(AbstractFlow):
         (flat, log_det), _ = lax.scan(body, start, (arrays, self.weights, layers), reverse=inverse)
         return shaped_links(self.manifold, flat), log_det
 
-    def _staple_weights(self, weights: Array, layer: Array) -> Array:
+    def _staple_weights(self, weights: Array, reference: Array) -> Array:
         if self.loop == "staples":
             return weights
-        sweep = layer // self._features.masks.count
-        return (jnp.arange(weights.shape[0]) == sweep % weights.shape[0]).astype(weights.dtype)
+        return (jnp.arange(weights.shape[0]) == reference).astype(weights.dtype)
 
 
 def _su_links(name: str, manifold: AbstractManifold) -> LinkField:

@@ -127,12 +127,15 @@ def _trace_of_pair(group: AbstractGroup, a: Array, b: Array) -> Array:
 
 
 def active_loops(
-    group: AbstractGroup, flat: Array, table: LayerTable, weights: Float[Array, " staples"]
+    group: AbstractGroup, flat: Array, table: LayerTable, weights: Float[Array, " staples"], reference: Array | int
 ) -> tuple[Array, Array]:
-    """The frozen part A of the active loops, and (1/n) tr S_k S_l^dagger of all pairs of staples, `(pairs, active)`."""
+    """The frozen part A of the active loops, and (1/n) tr S_k S_l^dagger of all pairs of staples, `(pairs, active)`.
+
+    A is the special polar factor of the weighted sum of staples next to the staple with the number `reference`.
+    """
     found = staples(group, flat, table.staples)
     total = jnp.sum(weights.astype(found.dtype)[:, None, None, None] * found, axis=0)
-    return special_polar_factor(total), staple_traces(group, found)
+    return special_polar_factor(total, found[reference]), staple_traces(group, found)
 
 
 def staple_traces(group: AbstractGroup, found: Array) -> Array:

@@ -174,10 +174,16 @@ def _polar_factor_jvp(primals, tangents):
 
 
 @functools.partial(jax.jit, inline=True)
-def special_polar_factor(x: Array) -> Array:
-    """The polar factor with the phase of its determinant taken out evenly: in SU(n), covariant on both sides."""
-    a = polar_factor(x)
-    phase = jnp.angle(determinant(a)) / -x.shape[0]
+def special_polar_factor(x: Array, near: Array) -> Array:
+    """The polar factor times an n-th root that makes it special, of the n roots the one nearest to `near`.
+
+    Covariant on both sides if `near` is. The root next to one would be no choice for sums of two matrices of SU(n), n > 2:
+    polar(1 + V) = V^{1/2} has the determinant -1, on the cut, wherever the phases of V add up to 2 pi.
+    """
+    n, a = x.shape[0], polar_factor(x)
+    evenly = jnp.angle(determinant(a)) / -n
+    overlap = jnp.angle(jnp.sum(near.conj() * a, axis=(0, 1)))
+    phase = evenly - 2 * np.pi / n * jnp.round((overlap + evenly) * n / (2 * np.pi))
     return a * lax.complex(jnp.cos(phase), jnp.sin(phase))[None, None]
 
 
