@@ -160,8 +160,30 @@ def test_gradients_flow_through_paths_and_memory_stays_flat():
         )
         return gradient.lower(flow, jax.random.key(0)).compile().compiled.memory_analysis().temp_size_in_bytes
 
-    # Two configurations of 12 angles and their gradient per step: about 300 bytes, not the intermediates of a step.
-    assert (temporary(200) - temporary(100)) / 100 < 2000
+    short, long, longest = map(temporary, (25, 100, 400))
+    # 10, 20 and 40 states of about 300 bytes, and of every step its level, step size, time and key, 60 bytes with gradients.
+    # A state per step would be 22500 and 112500 bytes more, intermediates ten times that.
+    assert long - short < 20 * 300 + 75 * 60
+    assert longest - short < 40 * 300 + 375 * 60
+
+
+@pytest.mark.parametrize("steps", [5, 23])
+def test_segments_change_nothing(steps):
+    """A path and its gradient, in one segment and in several with a rest."""
+    theory = TABLE["phi4"][0]()
+    x, weights = _prior(theory).sample(jax.random.key(1)), jnp.linspace(0.5, 1, steps)
+
+    def loss(flow):
+        _, log_weight, kept, changes = flow.path(jax.random.key(0), x)
+        return log_weight + jnp.sum(weights * changes) + jnp.sum(jnp.sin(kept)), kept
+
+    plain, recomputed = (
+        eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))(_langevin(theory, 0.02, steps, checkpoint=value))
+        for value in (False, True)
+    )
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(recomputed), strict=True):
+        # Same operations in another order: rounding of up to 23 steps, of numbers of order 10.
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
 def test_training_raises_the_effective_sample_size():

@@ -5,7 +5,8 @@
 A step of `LangevinFlow` computes one force, the noise and the weight; beside it stand as many forces, and as many forces
 and draws of the noise, in one scan each. The same annealed Langevin equation by `solve_langevin` (Euler-Maruyama of
 diffrax, fixed steps, no weight) takes its noise from a `VirtualBrownianTree`. Ratios are wall times per configuration and
-step. At the end the buffers of a gradient through many steps, with and without recomputing them in the backward pass.
+step. At the end the buffers of a gradient through many steps, with and without recomputing them in the backward pass, and
+what the recomputation costs in time.
 """
 
 import argparse
@@ -44,16 +45,15 @@ def with_diffrax(flow, x, key):
     return tm.solve_langevin(flow, x, path).ys[0]
 
 
-def gradient_buffers(prior, theory, steps: int, keys, *, checkpoint: bool) -> float:
-    """MiB that the gradient of the mean log weight of a batch needs beside its arguments and results."""
+def gradient_case(prior, theory, steps: int, keys, *, checkpoint: bool) -> timing.Case:
+    """The gradient of the mean log weight of a batch."""
     drift = tm.GatedConvolutionField(theory.manifold) if theory.manifold.shape == theory.lattice else None
     flow = tm.LangevinFlow(prior, theory, steps, step_size=0.01, drift=drift, checkpoint=checkpoint)
 
     def loss(flow, keys):
         return -jnp.mean(jax.vmap(lambda key: flow.forward_and_log_weight(key, prior.sample(key))[1])(keys))
 
-    _, _, buffers = timing.compiled(eqx.filter_jit(eqx.filter_grad(loss)), flow, keys)
-    return buffers / 2**20
+    return timing.Case(eqx.filter_jit(eqx.filter_grad(loss)), (flow, keys), len(keys) * steps)
 
 
 def batched(function):
@@ -64,6 +64,19 @@ def batched(function):
         return jax.vmap(lambda x, key: function(*fixed, x, key))(x, keys)
 
     return run
+
+
+def gradient_report(prior, theory, keys, args) -> None:
+    """Buffers beside arguments and results by number of steps, and times per step at the first number."""
+    counts = (2, 4) if args.smoke else (25, 100, 400)
+    cases = {}
+    for name, checkpoint in (("recomputed", True), ("stored", False)):
+        found = [gradient_case(prior, theory, n, keys, checkpoint=checkpoint) for n in counts]
+        buffers = [timing.compiled(case.function, *case.arguments)[2] / 2**20 for case in found]
+        print(f"  gradient, {name}: " + ", ".join(f"{n} steps {b:.1f} MiB" for n, b in zip(counts, buffers, strict=True)))
+        cases[name] = found[0]
+    timings = timing.measure(cases, args.repeats)
+    print(timing.ratio_line(f"gradient of {counts[0]} steps, recomputed / stored", timings["recomputed"], timings["stored"]))
 
 
 def main() -> None:
@@ -103,11 +116,7 @@ def main() -> None:
         print(timing.ratio_line("Langevin step / force", step, timings["force"]))
         print(timing.ratio_line("Langevin step / force and noise", step, timings["force and noise"]))
         print(timing.ratio_line("diffrax / Langevin step", timings["diffrax, Brownian tree"], step))
-        for checkpoint in (True, False):
-            counts = (2, 4) if args.smoke else (25, 100, 400)
-            found = [gradient_buffers(prior, theory, n, keys, checkpoint=checkpoint) for n in counts]
-            shown = ", ".join(f"{n} steps {value:.1f} MiB" for n, value in zip(counts, found, strict=True))
-            print(f"  gradient, {'recomputed' if checkpoint else 'stored'}: {shown}")
+        gradient_report(prior, theory, keys, args)
     print(f"peak memory {timing.peak_memory():.0f} MiB")
 
 

@@ -16,6 +16,7 @@ from ..theories import AbstractTheory
 from ..updates import AbstractUpdate
 from ._base import AbstractStochasticFlow
 from ._path import Schedule, interpolate
+from ._scan import scan_steps
 
 
 class AnnealedFlow(AbstractStochasticFlow):
@@ -111,8 +112,8 @@ class AnnealedFlow(AbstractStochasticFlow):
             x, change = level(*at(inputs[0]), inputs[1], x)
             return (x, log_weight + change.astype(log_weight.dtype)), None
 
-        body = jax.checkpoint(advance) if self.checkpoint else advance
-        (x, log_weight), _ = jax.lax.scan(body, (x, jnp.zeros((), accumulator_dtype())), stacked)
+        start = (x, jnp.zeros((), accumulator_dtype()))
+        (x, log_weight), _ = scan_steps(advance, start, stacked, checkpoint=self.checkpoint)
         return x, log_weight
 
     def _up(self, theory, layer, key, x):

@@ -14,6 +14,7 @@ from ..manifolds import AbstractManifold
 from ._base import AbstractStochasticFlow
 from ._noising import AbstractNoising
 from ._path import Schedule
+from ._scan import scan_steps
 from ._step import gaussian_step
 
 
@@ -170,9 +171,9 @@ class ScoreDiffusion(AbstractStochasticFlow):
                 carry = part(key, level, log_size, carry)
             return carry, None
 
-        body = jax.checkpoint(advance) if self.checkpoint else advance
         start = (x, jnp.zeros((), accumulator_dtype()))
-        (x, log_weight), _ = jax.lax.scan(body, start, (levels, jax.random.split(key, self.schedule.steps)))
+        inputs = (levels, jax.random.split(key, self.schedule.steps))
+        (x, log_weight), _ = scan_steps(advance, start, inputs, checkpoint=self.checkpoint)
         return self.manifold.project(x), log_weight
 
 

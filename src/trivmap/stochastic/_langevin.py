@@ -15,6 +15,7 @@ from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ._base import AbstractStochasticFlow
 from ._path import Schedule, combine, gradients
+from ._scan import scan_steps
 from ._step import gaussian_step
 
 
@@ -38,7 +39,7 @@ class LangevinFlow(AbstractStochasticFlow):
     - `steps`: K, or a `Schedule` with its own levels; distances between levels are learned.
     - `step_size`: initial $h_k$ in units of 1/gradient^2, one number or one per step; learned as its logarithm.
     - `drift`: any vector field of the library, such as a `GradientField`; its divergence is not needed.
-    - `checkpoint`: recompute steps in the backward pass, so that training stores one configuration per step.
+    - `checkpoint`: recompute steps in the backward pass, so that training stores about 2 root(K) states.
 
     **Raises:** `ValueError` for different manifolds, or step sizes that are not positive.
 
@@ -112,9 +113,8 @@ class LangevinFlow(AbstractStochasticFlow):
 
         zero = jnp.zeros((), accumulator_dtype())
         start = (x, gradients(self.prior, self.theory, x), zero)
-        (x, _, log_weight), kept = jax.lax.scan(
-            jax.checkpoint(advance) if self.checkpoint else advance, start, (*levels, jax.random.split(key, steps))
-        )
+        inputs = (*levels, jax.random.split(key, steps))
+        (x, _, log_weight), kept = scan_steps(advance, start, inputs, checkpoint=self.checkpoint)
         return self.manifold.project(x), log_weight, kept
 
     def _step(self, carry, level, direction: int):

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Key
 from ..lattice import accumulator_dtype
 from ..theories import AbstractTheory
 from ._annealed import AnnealedFlow
+from ._scan import scan_steps
 
 
 class Population(eqx.Module):
@@ -61,9 +62,8 @@ def run_population(
 
     before = -jax.vmap(flow.prior.log_prob)(z).astype(accumulator)
     start = (z, before, jnp.zeros(particles, accumulator), jnp.zeros((), accumulator))
-    body = jax.checkpoint(advance) if flow.checkpoint else advance
     inputs = (levels, thresholds, jax.random.split(key, flow.schedule.steps))
-    (x, _, log_weights, loss), (ess, low) = jax.lax.scan(body, start, inputs)
+    (x, _, log_weights, loss), (ess, low) = scan_steps(advance, start, inputs, checkpoint=flow.checkpoint)
     return Population(x, log_weights, ess, low, loss)
 
 
