@@ -44,9 +44,17 @@ def test_benchmarks(name):
 @pytest.mark.slow
 def test_stochastic_flows(tmp_path):
     out = tmp_path / "results.json"
-    done = run("targets/stochastic.py", "methods", "--methods", "nets", "--smoke", "--out", str(out))
+    done = run("targets/stochastic.py", "--methods", "nets", "--smoke", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert list(json.loads(out.read_text())) == ["phi4_8x8 nets"]
+
+
+@pytest.mark.slow
+def test_exactness_of_untrained_flows(tmp_path):
+    out = tmp_path / "results.json"
+    done = run("targets/stochastic_exactness.py", "--smoke", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(out.read_text())) == 8
 
 
 @pytest.mark.slow

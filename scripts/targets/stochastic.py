@@ -1,28 +1,24 @@
-"""Stochastic flows on reference theories: exactness of log Z at coarse steps, and what a sample costs.
+"""Stochastic flows on reference theories: what a sample costs.
 
-    python scripts/targets/stochastic.py [PART] [--theories NAME ...] [--methods NAME ...] [--out FILE] [--smoke]
+    python scripts/targets/stochastic.py [--theories NAME ...] [--methods NAME ...] [--samples N] [--out FILE] [--smoke]
 
-PART is `exactness`, `methods` or `extrapolation`, the first two by default.
-
-`exactness`: Langevin flows of 4 to 32 steps without any training, with and without a wrong drift: log Z and an observable
-with their pulls, while the ESS varies. `methods`: annealed importance sampling (Jarzynski), a stochastic normalizing flow,
-sequential Monte Carlo with the levels of the first and with levels and layers of the second (CRAFT), Langevin flows with a
-drift trained by the continuity equation (NETS; SU(N): by action matching), score diffusion as reverse SDE (for links also
-with a covariant U-Net as score), as probability-flow ODE (matched, from the closed form of gauge links alone, and trained
-further by its weights), and flow matching: seconds of training (compilation included), ESS of the samples, time per sample
-and per effective sample, pulls. Score and flow matching learn from HMC, whose time is counted as training. Pulls of the
-infrared: |M|, Binder cumulant and propagator at the lowest momentum of phi^4, Q^2 of U(1), Polyakov lines of all gauge
-groups. `extrapolation`: the score of U(1) at beta = 2, matched or trained by its weights, taken to larger beta in proportion
-to the action (2502.05504), or by the change of the closed form `plaquette_score`; <Q^2> without and with weights. Results
+Annealed importance sampling (Jarzynski), a stochastic normalizing flow, sequential Monte Carlo with the levels of the first
+and with levels and layers of the second (CRAFT), Langevin flows with a drift trained by the continuity equation (NETS;
+SU(N): by action matching), score diffusion as reverse SDE (plain, with a Langevin step by the score after each step, with
+Metropolis updates of the theory at the end, and for links with a covariant U-Net as score), as probability-flow ODE
+(matched, from the closed form of gauge links alone, and trained further by its weights), and flow matching along geodesics
+and along interpolants with noise: seconds of training (compilation included), ESS of the samples, time per sample and per
+effective sample, pulls. Score and flow matching learn from HMC, whose time is counted as training. Pulls of the infrared:
+|M|, Binder cumulant and propagator at the lowest momentum of phi^4, Q^2 of U(1), Polyakov lines of all gauge groups. Results
 that are in FILE already are kept.
 """
 
 import argparse
 import contextlib
 import functools
-import itertools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import equinox as eqx
@@ -43,17 +39,6 @@ THEORIES = {
     "su2_8x8": lambda: tm.WilsonAction(tm.SU(2), (8, 8), beta=2.2),
     "su3_8x8": lambda: tm.WilsonAction(tm.SU(3), (8, 8), beta=4.0),
 }
-# Theory, step, width of the prior. Few untrained steps have to leave enough of the weights for an error that means something:
-# small lattices, or a massive theory and a prior as wide as its fluctuations.
-EXACTNESS = {
-    "phi4_4x4": (lambda: tm.Phi4Action((4, 4), m2=1.0, lam=1.0), 0.05, 0.5),
-    "phi4_8x8": (lambda: tm.Phi4Action((8, 8), m2=4.0, lam=1.0), 0.02, 0.32),
-    "u1_4x4": (lambda: tm.WilsonAction(tm.U1(), (4, 4), beta=1.0), 0.05, None),
-    "su2_4x4": (lambda: tm.WilsonAction(tm.SU(2), (4, 4), beta=1.0), 0.1, None),
-    "su3_4x4": (lambda: tm.WilsonAction(tm.SU(3), (4, 4), beta=1.5), 0.1, None),
-}
-
-
 def prior_of(theory, width: float | None = 0.5) -> tm.AbstractPrior:
     return tm.GaussianPrior(theory.manifold, width=width) if is_scalar(theory) else tm.HaarPrior(theory.manifold)
 
@@ -84,43 +69,6 @@ def long_chain(name: str, smoke: bool) -> tm.Chain:
     measure = {"chi2": tm.chi2, "|M|": lambda x: jnp.abs(tm.magnetisation(x)), "G(p)": lambda x: tm.two_point(x) @ wave}
     measure["Binder"] = tm.binder_cumulant.primary
     return tm.hmc(jax.random.key(9), theory, 40 if smoke else 20_000, steps=8, chains=32, length_spread=0.3, measure=measure)
-
-
-def wrong_drift(theory) -> tm.AbstractVectorField:
-    """A field that has nothing to do with the theory."""
-    if not is_scalar(theory):
-        return tm.GradientField(tm.LoopPotential(theory.manifold, coefficient=-0.1))
-    potential = tm.NeighbourPotential(jax.random.key(7), theory.manifold)
-    strengths = 0.1 * jax.random.normal(jax.random.key(8), potential.site_strengths.shape)
-    return tm.GradientField(jax.tree.map(lambda a: strengths if a is potential.site_strengths else a, potential))
-
-
-def exactness(results: dict, names: list[str], samples: int, store) -> None:
-    for name in names:
-        build, step, width = EXACTNESS[name]
-        theory = build()
-        prior, (label, observable, exact) = prior_of(theory, width), reference(theory)
-        for steps in (4, 8, 16, 32):
-            for drift in (None, wrong_drift(theory)):
-                key = f"{name}, {steps} steps" + ("" if drift is None else ", wrong drift")
-                if key not in results:
-                    flow = tm.LangevinFlow(prior, theory, steps, step_size=step, drift=drift)
-                    model = tm.Model(prior, flow)
-                    options = {"measure": {label: observable}, "batch_size": 500}
-                    # Rows are independent, so that their pulls can be judged together.
-                    key_of_row = jax.random.fold_in(jax.random.key(1), len(results))
-                    ensemble = tm.sample(key_of_row, model, theory, samples, **options)
-                    value = tm.expectation(ensemble, label)
-                    results[key] = {
-                        "ess": float(tm.ess_fraction(ensemble.log_weights)),
-                        "log Z pull": float(tm.log_z(ensemble).pull(tm.exact.log_z(theory))),
-                        f"{label} pull": float(value.pull(exact)),
-                        "samples": samples,
-                    }
-                    store()
-                row = results[key]
-                pulls = ", ".join(f"{k} {v:+.1f}" for k, v in row.items() if "pull" in k)
-                print(f"{key:32s} ESS {row['ess']:.3f}, {pulls}", flush=True)
 
 
 @functools.cache
@@ -288,6 +236,21 @@ def calibrated(model: tm.Model, chain: tm.Chain) -> tm.Model:
     return tm.Model(model.prior, model.transport.calibrated(jax.random.key(6), some))
 
 
+def diffusion_corrected(theory, name, train):
+    """Predictor and corrector: a Langevin step by the same score after each step."""
+    model = diffusion_sde(theory, name, train)
+    diffusion = model.transport
+    new = tm.ScoreDiffusion(diffusion.noising, diffusion.field, diffusion.schedule, corrections=1)
+    return tm.Model(model.prior, eqx.tree_at(lambda d: d.log_variance_factors, new, diffusion.log_variance_factors))
+
+
+def annealed_mala(theory, name, train):
+    """Metropolis-adjusted Langevin updates of the theory at the end of the diffusion."""
+    model = diffusion_sde(theory, name, train)
+    update = tm.HMCUpdate(length=0.1 if is_scalar(theory) else 0.2 / float(theory.beta) ** 0.5, steps=1)
+    return tm.Model(model.prior, tm.StochasticSequence(model.transport, tm.UpdateFlow(theory, update, 20)))
+
+
 def diffusion_unet(theory, name, train):
     """The reverse SDE with a covariant U-Net as score, from minus the gradient of the action at both ends."""
     chain, train.seconds = ensemble_of(name, train.smoke)
@@ -312,6 +275,18 @@ def diffusion_closed(theory, name, train):
 
 def kernels_of(field):
     return field.convolution.linear, field.convolution.gate
+
+
+def moved_score(start: tm.ScoreDiffusion, betas: tuple[float, float], rule: str = "closed form") -> tm.ScoreDiffusion:
+    """The score of the first coupling, for the second one; fields are linear in their kernels."""
+    noising, old = start.noising, kernels_of(start.field)
+    if rule == "action":
+        new = tuple(a * (betas[1] / betas[0]) for a in old)
+    else:
+        theories = (tm.WilsonAction(tm.U1(), noising.manifold.lattice, beta=float(beta)) for beta in betas)
+        closed = (kernels_of(score_of(theory, noising)) for theory in theories)
+        new = tuple(a - b + c for a, b, c in zip(old, *closed, strict=True))
+    return eqx.tree_at(lambda d: kernels_of(d.field), start, new)
 
 
 @functools.cache
@@ -355,12 +330,17 @@ def diffusion_tuned(theory, name, train):
     return tm.Model(model.prior, model.transport.refined())
 
 
-def flow_matching(theory, name, train):
+def flow_matching(theory, name, train, noise: float = 0.0):
     chain, seconds = ensemble_of(name, train.smoke)
     train.seconds += seconds
     prior = prior_of(theory)
     model = tm.Model(prior, tm.ContinuousFlow(field_of(theory), steps=12))
-    return train(model, theory, tm.FlowMatching(chain), 2000, 1e-2)
+    return train(model, theory, tm.FlowMatching(chain, noise), 2000, 1e-2)
+
+
+def interpolant(theory, name, train):
+    """Flow matching along paths with noise, of the size of the fluctuations of phi^4 and a tenth of the circle."""
+    return flow_matching(theory, name, train, noise=0.3)
 
 
 METHODS = {
@@ -370,14 +350,15 @@ METHODS = {
     "craft": craft,
     "nets": nets,
     "diffusion_sde": diffusion_sde,
+    "diffusion_corrected": diffusion_corrected,
+    "annealed_mala": annealed_mala,
     "diffusion_unet": diffusion_unet,
     "diffusion_ode": diffusion_ode,
     "diffusion_closed": diffusion_closed,
     "diffusion_tuned": diffusion_tuned,
     "flow_matching": flow_matching,
+    "interpolant": interpolant,
 }
-
-
 POPULATIONS = ("smc", "craft")
 
 
@@ -414,7 +395,7 @@ def evaluate(method: str, model, theory, name: str, samples: int, smoke: bool) -
     return result
 
 
-def methods(results: dict, theories: list[str], names: list[str], samples: int, smoke: bool, store) -> None:
+def measure_methods(results: dict, theories: list[str], names: list[str], samples: int, smoke: bool, store) -> None:
     for theory_name in theories:
         theory = THEORIES[theory_name]()
         for method in names:
@@ -438,65 +419,34 @@ def methods(results: dict, theories: list[str], names: list[str], samples: int, 
             )
 
 
-def moved_score(start: tm.ScoreDiffusion, betas: tuple[float, float], rule: str = "closed form") -> tm.ScoreDiffusion:
-    """The score of the first coupling, for the second one; fields are linear in their kernels."""
-    noising, old = start.noising, kernels_of(start.field)
-    if rule == "action":
-        new = tuple(a * (betas[1] / betas[0]) for a in old)
-    else:
-        theories = (tm.WilsonAction(tm.U1(), noising.manifold.lattice, beta=float(beta)) for beta in betas)
-        closed = (kernels_of(score_of(theory, noising)) for theory in theories)
-        new = tuple(a - b + c for a, b, c in zip(old, *closed, strict=True))
-    return eqx.tree_at(lambda d: kernels_of(d.field), start, new)
+def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
+    """The options that the scripts of stochastic flows share."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--smoke", action="store_true", help="few samples, few training steps, one theory")
+    return parser
 
 
-def extrapolation(results: dict, samples: int, smoke: bool, store) -> None:
-    starts = {"matched": matched("u1_8x8_beta2", smoke)[0].transport, "by weights": corrected(2.0, smoke)[0]}
-    for beta, learned, rule in itertools.product((3.0,) if smoke else (2.5, 3.0, 4.0), starts, ("action", "closed form")):
-        theory = tm.WilsonAction(tm.U1(), (8, 8), beta=beta)
-        exact = tm.exact.charge_squared(theory)
-        key = f"{learned}, to {beta} by {rule}"
-        if key not in results:
-            diffusion = moved_score(starts[learned], (2.0, beta), rule)
-            model = tm.Model(diffusion.noising.prior, diffusion.probability_flow(steps=10))
-            options = {"measure": {"Q^2": lambda x: tm.topological_charge(x) ** 2}, "dtype": jnp.float32}
-            ensemble = tm.sample(jax.random.key(1), model, theory, samples, batch_size=min(250, samples), **options)
-            raw, weighted = ensemble.observables["Q^2"], tm.expectation(ensemble, "Q^2")
-            results[key] = {
-                "ess": tm.ess_fraction(ensemble.log_weights),
-                "raw": [float(raw.mean()), float(raw.std() / np.sqrt(samples))],
-                "weighted": [weighted.value, weighted.error],
-                "exact": exact,
-            }
-            store()
-        row = results[key]
-        shown = ", ".join(f"{name} {tm.Estimate(*row[name])}" for name in ("raw", "weighted"))
-        print(f"{key:36s} ESS {row['ess']:.3f}, <Q^2> {shown}, exact {exact:.4f}", flush=True)
+def kept(path: Path) -> tuple[dict, Callable[[], None]]:
+    """The results in a file, and what writes them back."""
+    results = json.loads(path.read_text()) if path.exists() else {}
+
+    def store() -> None:
+        path.write_text(json.dumps(results, indent=1) + "\n")
+
+    return results, store
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("exactness", "methods", "extrapolation"), help="the first two by default")
+    parser = parser_of(__doc__ or "", "stochastic.json")
     parser.add_argument("--theories", nargs="+", choices=tuple(THEORIES), default=list(THEORIES))
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
-    parser.add_argument("--samples", type=int, default=10_000)
-    parser.add_argument("--out", type=Path, default=Path("stochastic.json"))
-    parser.add_argument("--smoke", action="store_true", help="few samples, four training steps, one theory")
     arguments = parser.parse_args()
+    results, store = kept(arguments.out)
+    theories = arguments.theories[:1] if arguments.smoke else arguments.theories
     samples = 64 if arguments.smoke else arguments.samples
-    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-
-    def store() -> None:
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
-
-    if arguments.part == "extrapolation":
-        extrapolation(results, samples, arguments.smoke, store)
-        return
-    if arguments.part != "methods":
-        exactness(results, ["u1_4x4"] if arguments.smoke else list(EXACTNESS), samples, store)
-    if arguments.part != "exactness":
-        theories = arguments.theories[:1] if arguments.smoke else arguments.theories
-        methods(results, theories, arguments.methods, samples, arguments.smoke, store)
+    measure_methods(results, theories, arguments.methods, samples, arguments.smoke, store)
 
 
 if __name__ == "__main__":
