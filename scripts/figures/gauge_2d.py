@@ -91,7 +91,15 @@ TRAINED = {
     "ladder_gates": ("ladder", Training(lambda theory: _ladder(theory, 2), lambda field: field.gates, 1, 512)),
     "model_a": (
         "modelA",
-        Training(_loops(tm.LoopPotential.model_a), lambda field: field.potential.coefficients, 6, 3072, reverse=True),
+        # Little damping: loops can replace each other, and what is left of the variance lies along such a direction.
+        Training(
+            _loops(tm.LoopPotential.model_a),
+            lambda field: field.potential.coefficients,
+            6,
+            4096,
+            reverse=True,
+            damping=1e-5,
+        ),
     ),
     "model_b": (
         "modelB",

@@ -80,9 +80,11 @@ def _plaquettes(sweeps: int) -> Callable:
 
 POINTS = {f"su{n}_matrix_{name}": _matrix(n, c) for n in (2, 3, 4) for name, c in SETS.items()} | {
     "su2_8x8_spectral": Point(_wilson(2, (8, 8), 2.2), _spectral(2, reach=2), 1200, 128, 1e-2, 0.15),
-    "su2_8x8_residual": Point(_wilson(2, (8, 8), 2.2), _residual(2), 300, 128, 1e-2, 0.5),
+    "su2_8x8_residual": Point(_wilson(2, (8, 8), 2.2), _residual(2), 60, 128, 1e-2, 0.5),
+    "su2_8x8_residual_plaquettes": Point(_wilson(2, (8, 8), 2.2), _plaquettes(6), 300, 128, 1e-2, 0.1),
     "su3_8x8_spectral": Point(_wilson(3, (8, 8), 4.0), _spectral(2, reach=2), 500, 64, 1e-2, 0.1),
-    "su3_8x8_residual": Point(_wilson(3, (8, 8), 4.0), _residual(2), 60, 32, 1e-2, 0.5, 2048),
+    "su3_8x8_residual": Point(_wilson(3, (8, 8), 4.0), _residual(2), 60, 32, 1e-2, 0.5, 2048, round_trips=1000),
+    "su3_8x8_residual_plaquettes": Point(_wilson(3, (8, 8), 4.0), _plaquettes(6), 100, 64, 1e-2, 0.1),
     "su3_4d_residual": Point(_wilson(3, (4, 4, 4, 4), 1.0), _plaquettes(2), 60, 16, 1e-2, 0.1, 512, round_trips=64),
     "su3_4d_residual_path": Point(
         _wilson(3, (4, 4, 4, 4), 1.0), _plaquettes(2), 60, 16, 1e-2, 0.1, 512, tm.path_gradient, round_trips=64
