@@ -88,8 +88,9 @@ def _loops(key: jax.Array, theory: Any) -> Model:
 
 
 def _ladder(key: jax.Array, theory: Any) -> Model:
+    # It starts next to the optimum: with fewer steps training learns the error of the solver, at a higher rate it gets worse.
     field = LadderField(theory.manifold, float(theory.beta), reach=1)
-    return Model(_prior(theory), ContinuousFlow(field, steps=6, checkpoint=False))
+    return Model(_prior(theory), ContinuousFlow(field, steps=10, checkpoint=False))
 
 
 def _residual(key: jax.Array, theory: Any) -> Model:
@@ -193,7 +194,7 @@ _ABELIAN = _only("scalar", "u1", why="the gated convolution is for scalars and U
 METHODS = {
     "gated": Method("continuous flow, gated convolution", "weights", _gated, 3e-2, _ABELIAN),
     "loops": Method("continuous flow, potential of loops", "weights", _loops, 1e-2, _LINKS, in_smoke=False),
-    "ladder": Method("continuous flow, ladder of plaquettes", "weights", _ladder, 1e-2, _refuses_ladder),
+    "ladder": Method("continuous flow, ladder of plaquettes", "weights", _ladder, 1e-3, _refuses_ladder),
     "residual": Method("residual flow", "weights", _residual, 1e-2),
     "coupling": Method("coupling flow (splines; spectral for SU(N))", "weights", _coupling, 3e-3, _refuses_coupling),
     "langevin": Method("Langevin paths with exact weights", "weights", _langevin, 1e-2, in_smoke=False),
