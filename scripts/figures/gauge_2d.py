@@ -91,15 +91,7 @@ TRAINED = {
     "ladder_gates": ("ladder", Training(lambda theory: _ladder(theory, 2), lambda field: field.gates, 1, 512)),
     "model_a": (
         "modelA",
-        # Little damping: loops can replace each other, and what is left of the variance lies along such a direction.
-        Training(
-            _loops(tm.LoopPotential.model_a),
-            lambda field: field.potential.coefficients,
-            6,
-            4096,
-            reverse=True,
-            damping=1e-5,
-        ),
+        Training(_loops(tm.LoopPotential.model_a), lambda field: field.potential.coefficients, 6, 3072, reverse=True),
     ),
     "model_b": (
         "modelB",
