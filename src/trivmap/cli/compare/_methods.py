@@ -77,20 +77,20 @@ def _prior(theory: Any) -> Any:
 
 
 def _gated(key: jax.Array, theory: Any) -> Model:
-    return Model(_prior(theory), ContinuousFlow(GatedConvolutionField(theory.manifold), steps=6, checkpoint=False))
+    return Model(_prior(theory), ContinuousFlow(GatedConvolutionField(theory.manifold), steps=6))
 
 
 def _loops(key: jax.Array, theory: Any) -> Model:
-    four_dimensions = len(theory.lattice) > 2
-    potential = LoopPotential(theory.manifold, coefficient=0.0) if four_dimensions else LoopPotential.model_a(theory)
+    two = len(theory.lattice) == 2
+    potential = LoopPotential.model_a(theory) if two else LoopPotential(theory.manifold, coefficient=0.0)
     field = GradientField(potential)  # pyright: ignore[reportCallIssue]
-    return Model(_prior(theory), ContinuousFlow(field, steps=5, checkpoint=four_dimensions))
+    return Model(_prior(theory), ContinuousFlow(field, steps=5))
 
 
 def _ladder(key: jax.Array, theory: Any) -> Model:
     # It starts next to the optimum: with fewer steps training learns the error of the solver, at a higher rate it gets worse.
     field = LadderField(theory.manifold, float(theory.beta), reach=1)
-    return Model(_prior(theory), ContinuousFlow(field, steps=10, checkpoint=False))
+    return Model(_prior(theory), ContinuousFlow(field, steps=10))
 
 
 def _residual(key: jax.Array, theory: Any) -> Model:
@@ -177,7 +177,7 @@ def _calibrated(key: jax.Array, model: Model, chain: Any) -> Model:
 
 
 def _matched(key: jax.Array, theory: Any) -> Model:
-    return Model(_prior(theory), ContinuousFlow(_field(theory), steps=12, checkpoint=False))
+    return Model(_prior(theory), ContinuousFlow(_field(theory), steps=12))
 
 
 def _field(theory: Any) -> Any:
