@@ -12,7 +12,8 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from stochastic import corrected, kept, matched, moved_score, parser_of
+from _stochastic_methods import corrected, matched, moved_score
+from stochastic import kept, parser_of
 
 jax.config.update("jax_enable_x64", True)
 

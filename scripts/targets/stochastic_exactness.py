@@ -7,7 +7,8 @@ are in FILE already are kept.
 """
 
 import jax
-from stochastic import is_scalar, kept, parser_of, prior_of, reference
+from _stochastic_methods import is_scalar, prior_of
+from stochastic import kept, parser_of, reference
 
 jax.config.update("jax_enable_x64", True)
 
