@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: help venv quickstart test lint docs clean
+.PHONY: help venv quickstart test test-long lint docs clean
 
 help:
 	@echo "make quickstart   sample 2D U(1) gauge theory with a flow, beside HMC and the exact answer"
-	@echo "make test         the whole test suite"
+	@echo "make test         the test suite"
+	@echo "make test-long    faults, fuzz, coverage of error bars: prints what it counted"
 	@echo "make lint         ruff, types, import layers"
 	@echo "make docs         documentation in docs/_build/html"
 	@echo "make venv         only the environment in $(VENV)"
@@ -39,10 +40,16 @@ quickstart: $(VENV)/.run
 # Compilation, most of the time, keeps one core busy: a worker per core, and a file stays with its worker. It takes a third of
 # the time with XLA's older fusion emitters and less optimisation (jaxlib of requirements/run.txt; flags unknown to another
 # one would end the process, hence here and not in conftest.py). README, documentation and canaries run without these flags.
-test: $(VENV)/.dev
-	OPENBLAS_NUM_THREADS=1 \
+PYTEST := OPENBLAS_NUM_THREADS=1 \
 	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1" \
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+test: $(VENV)/.dev
+	$(PYTEST) --dist loadfile
+
+# What the tests counted (kills, mutations, coverage) is printed at the end: docs/survives.md and docs/statistics.md quote it.
+test-long: $(VENV)/.dev
+	$(PYTEST) --dist load tests/long
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
