@@ -2,23 +2,10 @@
 
 import os
 import sys
+from typing import Any
 
-from ._config import (
-    CiteCommand,
-    Command,
-    CompareCommand,
-    FigureCommand,
-    HMCCommand,
-    InfoCommand,
-    MeasureCommand,
-    QuickstartCommand,
-    SampleCommand,
-    TrainCommand,
-    parse,
-)
+# All that is heavy is imported in functions: signals are caught before.
 from ._interrupt import INTERRUPTED, farewell, interruptible, leave
-from ._report import complain
-from ._run_folder import CommandError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,18 +18,21 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             return _run(arguments)
         except KeyboardInterrupt:
-            complain(farewell())
+            print(f"trivmap: {farewell()}", file=sys.stderr, flush=True)
             if arguments is None:  # the program, not a function called by another one
                 leave()
             return INTERRUPTED
 
 
 def _run(arguments: list[str] | None) -> int:
-    command = parse(arguments)
     import jax
 
     from ..io import CheckpointError, EnsembleFileError
+    from ._config import parse
+    from ._report import complain
+    from ._run_folder import CommandError
 
+    command = parse(arguments)
     # Exact weights need float64 sums; the library leaves this to programs, and this is one.
     jax.config.update("jax_enable_x64", True)
     try:
@@ -59,7 +49,19 @@ def _run(arguments: list[str] | None) -> int:
         return 141
 
 
-def _dispatch(command: Command) -> int:
+def _dispatch(command: Any) -> int:
+    from ._config import (
+        CiteCommand,
+        CompareCommand,
+        FigureCommand,
+        HMCCommand,
+        InfoCommand,
+        MeasureCommand,
+        QuickstartCommand,
+        SampleCommand,
+        TrainCommand,
+    )
+
     # Each command imports what it needs: `trivmap info` and mistakes answer at once.
     match command:
         case InfoCommand():
