@@ -17,7 +17,7 @@ from ._build import build_theory
 from ._config import HMCCommand, as_json
 from ._observables import exact_values, observables
 from ._report import announce, complain, pair, say, say_estimates
-from ._run_folder import CommandError, RunFolder, config_hash, require_positive
+from ._run_folder import RunFolder, config_hash
 
 STATE = "checkpoint.ckpt"
 
@@ -26,9 +26,6 @@ def hmc_command(command: HMCCommand) -> int:
     """Run chains, or continue to run them, in a run folder; returns the exit status."""
     config = as_json(command)
     theory = build_theory(command.theory)
-    require_positive(command, "chains", "md_steps", "trajectory_length", "chunk")
-    if command.trajectories < 4:
-        raise CommandError(f"Errors need four trajectories or more, but --trajectories {command.trajectories} was given.")
     folder = RunFolder(command.out or f"runs/hmc-{config['theory']['kind']}-{config_hash(config)}")
     folder.claim("hmc", config, command.resume)
     announce("hmc", config)

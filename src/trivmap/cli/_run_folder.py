@@ -7,21 +7,14 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from ..io import versions, write_text
-
-
-class CommandError(Exception):
-    """Something the user can mend; the command prints the message and exits with status 1."""
-
-
-def require_positive(command: Any, *names: str) -> None:
-    """**Raises:** `CommandError` unless all these options are positive."""
-    for name in names:
-        value = getattr(command, name)
-        if not value > 0:
-            raise CommandError(f"--{name.replace('_', '-')} must be positive, but {value} was given.")
+from ._config import check_stored
+from ._errors import CommandError as CommandError
+from ._reading import json_file, parse_json, typed
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -90,7 +83,7 @@ class RunFolder:
             raise CommandError(f"{self.path} holds no run to resume; start it without --resume.")
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_json("config.json", known | {entry: config})
-        self.write_json("environment.json", self.read_json("environment.json", {}) | {entry: environment()})
+        self.write_json("environment.json", self._table("environment.json") | {entry: environment()})
 
     def config(self, entry: str) -> dict[str, Any]:
         """The configuration of a command that ran here. **Raises:** `CommandError` if it did not."""
@@ -106,12 +99,7 @@ class RunFolder:
 
     def read_json(self, name: str, default: Any = None) -> Any:
         file = self.path / name
-        if not file.exists():
-            return default
-        try:
-            return json.loads(file.read_text())
-        except ValueError as error:
-            raise CommandError(f"{file} is damaged (not JSON: {error}); restore it or choose another folder.") from error
+        return json_file(file) if file.exists() else default
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to `metrics.jsonl`, on disk before the next chunk starts."""
@@ -123,13 +111,8 @@ class RunFolder:
     def read_metrics(self) -> list[dict[str, Any]]:
         """All complete records; a last line cut off by a crash is left out."""
         file = self.path / "metrics.jsonl"
-        records = []
-        for line in file.read_text().splitlines() if file.exists() else []:
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-        return records
+        lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+        return [_record(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
     def keep_metrics(self, step: int) -> None:
         """Drop records after `step`, those that a checkpoint of this step has not seen."""
@@ -137,12 +120,28 @@ class RunFolder:
         write_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
 
     def _known_configs(self) -> dict[str, Any]:
-        known = self.read_json("config.json")
-        if known is None and self.path.is_file():
+        if self.path.exists() and not self.path.is_dir():
             raise CommandError(f"{self.path} is a file, not a run folder.")
-        if known is None and self.path.is_dir() and any(self.path.iterdir()):
+        known = self._table("config.json")
+        if not known and self.path.is_dir() and any(self.path.iterdir()):
             raise CommandError(f"{self.path} is not empty and not a run folder (no config.json); choose another --out.")
-        return known or {}
+        for entry, config in known.items():
+            check_stored(entry, config, self.path / "config.json")
+        return known
+
+    def _table(self, name: str) -> dict[str, Any]:
+        """A JSON file with one entry per command, empty where there is none."""
+        return typed(dict[str, dict[str, Any]], self.read_json(name, {}), str(self.path / name))
+
+
+def _record(line: bytes, source: str) -> dict[str, Any]:
+    """One line of `metrics.jsonl`: numbers by name."""
+    record = parse_json(line.decode("utf-8", "replace"), source)
+    typed(dict[str, float | None], record, source)
+    if missing := [name for name in ("step", "loss", "ess", "acceptance") if name not in record]:
+        raise CommandError(f"{source}: {missing[0]} is missing; restore the file or choose another folder.")
+    typed(Annotated[int, Meta(ge=0)], record["step"], f"{source}: step")
+    return record
 
 
 def _difference(stored: dict[str, Any], given: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from ._build import with_integration_steps
 from ._config import SampleCommand, as_json
 from ._observables import exact_values, observables
 from ._report import announce, complain, pair, say, say_estimates
-from ._run_folder import CommandError, RunFolder, require_positive
+from ._run_folder import RunFolder
 from ._train import load_model
 
 HALVING_SAMPLES = 2048
@@ -25,9 +25,6 @@ HALVING_SAMPLES = 2048
 
 def sample_command(command: SampleCommand) -> int:
     """Sample a trained flow into its run folder; returns the exit status."""
-    if command.samples < 2:
-        raise CommandError(f"An estimate needs two samples or more, but --samples {command.samples} was given.")
-    require_positive(command, "batch_size")
     folder = RunFolder(command.run)
     model, theory, header = load_model(folder)
     model = with_integration_steps(model, command.integration_steps)
