@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ._atomic import atomic_path
+from ._atomic import write_bytes
 from ._versions import versions
 
 _MAGIC = b"TRIVMAP\x01"
@@ -43,9 +43,11 @@ def write_checkpoint(path: str | os.PathLike, tree: PyTree, header: dict[str, An
     encoded = json.dumps(full).encode()
     payload = io.BytesIO()
     eqx.tree_serialise_leaves(payload, jax.tree.map(_without_key, tree))
-    body = len(encoded).to_bytes(8, "little") + encoded + payload.getvalue()
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_MAGIC + hashlib.sha256(body).digest() + body)
+    body = (len(encoded).to_bytes(8, "little"), encoded, payload.getbuffer())
+    digest = hashlib.sha256()
+    for part in body:
+        digest.update(part)
+    write_bytes(path, _MAGIC, digest.digest(), *body)
 
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:

@@ -4,20 +4,22 @@ The rows of an ensemble come in segments, one per append, each under a checksum 
 """
 
 import hashlib
+import io
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..statistics import Chain, Ensemble
-from ._atomic import atomic_path
+from ._atomic import write_bytes
+from ._lock import locked
 from ._versions import versions
 
 _CHUNK_BYTES = 1 << 20
 _FORMAT = 2
+_WAIT = 60.0  # seconds for another process that appends
 _CHAIN_ARRAYS = ("configurations", "accepted", "delta_h", "indices")
 _CHAIN_NUMBERS = {"force_evaluations": int, "unitarity_defect": float}
 
@@ -49,19 +51,20 @@ def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dic
 
     **Raises:** `EnsembleFileError` if the file is damaged, of another kind, or does not fit.
     """
-    if not Path(path).exists():
-        write_ensemble(path, ensemble, attributes)
-        return
     import h5py
 
     data = _named({"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}, ensemble.observables)
-    with atomic_path(path) as temporary:
-        shutil.copyfile(path, temporary)
+    with locked(path, wait=_WAIT):
+        if not Path(path).exists():
+            write_ensemble(path, ensemble, attributes)
+            return
+        content = io.BytesIO(Path(path).read_bytes())
         try:
-            with h5py.File(temporary, "r+") as file:
+            with h5py.File(content, "r+") as file:
                 _extend(path, file, data, attributes)
         except _DAMAGE as error:
             raise _damaged(path, str(error)) from error
+        write_bytes(path, content.getbuffer())
 
 
 def read_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
@@ -117,7 +120,8 @@ def _write(path, kind: str, arrays: dict, observables: dict, numbers: dict, attr
     encoded = json.dumps(header)
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         for name, value in data.items():
             chunks = _chunks(kind, value)
             grows = kind == "ensemble" and chunks is not None
@@ -125,6 +129,8 @@ def _write(path, kind: str, arrays: dict, observables: dict, numbers: dict, attr
             file.create_dataset(name, data=value, chunks=chunks, maxshape=limit)
         file.attrs["trivmap"] = encoded
         _sign(file, encoded, [[_rows(kind, data), _digest(encoded, data)]])
+    with locked(path, wait=_WAIT):
+        write_bytes(path, content.getbuffer())
 
 
 def _rows(kind: str, data: dict[str, np.ndarray]) -> int | None:

@@ -1,12 +1,13 @@
 """Configurations in the layout of other Python codes: sites first, matrices last."""
 
+import io
 import os
 from typing import Any
 
 import numpy as np
 
 from ..statistics import Ensemble
-from ._atomic import atomic_path
+from ._atomic import write_bytes
 from ._gauge_links import GaugeFileError
 
 
@@ -38,8 +39,9 @@ def write_npz(path: str | os.PathLike, ensemble: Ensemble) -> None:
     if ensemble.configurations is not None:
         x = np.asarray(ensemble.configurations)
         arrays["configurations"] = to_matrix_last(x, batch_axes=1) if np.iscomplexobj(x) else x
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)
+    write_bytes(path, archive.getbuffer())
 
 
 def read_npz(path: str | os.PathLike) -> Ensemble:
