@@ -328,7 +328,7 @@ def as_json(command: Command) -> dict:
 
 
 def check_stored(entry: str, plain: Any, source: Any) -> None:
-    """**Raises:** `CommandError` where the configuration of a command in config.json, by its entry, is not one of `as_json`."""
+    """**Raises:** `CommandError` where an entry of config.json is not what `as_json` makes of its command."""
     kind = _STORED.get(entry.split(":")[0])
     at = (entry,)
     if kind is None:

@@ -46,8 +46,8 @@ def require_backend() -> None:
         jax.devices()
     except Exception as error:  # an AssertionError without a word for a CUDA plugin that is not installed
         platforms = os.environ.get("JAX_PLATFORMS")
-        asked = f"JAX_PLATFORMS={platforms} asks for a backend that JAX does not have here" if platforms else "JAX finds no backend"
-        cure = 'Unset JAX_PLATFORMS or set it to cpu; for a GPU: pip install "trivmap[cuda12]" (or [cuda13], to match the driver).'
+        asked = f"JAX_PLATFORMS={platforms} asks for a backend that is not here" if platforms else "JAX finds no backend"
+        cure = 'Set JAX_PLATFORMS=cpu, or pip install "trivmap[cuda12]" (or [cuda13], to match the driver) for a GPU.'
         said = str(error).split("\n")[0].rstrip(".")
         raise CommandError(f"{asked}{f' ({said})' if said else ''}. {cure}") from error
 

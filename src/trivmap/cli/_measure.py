@@ -54,7 +54,8 @@ def _theory(path: Path, attributes: dict[str, Any]) -> U1Config | SUConfig | Phi
     }
     found = kinds.get((str(stored["name"]), stored.get("group")))
     if found is None:
-        raise CommandError(f"{path}: samples of a {shown(stored['name'])}, which `measure` does not know; use trivmap.expectation.")
+        name = shown(stored["name"])
+        raise CommandError(f"{path}: samples of a {name}, which `measure` does not know; use trivmap.expectation.")
     return theory_from_json(found | couplings, path)
 
 

@@ -7,6 +7,7 @@ names the field that is wrong as its owner wrote it: `--batch-size`, or `mine.to
 import dataclasses
 import difflib
 import json
+import math
 import os
 import re
 import reprlib
@@ -75,13 +76,13 @@ def read_fields(
     required = [key for key, field in fields.items() if field.default is dataclasses.MISSING]
     for key in required:
         if key not in plain:
-            raise CommandError(f"{name((*at, key))}: missing, and it has no default.")
+            raise CommandError(f"{name((*at, key))}: missing, and there is no default.")
     of_type = lambda key: lambda value, name, names: typed(hints[key], value, name(names))  # noqa: E731
     return {key: parts.get(key, of_type(key))(value, name, (*at, key)) for key, value in plain.items()}
 
 
 def typed(kind: Any, value: Any, name: str) -> Any:
-    """The value, if it is of a type (with the bounds of `msgspec.Meta`). **Raises:** `CommandError`, which starts with `name`."""
+    """The value, if it is of a type within its bounds. **Raises:** `CommandError`, which starts with `name`."""
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.DecodeError as error:
@@ -95,7 +96,7 @@ def suggestion(key: Any, known: Iterable[str]) -> str:
     """`; did you mean NEAREST?` where a name is near, and the names that there are."""
     names = list(known)
     near = difflib.get_close_matches(str(key), names, 1)
-    return (f"; did you mean {near[0]}?" if near else ";") + f" There are {', '.join(names)}"
+    return (f"; did you mean {near[0]}?" if near else ".") + f" There are {', '.join(names)}"
 
 
 def shown(value: Any) -> str:
@@ -160,6 +161,8 @@ def _at(value: Any, place: str) -> Any:
 
 def _expected(kind: Any, text: str, value: Any) -> str:
     """The expectation in an error message of msgspec, in words."""
+    if isinstance(value, float) and not math.isfinite(value) and text.startswith("Expected `float`"):
+        return "a finite number"
     if text.startswith("Invalid enum value"):
         choices = dict.fromkeys(choice for part in (kind, *typing.get_args(kind)) for choice in typing.get_args(part))
         return "one of " + ", ".join(choice for choice in choices if isinstance(choice, str))

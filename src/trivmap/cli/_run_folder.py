@@ -81,7 +81,10 @@ class RunFolder:
             raise CommandError(f"{self.path} already holds this run; add --resume to continue it, or choose {hint}.")
         if entry not in known and resume:
             raise CommandError(f"{self.path} holds no run to resume; start it without --resume.")
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandError(f"{self.path}: cannot make this folder: {error.strerror}. Choose {hint}.") from error
         self.write_json("config.json", known | {entry: config})
         self.write_json("environment.json", self._table("environment.json") | {entry: environment()})
 

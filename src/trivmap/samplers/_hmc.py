@@ -6,9 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._checks import integers, positive, within
+from ..lattice import warn_of_single_precision
 from ..statistics import Chain
 from ..updates import Splitting, energy, molecular_dynamics, splitting_of
-from ._chain_loop import AbstractStep, check_positive, run_chains, unitarity_defect
+from ._chain_loop import AbstractStep, run_chains, unitarity_defect
 from ._hmc_state import HMCState, initial_state
 
 
@@ -61,11 +63,10 @@ def hmc(
     **Raises:** `SamplingInterrupted`, which carries the chain so far, on an interrupt from the keyboard.
     """
     splitting = splitting_of(integrator)
-    check_positive("hmc", {"n": n, "steps": steps, "chains": chains, "thin": thin, "chunk": chunk})
-    if not 0 <= length_spread < 1:
-        raise ValueError(
-            f"hmc: got length_spread={length_spread}, expected a number in [0, 1), relative to trajectory_length."
-        )
+    integers("hmc", 1, steps=steps, chains=chains)
+    positive("hmc: trajectory_length", trajectory_length)
+    within("hmc: length_spread", length_spread, 0, 1)
+    warn_of_single_precision("hmc")
     initial_key, chain_key = jax.random.split(key)
     state = initial_state(initial_key, theory, chains, initial, dtype)
     return run_chains(

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._checks import integer, integers
 from ._estimate import Estimate
 from ._weights import normalised_weights
 
@@ -34,6 +35,7 @@ def jackknife(
     samples, weights = _prepare(data, log_weights)
     n = len(weights)
     bins = min(n, 200) if bins is None else bins
+    integer("jackknife: bins", bins)
     if not 2 <= bins <= n:
         raise ValueError(f"the number of bins must lie between 2 and the number of samples {n}, got {bins}")
     edges = np.linspace(0, n, bins + 1).astype(int)[:-1]
@@ -66,9 +68,9 @@ def bootstrap(
     time. `data`, `function` and `log_weights` are as for `jackknife`.
     """
     samples, weights = _prepare(data, log_weights)
-    if resamples < 2:
-        raise ValueError(f"a bootstrap error needs at least 2 resamples, got {resamples}")
-    blocks = len(weights) // block if block > 0 else 0
+    integers("bootstrap", 2, resamples=resamples)
+    integers("bootstrap", 1, block=block)
+    blocks = len(weights) // block
     if blocks < 2:
         raise ValueError(f"a block of {block} samples leaves fewer than two blocks of {len(weights)} samples")
     edges = np.arange(blocks) * block

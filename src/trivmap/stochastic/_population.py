@@ -93,6 +93,7 @@ def craft(
     if not isinstance(flow, AnnealedFlow):
         raise TypeError(f"craft trains the layers of an AnnealedFlow, but the transport is {type(flow).__name__}.")
     flow = eqx.tree_at(lambda f: f.theory, flow.started_from(fixed_numbers(model.prior)), theory)
+    within("craft: resample_below", resample_below, 0, 1, closed=True)
     population = run_population(key, flow, batch_size, resample_below, dtype)
     return population.loss, population.log_weights
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._checks import integer
 from .._types import Array
-from ._base import AbstractTransform, positive
+from ._base import AbstractTransform
 from ._circle import wrap
 
 # Smallest share of a bin in the interval and smallest slope at a knot: they bound the condition of the inverse.
@@ -203,7 +204,5 @@ class CircularSpline(AbstractTransform):
 
 
 def _bins(name: str, bins: int) -> int:
-    most = round(1 / _LEAST_BIN) // 2
-    if bins > most:
-        raise ValueError(f"{name}: got {bins} bins, expected at most {most}.")
-    return positive(f"{name} bins", bins, 2)
+    integer(f"{name}: bins", bins, 2, round(1 / _LEAST_BIN) // 2 + 1)
+    return bins

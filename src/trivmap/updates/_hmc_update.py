@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import integers, positive
 from ..theories import AbstractTheory
 from ._base import AbstractUpdate
 from ._molecular_dynamics import energy, molecular_dynamics
@@ -33,8 +34,8 @@ class HMCUpdate(AbstractUpdate):
     splitting: Splitting = eqx.field(static=True)
 
     def __init__(self, length: float | Array = 1.0, steps: int = 10, integrator: str | Splitting = "leapfrog"):
-        if steps < 1:
-            raise ValueError(f"HMCUpdate needs steps >= 1, but {steps} was given.")
+        integers("HMCUpdate", 1, steps=steps)
+        positive("HMCUpdate: length", length)
         self.length = jnp.asarray(length, jnp.zeros(0).dtype)
         self.steps = steps
         self.splitting = splitting_of(integrator)
