@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Key
 
+from .._checks import within
 from .._parameters import fixed_numbers
 from ..lattice import accumulator_dtype
 from ..theories import AbstractTheory

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import integer
+from .._checks import finite, integer
 from .._types import Array
 from ._base import AbstractTransform
 from ._circle import wrap
@@ -115,6 +115,7 @@ class RationalQuadraticSpline(AbstractTransform):
         ends: str = "identity",
     ):
         self.bins = _bins("RationalQuadraticSpline", bins)
+        finite("RationalQuadraticSpline: interval", np.asarray(interval))
         if not interval[0] < interval[1]:
             raise ValueError(f"RationalQuadraticSpline: got interval={interval}, expected (lower, upper) with lower < upper.")
         if ends not in ("identity", "fixed"):
