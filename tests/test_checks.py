@@ -85,7 +85,7 @@ NONSENSE = {
     "deepen": [(lambda layers: tm.deepen(KEY, MODEL, layers), "layers", NO_COUNT)],
     "annealing of couplings": [(lambda fraction: tm.AnnealedTheory(THEORY, THEORY, fraction), "fraction", (0.0, 1.5, NAN))],
     "conditional": [
-        (lambda low=0.5, high=1.0, degree=1: tm.ConditionalModel(lambda t: MODEL, THEORY, low, high, degree=degree), name, values)
+        (lambda **k: tm.ConditionalModel(lambda t: MODEL, THEORY, **{"low": 0.5, "high": 1.0} | k), name, values)
         for name, values in {"low": (NAN, -INF, 2.0), "high": (NAN, INF), "degree": NO_STEPS}.items()
     ],
     "updates": [
@@ -193,8 +193,9 @@ def test_numbers_that_cannot_be_meant(group):
         for value in values:
             try:
                 function(**{name: value})
-            except (ValueError, TypeError):
-                continue
+            except (ValueError, TypeError) as error:
+                if "trivmap._checks" not in str(error):  # beartype refuses what the checks themselves are given
+                    continue
             accepted.append((name, value))
     assert not accepted
 
@@ -257,7 +258,7 @@ print("quiet")
 
 
 def test_single_precision_is_said_once():
-    """By each function that sums over the lattice, at the line of its caller; float32 fields with sums in float64 are fine."""
+    """By each function that sums over the lattice, at the line of its caller; fields in float32 alone are fine."""
     done = subprocess.run([sys.executable, "-c", _SINGLE], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     expected = [f"{name} {[(name, '<string>')]}" for name in ("sample", "hmc", "fit")]

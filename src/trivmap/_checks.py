@@ -22,12 +22,12 @@ def positive(name: str, value: Any) -> None:
     _require(name, value, lambda x: np.isfinite(x) & (x > 0), "a positive finite number")
 
 
-def at_least(name: str, value: Any, bound: float) -> None:
+def at_least(name: str, value: Any, bound: float | int) -> None:
     """**Raises:** as `finite`, and `ValueError` unless `value >= bound`."""
     _require(name, value, lambda x: np.isfinite(x) & (x >= bound), f"a finite number of at least {bound:g}")
 
 
-def within(name: str, value: Any, low: float, high: float, *, closed: bool = False) -> None:
+def within(name: str, value: Any, low: float | int, high: float | int, *, closed: bool = False) -> None:
     """**Raises:** as `finite`, and `ValueError` unless `low <= value < high`, or `value <= high` where `closed`."""
     below = lambda x: (x <= high) if closed else (x < high)  # noqa: E731
     _require(name, value, lambda x: (x >= low) & below(x), f"a number in [{low:g}, {high:g}{']' if closed else ')'}")

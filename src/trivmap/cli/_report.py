@@ -3,25 +3,25 @@
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 from ..statistics import Estimate
 from ._run_folder import config_hash, git_revision
 
 
 def say(text: str = "") -> None:
-    print(_encodable(text, sys.stdout), flush=True)
+    print(_encodable(text, sys.stdout.encoding), flush=True)
 
 
 def complain(text: str) -> None:
     """One line on the error stream, whatever characters the names in it have."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-    print(_encodable(f"trivmap: {line}", sys.stderr), file=sys.stderr, flush=True)
+    print(_encodable(f"trivmap: {line}", sys.stderr.encoding), file=sys.stderr, flush=True)
 
 
-def _encodable(text: str, stream: TextIO) -> str:
-    """The text with escapes for what the stream cannot write, such as names of files that are not UTF-8."""
-    encoding = stream.encoding or "utf-8"
+def _encodable(text: str, encoding: str | None) -> str:
+    """The text with escapes for what a stream cannot write, such as names of files that are not UTF-8."""
+    encoding = encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
