@@ -10,7 +10,6 @@ from ._estimate import Estimate, merged
 from ._input import plain_array
 from ._weight_cautions import weight_cautions
 
-
 _ROUNDING = 1e-9  # of an average of effective sample sizes
 
 
