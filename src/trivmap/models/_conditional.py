@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
+from .._checks import finite, integer
 from ..manifolds import AbstractManifold
 from ..theories import AbstractTheory
 from ._model import Model
@@ -27,8 +28,8 @@ class ConditionalModel(eqx.Module):
     **Arguments:** `make`: function from a theory to a `Model`, always of the same structure; `theory`: any of the family;
     `low`, `high`: range of the coupling; `coupling`: its name among the arrays of the theory; `degree`: of the polynomials.
 
-    **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, a negative degree, or models
-    of different structures.
+    **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, one that reaches couplings which
+    the theory refuses, a negative degree, or models of different structures.
     """
 
     coefficients: Model
@@ -46,16 +47,20 @@ class ConditionalModel(eqx.Module):
         coupling: str = "beta",
         degree: int = 4,
     ):
+        finite("ConditionalModel: low", low)
+        finite("ConditionalModel: high", high)
+        integer("ConditionalModel: degree", degree, 0)
         if not low < high:
             raise ValueError(f"ConditionalModel: got the range {low} to {high}, expected low < high.")
-        if degree < 0:
-            raise ValueError(f"ConditionalModel: got degree {degree}, expected zero or more.")
         self.low, self.high, self.coupling = float(low), float(high), coupling
         old = self._coupling_of(theory)
         angles = np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)
         points = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
-        family = [eqx.tree_at(lambda t: getattr(t, coupling), theory, jnp.asarray(g, old.dtype)) for g in points]
-        models = [make(member) for member in family]
+        member = lambda g: eqx.tree_at(lambda t: getattr(t, coupling), theory, jnp.asarray(g, old.dtype))  # noqa: E731
+        for end in (low, high):
+            member(end).check_couplings()
+        family = [member(g) for g in points]
+        models = [make(theory) for theory in family]
         numbers, rest = zip(*(eqx.partition(model, eqx.is_inexact_array) for model in models), strict=True)
         if len({jax.tree.structure(n) for n in numbers}) > 1:
             raise ValueError("ConditionalModel: `make` returned models of different structures; only arrays may change.")
