@@ -136,7 +136,8 @@ def try_every_point(monkeypatch, record_property, start, again, torn=False) -> i
         with killed_before(monkeypatch, 1 + number % 4, torn):
             kill(again, None)
         once(again)
-        assert contents("run") == right, f"killed before operation {number}"
+        found = contents("run")
+        assert [n for n in found | right if found.get(n) != right.get(n)] == [], f"killed before operation {number}"
     record_property("kill points, each with a second kill", count + 1)
     return count
 
@@ -150,9 +151,8 @@ def kill(command, expected) -> None:
         assert not expected
 
 
-@pytest.mark.parametrize("torn", [False, True])
-def test_train(monkeypatch, record_property, torn):
-    try_every_point(monkeypatch, record_property, lambda: main(TRAIN), lambda: resumed(TRAIN), torn)
+def test_train(monkeypatch, record_property):
+    try_every_point(monkeypatch, record_property, lambda: main(TRAIN), lambda: resumed(TRAIN), torn=True)
 
 
 def test_hmc(monkeypatch, record_property):
