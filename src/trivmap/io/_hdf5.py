@@ -174,6 +174,8 @@ def _extend(path, file: Any, size: int, data: dict[str, np.ndarray], attributes:
         raise EnsembleFileError(f"{path}: holds {found} per sample, cannot append {given}")
     if segments[0][0] is None or any(dataset.maxshape[0] is not None for dataset in stored.values()):
         raise EnsembleFileError(f"{path}: was written in full and cannot grow; read it and write it again")
+    if any(len(dataset) != sum(rows or 0 for rows, _ in segments) for dataset in stored.values()):
+        raise ValueError("its segments do not add up")
     rows = len(data["log_weights"])
     for name, value in data.items():
         dataset = stored[name]
