@@ -28,8 +28,8 @@ class ConditionalModel(eqx.Module):
     **Arguments:** `make`: function from a theory to a `Model`, always of the same structure; `theory`: any of the family;
     `low`, `high`: range of the coupling; `coupling`: its name among the arrays of the theory; `degree`: of the polynomials.
 
-    **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, one that reaches couplings which
-    the theory refuses, a negative degree, or models of different structures.
+    **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, one that reaches couplings
+    which the theory refuses, a negative degree, or models of different structures.
     """
 
     coefficients: Model

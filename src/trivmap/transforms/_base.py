@@ -5,6 +5,8 @@ import abc
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from .._checks import integer
+
 Mapped = tuple[Float[Array, "*shape"], Float[Array, "*shape"]]
 
 
@@ -58,7 +60,8 @@ class AbstractTransform(eqx.Module):
 
 
 def positive(name: str, value: int, least: int = 1) -> int:
-    """Refuses counts under `least`."""
+    """Refuses counts under `least` and what is no integer."""
+    integer(name, value)
     if value < least:
         raise ValueError(f"{name}: got {value}, expected an integer >= {least}.")
     return value
