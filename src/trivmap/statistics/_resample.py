@@ -16,7 +16,7 @@ from ._weights import normalised_weights
 
 
 _MOST_BINS = 200
-_FEWEST_BINS = 20
+_FEWEST_BINS = 10
 _TRUNCATION = 0.1  # of the variance, by bins of finite length
 
 
