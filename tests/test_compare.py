@@ -108,7 +108,7 @@ def test_comparison_from_a_file(monkeypatch, capsys):
     assert main(["compare", "two.toml", "--out", "run"]) == 0
     assert capsys.readouterr().out.count("done before") == 4
     write_toml(TOML.replace("beta = 1.0", "beta = 2.0"))
-    assert main(["compare", "two.toml", "--out", "run"]) == 1
+    assert main(["compare", "two.toml", "--out", "run"]) == 2
     assert "theory.beta is 1.0, now 2.0" in capsys.readouterr().err
 
 
@@ -238,13 +238,13 @@ def test_files_that_say_nothing_sensible(text, reason):
 
 
 def test_names_are_refused_and_listed(capsys):
-    assert main(["compare", "qcd"]) == 1
+    assert main(["compare", "qcd"]) == 2
     assert "No comparison 'qcd'" in capsys.readouterr().err
     assert main(["compare", "list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in [*METHODS, *SHIPPED])
     assert max(map(len, shown.splitlines())) <= 80
-    assert main(["figure", "nothing"]) == 1
+    assert main(["figure", "nothing"]) == 2
     assert "No figure 'nothing'" in capsys.readouterr().err
     assert main(["figure", "list"]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

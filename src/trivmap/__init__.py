@@ -1,5 +1,7 @@
 """Sampling lattice field theories with generative flows: exact weights, counted costs, fair comparison with Monte Carlo."""
 
+from ._parameters import parameter_count as parameter_count
+from ._parameters import trainable as trainable
 from .fields import AbstractPotential as AbstractPotential
 from .fields import AbstractVectorField as AbstractVectorField
 from .fields import ConvolutionField as ConvolutionField

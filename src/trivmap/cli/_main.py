@@ -2,54 +2,66 @@
 
 import os
 import sys
+from typing import Any
 
-from ._config import (
-    CiteCommand,
-    Command,
-    CompareCommand,
-    FigureCommand,
-    HMCCommand,
-    InfoCommand,
-    MeasureCommand,
-    QuickstartCommand,
-    SampleCommand,
-    TrainCommand,
-    parse,
-)
-from ._interrupt import raise_on_signals
-from ._report import complain
-from ._run_folder import CommandError
+# All that is heavy is imported in functions: signals are caught before.
+from ._interrupt import INTERRUPTED, farewell, interruptible, leave
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
-    Exit status 0 for success, 1 for a refusal with a message, 2 for options that are not understood, 130 for an interrupt,
-    141 when the reader of the output has gone.
+    Exit status 0 for success; 1 for a failure after work has begun; 2 for input that is refused: options, files, folders;
+    130 for an interrupt by SIGINT, SIGTERM or SIGHUP; 141 when the reader of the output has gone.
     """
-    command = parse(arguments)
+    with interruptible():
+        try:
+            return _run(arguments)
+        except KeyboardInterrupt:
+            print(f"trivmap: {farewell()}", file=sys.stderr, flush=True)
+            if arguments is None:  # the program, not a function called by another one
+                leave()
+            return INTERRUPTED
+
+
+def _run(arguments: list[str] | None) -> int:
     import jax
 
     from ..io import CheckpointError, EnsembleFileError
+    from ._config import parse
+    from ._report import complain
+    from ._run_folder import CommandError
 
+    command = parse(arguments)
     # Exact weights need float64 sums; the library leaves this to programs, and this is one.
     jax.config.update("jax_enable_x64", True)
-    raise_on_signals()
     try:
         return _dispatch(command)
-    except (CommandError, CheckpointError, EnsembleFileError) as error:
+    except CommandError as error:
         complain(str(error))
-        return 1
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return 130
+        return error.status
+    except (CheckpointError, EnsembleFileError) as error:
+        complain(str(error))
+        return 2
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; without this Python complains once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
-def _dispatch(command: Command) -> int:
+def _dispatch(command: Any) -> int:
+    from ._config import (
+        CiteCommand,
+        CompareCommand,
+        FigureCommand,
+        HMCCommand,
+        InfoCommand,
+        MeasureCommand,
+        QuickstartCommand,
+        SampleCommand,
+        TrainCommand,
+    )
+
     # Each command imports what it needs: `trivmap info` and mistakes answer at once.
     match command:
         case InfoCommand():

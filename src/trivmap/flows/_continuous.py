@@ -76,6 +76,10 @@ class ContinuousFlow(AbstractFlow):
     def manifold(self) -> AbstractManifold:
         return self.field.manifold
 
+    def frozen_fields(self) -> tuple[str, ...]:
+        """Tableaus and tolerances are not learned."""
+        return ("solver", "controller")
+
     def integrate(
         self, x: Inexact[Array, "*shape"], t0: float = 0.0, t1: float = 1.0, *, error: bool = False
     ) -> Integration:

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._parameters import fixed_numbers
 from ..lattice import site_sum
 from ..manifolds import AbstractManifold, RealField
 from ..transforms import AbstractTransform, Affine
 from ._base import AbstractFlow
 from ._masks import checkerboard, require_multiples
 from ._networks import Conditioner, extended, require_inputs, scan_layers, stacked_conditioners
-from ._score import coupling_score, fixed_numbers
+from ._score import coupling_score
 
 
 class CouplingFlow(AbstractFlow):

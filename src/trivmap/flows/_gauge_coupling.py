@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._parameters import fixed_numbers
 from ..groups import U1
 from ..lattice import site_sum
 from ..manifolds import AbstractManifold, LinkField
@@ -15,7 +16,7 @@ from ..transforms import AbstractTransform, CircularSpline, Composition, Phase
 from ._base import AbstractFlow
 from ._masks import PlaquetteTables, gauge_masks, plaquette_tables
 from ._networks import Conditioner, extended, require_inputs, scan_layers, stacked_conditioners
-from ._score import coupling_score, fixed_numbers
+from ._score import coupling_score
 
 
 class GaugeCouplingFlow(AbstractFlow):

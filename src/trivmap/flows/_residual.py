@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._parameters import fixed_numbers
 from ..fields import AbstractPotential, LoopPotential
 from ..fields._reach import Reach, check_reach
 from ..lattice import accumulator_dtype
@@ -270,7 +271,7 @@ def _forward(group: Any, update: AbstractUpdate, u: Array) -> tuple[Array, Array
 
 def _inverse(group: Any, update: AbstractUpdate, moved: Array) -> tuple[Array, Array]:
     """u with exp(Z(u)) u = moved; one Newton step from the fixed point carries the derivatives."""
-    fixed = _fixed_point(group, _constant(update), lax.stop_gradient(moved))
+    fixed = _fixed_point(group, fixed_numbers(update), lax.stop_gradient(moved))
     z, curvature = update.velocity_and_curvature(fixed)
     error = group.multiply(moved, group.adjoint(_moved(group, z, fixed)))
     residual = group.coordinates(group.project_algebra(error))
@@ -278,10 +279,6 @@ def _inverse(group: Any, update: AbstractUpdate, moved: Array) -> tuple[Array, A
     u = _moved(group, step, fixed)
     z, curvature = update.velocity_and_curvature(u)
     return u, -log_abs_det(group, z, curvature)
-
-
-def _constant(update: AbstractUpdate) -> AbstractUpdate:
-    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, update)
 
 
 def _fixed_point(group: Any, update: AbstractUpdate, moved: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._atomic import atomic_path
+from ._atomic import write_bytes
 from ._gauge_links import (
     UNITARITY_TOLERANCE,
     GaugeFileError,
@@ -73,8 +73,7 @@ def write_ildg(
     ]
     if lfn is not None:
         records.append(("ildg-data-lfn", lfn.encode()))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(lime_bytes(records))
+    write_bytes(path, lime_bytes(records))
 
 
 def read_ildg(

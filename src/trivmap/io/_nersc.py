@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._atomic import atomic_path
+from ._atomic import write_bytes
 from ._gauge_links import (
     UNITARITY_TOLERANCE,
     GaugeFileError,
@@ -83,8 +83,7 @@ def write_nersc(
         "FLOATING_POINT": f"IEEE{precision}{byte_order.upper()}",
     }
     text = "".join(f"{name} = {_one_line(value)}\n" for name, value in ((header or {}) | entries).items())
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_BEGIN + text.encode("ascii", "replace") + _END + data)
+    write_bytes(path, _BEGIN, text.encode("ascii", "replace"), _END, data)
 
 
 def read_nersc(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._parameters import all_fields
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ..statistics import StoredConfigurations
@@ -44,6 +45,10 @@ class EnsemblePrior(AbstractPrior):
     @property
     def manifold(self) -> AbstractManifold:
         return self.theory.manifold
+
+    def frozen_fields(self) -> frozenset[str]:
+        """All of them: neither the theory nor its configurations are learned."""
+        return all_fields(self)
 
     def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
         return self.data.draw(key, 1, float if dtype is None else dtype)[0]

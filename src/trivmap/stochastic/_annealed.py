@@ -15,7 +15,7 @@ from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ..updates import AbstractUpdate
 from ._base import AbstractStochasticFlow
-from ._path import Schedule, interpolate
+from ._path import Schedule, interpolate, with_prior
 from ._scan import scan_steps
 
 
@@ -77,6 +77,13 @@ class AnnealedFlow(AbstractStochasticFlow):
     @property
     def manifold(self) -> AbstractManifold:
         return self.theory.manifold
+
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The ends of the path: in a `Model` the prior is that of the model, which may be learned there."""
+        return ("prior", "theory")
+
+    def started_from(self, prior: AbstractPrior) -> "AnnealedFlow":
+        return with_prior(self, prior)
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]

@@ -86,6 +86,10 @@ class ScoreDiffusion(AbstractStochasticFlow):
     def manifold(self) -> AbstractManifold:
         return self.field.manifold
 
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The noise, which the prior is made for."""
+        return ("noising",)
+
     def score(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """The score at time t, and its divergence."""
         return _score(self.noising, self.field, t, x)
@@ -209,6 +213,10 @@ class ProbabilityFlowField(AbstractVectorField):
     @property
     def manifold(self) -> AbstractManifold:
         return self.field.manifold
+
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The noise, which the prior is made for."""
+        return ("noising",)
 
     def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         tau = (1 - t).astype(jnp.real(x).dtype)

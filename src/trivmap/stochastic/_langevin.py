@@ -14,7 +14,7 @@ from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ._base import AbstractStochasticFlow
-from ._path import Schedule, combine, gradients
+from ._path import Schedule, combine, gradients, with_prior
 from ._scan import scan_steps
 from ._step import gaussian_step
 
@@ -77,6 +77,13 @@ class LangevinFlow(AbstractStochasticFlow):
     @property
     def manifold(self) -> AbstractManifold:
         return self.theory.manifold
+
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The ends of the path: in a `Model` the prior is that of the model, which may be learned there."""
+        return ("prior", "theory")
+
+    def started_from(self, prior: AbstractPrior) -> "LangevinFlow":
+        return with_prior(self, prior)
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]

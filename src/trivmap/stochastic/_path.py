@@ -1,6 +1,7 @@
 """Families of theories that lead from a prior to a theory."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -62,6 +63,12 @@ def _beta(prior: AbstractPrior) -> Array | None:
     if isinstance(prior, EnsemblePrior) and isinstance(prior.theory, WilsonAction):
         return jax.lax.stop_gradient(prior.theory.beta)
     return None
+
+
+def with_prior(flow: Any, prior: AbstractPrior) -> Any:
+    """The flow with another prior of the same kind; one of another kind is not the start of this path."""
+    same = jax.tree.structure(flow.prior) == jax.tree.structure(prior)
+    return eqx.tree_at(lambda f: f.prior, flow, prior) if same else flow
 
 
 def gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:

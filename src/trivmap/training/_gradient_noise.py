@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,13 +11,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, DTypeLike, Key
 
-from ..models import Model
+from .._parameters import trainable
 from ..theories import AbstractTheory
+from ._state import checked_parameters
 
 
 def gradient_noise(
     key: Key[Array, ""],
-    model: Model,
+    model: Any,
     theory: AbstractTheory,
     objectives: Mapping[str, Callable],
     *,
@@ -35,7 +37,8 @@ def gradient_noise(
     """
     if repeats < 2:
         raise ValueError(f"gradient_noise needs repeats >= 2 for a variance, but {repeats} was given.")
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    checked_parameters("gradient_noise", model)
+    parameters, static = eqx.partition(model, trainable(model))
     report: dict[str, dict[str, float]] = {}
     reference = None
     for name, objective in objectives.items():
