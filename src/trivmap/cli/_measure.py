@@ -10,7 +10,7 @@ from ._build import build_theory
 from ._config import MeasureCommand, theory_from_json
 from ._exact import Known, write_summary
 from ._observables import observables
-from ._report import pair, say, say_estimates
+from ._report import cautions_of, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder
 
 
@@ -37,7 +37,7 @@ def _measure(folder: RunFolder, path: Path, command: MeasureCommand) -> int:
 
     def build(known: Known) -> dict[str, Any]:
         observed = {n: {label: pair(estimate), "exact": known.values[n]} for n, estimate in estimates.items()}
-        return {"theory": attributes["theory"], "observables": observed}
+        return {"theory": attributes["theory"], "observables": observed, "cautions": cautions_of({label: estimates})}
 
     target = path.with_suffix(".measure.json")
     result = write_summary(folder, target.name, theory, estimates, build)

@@ -19,7 +19,7 @@ _FIRST_LAGS = 256
 _PARZEN_PARTS = 20
 _PARZEN_SHORTEST = 10
 # Times 1 / lags, the smallest tau_int that is believed: an alternating series of this tau_int forgets within n / 200 or so.
-_RESOLVED = 2.5
+_RESOLVED = 2.2
 _PARZEN_VARIANCE = 2 * 0.539
 
 
@@ -39,8 +39,8 @@ def gamma_method(
     (equations 50 to 52), the bias from the subtracted mean is corrected (equation 49), and
     $\delta\tau_{int}^2 = 4 (W + \tfrac12 - \tau_{int})\tau_{int}^2/N$ (equation 42).
 
-    Where the sum falls clearly below that of white noise, `tau_int` is $\tfrac12\sum_t k(t/M)\Gamma(t)/\Gamma(0)$ with Parzen's
-    window k of M = n/20 lags (E. Parzen, Ann. Math. Stat. 32 (1961) 951), which is never negative: the sum with a sharp window
+    Where the sum falls clearly below that of white noise, `tau_int` is $\tfrac12\sum_t k(t/M)\Gamma(t)/\Gamma(0)$ with
+    Parzen's window k of M = n/20 lags (Ann. Math. Stat. 32 (1961) 951), which is never negative: the sum with a sharp window
     of anticorrelated data, as HMC with long trajectories makes them, comes out near or below zero by chance.
 
     **Arguments:**
