@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._checks import integer, integers
 from ._derived import of_means
 from ._estimate import Estimate, merged_cautions
 from ._gamma import MIN_LENGTH, gamma_method
@@ -48,8 +49,8 @@ def jackknife(
     function = of_means(function)
     n = len(weights)
     length, cautions = _length_and_cautions(samples, weights, log_weights is not None)
-    if bins is None:
-        bins = max(min(n // length, _MOST_BINS), min(n, 2))
+    bins = max(min(n // length, _MOST_BINS), min(n, 2)) if bins is None else bins
+    integer("jackknife: bins", bins)
     if not 2 <= bins <= n:
         raise ValueError(f"the number of bins must lie between 2 and the number of samples {n}, got {bins}")
     edges = np.linspace(0, n, bins + 1).astype(int)[:-1]
@@ -84,11 +85,11 @@ def bootstrap(
     samples, weights = _prepare(data, log_weights)
     function = of_means(function)
     n = len(weights)
-    if resamples < 2:
-        raise ValueError(f"a bootstrap error needs at least 2 resamples, got {resamples}")
+    integers("bootstrap", 2, resamples=resamples)
     length, cautions = _length_and_cautions(samples, weights, log_weights is not None)
     block = min(length, max(n // 2, 1)) if block is None else block
-    blocks = n // block if block > 0 else 0
+    integers("bootstrap", 1, block=block)
+    blocks = n // block
     if blocks < 2:
         raise ValueError(f"a block of {block} samples leaves fewer than two blocks of {n} samples")
     edges = np.arange(blocks) * block

@@ -82,7 +82,7 @@ def _write(folder: RunFolder, summary: dict[str, Any], cells: list[dict[str, Any
     for suffix, text in (("txt", terminal), ("md", markdown), ("csv", comma_separated)):
         write_text(folder / f"{_NAME}.{suffix}", text(summary) if suffix != "txt" else text(summary) + "\n")
     if not summary["rows"]:
-        raise CommandError(f"No method finished; the reasons are in {folder / 'cells'}.")
+        raise CommandError(f"No method finished; the reasons are in {folder / 'cells'}.", status=1)
     data = {
         "rows": summary["rows"],
         "curves": {f"{c['method']}-{c['seed']}": c["curve"] for c in cells if c.get("curve") and c["curve"][-1]["ess"]},
