@@ -170,7 +170,7 @@ class HMCCommand:
     """Independent chains, run together."""
     trajectory_length: Positive = 1.0
     """Molecular dynamics time of a trajectory."""
-    length_spread: Fraction = 0.0
+    length_spread: Fraction = 0.3
     """Trajectories are longer or shorter by up to this fraction, at random, so that no mode comes back to its start."""
     md_steps: Count = 10
     """Integration steps of a trajectory."""

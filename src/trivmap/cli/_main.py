@@ -2,41 +2,42 @@
 
 import os
 import sys
+from typing import Any
 
-from ._config import (
-    CiteCommand,
-    Command,
-    CompareCommand,
-    FigureCommand,
-    HMCCommand,
-    InfoCommand,
-    MeasureCommand,
-    QuickstartCommand,
-    SampleCommand,
-    TrainCommand,
-    parse,
-)
-from ._info import computes, info, require_backend
-from ._interrupt import raise_on_signals
-from ._report import complain
-from ._run_folder import CommandError
+# All that is heavy is imported in functions: signals are caught before.
+from ._interrupt import INTERRUPTED, farewell, interruptible, leave
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Exit status 0 for success; 1 for a failure after work has begun (training diverged, disk full); 2 for input that is
-    refused: options, files, folders; 130 for an interrupt; 141 when the reader of the output has gone.
+    refused: options, files, folders; 130 for an interrupt by SIGINT, SIGTERM or SIGHUP; 141 when the reader of the output has
+    gone.
     """
+    with interruptible():
+        try:
+            return _run(arguments)
+        except KeyboardInterrupt:
+            print(f"trivmap: {farewell()}", file=sys.stderr, flush=True)
+            if arguments is None:  # the program, not a function called by another one
+                leave()
+            return INTERRUPTED
+
+
+def _run(arguments: list[str] | None) -> int:
     import jax
 
     from ..io import CheckpointError, EnsembleFileError, GaugeFileError
+    from ._config import parse
+    from ._info import computes, require_backend
+    from ._report import complain
+    from ._run_folder import CommandError
 
     try:
         command = parse(arguments)
         # Exact weights need float64 sums; the library leaves this to programs, and this is one.
         jax.config.update("jax_enable_x64", True)
-        raise_on_signals()
         if computes(command):
             require_backend()
         return _dispatch(command)
@@ -46,9 +47,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (CheckpointError, EnsembleFileError, GaugeFileError) as error:
         complain(str(error))
         return 2
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return 130
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; without this Python complains once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,7 +73,19 @@ def _failure(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:300]}. What was saved before is complete."
 
 
-def _dispatch(command: Command) -> int:
+def _dispatch(command: Any) -> int:
+    from ._config import (
+        CiteCommand,
+        CompareCommand,
+        FigureCommand,
+        HMCCommand,
+        InfoCommand,
+        MeasureCommand,
+        QuickstartCommand,
+        SampleCommand,
+        TrainCommand,
+    )
+
     # Each command imports what it needs: `trivmap info` and mistakes answer at once.
     match command:
         case InfoCommand():

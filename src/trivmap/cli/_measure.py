@@ -4,22 +4,27 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..io import file_kind, read_chain, read_ensemble, write_text
+from ..io import file_kind, read_chain, read_ensemble
 from ..statistics import Chain, Ensemble, Estimate, ess_fraction, expectation, log_z
 from ..theories import AbstractTheory
 from ._build import build_theory
 from ._config import MeasureCommand, Phi4Config, SUConfig, U1Config, theory_from_json
-from ._observables import exact_values, observables
+from ._exact import Known, write_summary
+from ._observables import observables
 from ._reading import shown
 from ._report import pair, say, say_estimates
-from ._run_folder import CommandError
+from ._run_folder import CommandError, RunFolder
 
 
 def measure_command(command: MeasureCommand) -> int:
     """Print estimates from stored samples and write them beside the file; returns the exit status."""
-    import json
-
     path = _samples_file(Path(command.path))
+    folder = RunFolder(path.parent)
+    with folder.held():
+        return _measure(folder, path, command)
+
+
+def _measure(folder: RunFolder, path: Path, command: MeasureCommand) -> int:
     data, attributes = read_ensemble(path) if file_kind(path) == "ensemble" else read_chain(path)
     theory = build_theory(_theory(path, attributes))
     estimates = _estimates(data, theory, command)
@@ -29,11 +34,14 @@ def measure_command(command: MeasureCommand) -> int:
         say(f"{len(data)} weighted samples: ESS {ess_fraction(data.log_weights):.4f}")
     else:
         say(f"{data.shape[0]} chains of {data.shape[1]} measurements")
-    exact = exact_values(theory, estimates)
-    say_estimates({label: estimates}, exact)
-    result = {name: {label: pair(estimate), "exact": exact[name]} for name, estimate in estimates.items()}
+
+    def build(known: Known) -> dict[str, Any]:
+        observed = {n: {label: pair(estimate), "exact": known.values[n]} for n, estimate in estimates.items()}
+        return {"theory": attributes["theory"], "observables": observed}
+
     target = path.with_suffix(".measure.json")
-    write_text(target, json.dumps({"theory": attributes["theory"], "observables": result}, indent=2) + "\n")
+    result = write_summary(folder, target.name, theory, estimates, build)
+    say_estimates({label: estimates}, {name: row["exact"] for name, row in result["observables"].items()})
     say(f"written to {target}")
     return 0
 

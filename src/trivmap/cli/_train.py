@@ -12,7 +12,7 @@ from ..theories import AbstractTheory
 from ..training import TrainingDiverged, TrainingState, fit, initial_state
 from ._build import OBJECTIVES, build_model, build_optimiser, build_theory, keys_of
 from ._config import TrainCommand, as_json, model_from_json, theory_from_json
-from ._interrupt import interrupts_deferred
+from ._interrupt import interrupts_deferred, on_interrupt
 from ._report import announce, complain, say
 from ._run_folder import CommandError, RunFolder, config_hash
 
@@ -29,17 +29,15 @@ def train(command: TrainCommand) -> int:
     theory = build_theory(command.theory)
     folder = RunFolder(command.out or f"runs/train-{config['theory']['kind']}-{config_hash(config)}")
     _check(command, theory)
-    folder.claim("train", config, command.resume)
-    announce("train", config)
-    try:
-        train_in(folder, command, theory)
-    except KeyboardInterrupt:
-        complain(f"interrupted; {_saved_step(folder)} Continue with the same command and --resume (folder {folder.path}).")
-        return 130
-    except TrainingDiverged as error:
-        complain(f"{error} Everything up to there is in {folder.path}.")
-        return 1
-    _summarise(folder, command)
+    with folder.claimed("train", config, command.resume):
+        announce("train", config)
+        on_interrupt(lambda: f"{_saved_step(folder)} Continue with the same command and --resume (folder {folder.path}).")
+        try:
+            train_in(folder, command, theory)
+        except TrainingDiverged as error:
+            complain(f"{error} Everything up to there is in {folder.path}.")
+            return 1
+        _summarise(folder, command)
     return 0
 
 
@@ -63,11 +61,8 @@ def train_in(folder: RunFolder, command: TrainCommand, theory: AbstractTheory) -
     optimiser = optax.chain(optax.clip_by_global_norm(command.clip), build_optimiser(command))
     key = keys_of(command.seed, "model", "training")[1]
     state = initial_state(key, initial_model(command, theory), optimiser, command.ema)
-    if (folder / CHECKPOINT).exists():
-        state, _ = read_checkpoint(folder / CHECKPOINT, state)
-        say(f"continuing after step {int(state.step)}")
-    folder.keep_metrics(int(state.step))
     recorder = _Recorder(folder, config, command.budget, state)
+    state = recorder.resume()
     try:
         fit(
             key,
@@ -91,7 +86,8 @@ def train_in(folder: RunFolder, command: TrainCommand, theory: AbstractTheory) -
         raise
     finally:
         model = recorder.state.averaged_model
-        save(folder / MODEL, model, config=config, step=int(recorder.state.step))
+        with interrupts_deferred():
+            save(folder / MODEL, model, config=config, step=int(recorder.state.step))
     return model
 
 
@@ -117,16 +113,31 @@ class _Recorder:
     def __init__(self, folder: RunFolder, config: dict[str, Any], budget: float | None, state: TrainingState):
         self.folder, self.config, self.state = folder, config, state
         self.end = float("inf") if budget is None else time.monotonic() + budget
+        self.last: dict[str, Any] | None = None
+        self.records = 0
+
+    def resume(self) -> TrainingState:
+        """The state to go on from: that of the last checkpoint where there is one, with the metrics that belong to it."""
+        if (self.folder / CHECKPOINT).exists():
+            header = read_header(self.folder / CHECKPOINT)
+            self.folder.check_config(CHECKPOINT, header.get("config"), self.config)
+            self.last, self.records = header["last"], header["records"]
+            self.state, _ = read_checkpoint(self.folder / CHECKPOINT, self.state)
+            say(f"continuing after step {int(self.state.step)}")
+        self.folder.restore_metrics(self.last, self.records)
+        return self.state
 
     def __call__(self, state: TrainingState, record: dict[str, Any]) -> None:
         with interrupts_deferred():
             self.folder.append_metrics(record)
+            self.last, self.records = record, self.records + 1
             self.checkpoint(state)
         if time.monotonic() > self.end:
             raise _BudgetSpent
 
     def checkpoint(self, state: TrainingState) -> None:
-        write_checkpoint(self.folder / CHECKPOINT, state, {"config": self.config, "step": int(state.step)})
+        header = {"config": self.config, "step": int(state.step), "last": self.last, "records": self.records}
+        write_checkpoint(self.folder / CHECKPOINT, state, header)
         self.state = state
 
 

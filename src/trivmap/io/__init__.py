@@ -23,11 +23,11 @@ from ._ildg import write_ildg as write_ildg
 from ._lock import LockedError as LockedError
 from ._lock import locked as locked
 from ._matrix_last import from_matrix_last as from_matrix_last
-from ._matrix_last import read_npz as read_npz
 from ._matrix_last import to_matrix_last as to_matrix_last
-from ._matrix_last import write_npz as write_npz
 from ._nersc import read_nersc as read_nersc
 from ._nersc import write_nersc as write_nersc
+from ._npz import read_npz as read_npz
+from ._npz import write_npz as write_npz
 from ._recipe import Recipe as Recipe
 from ._recipe import read_recipe as read_recipe
 from ._recipe import write_recipe as write_recipe

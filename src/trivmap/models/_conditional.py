@@ -59,7 +59,9 @@ class ConditionalModel(eqx.Module):
         old = self._coupling_of(theory)
         angles = np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)
         points = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
-        family = [eqx.tree_at(lambda t: getattr(t, coupling), theory, jnp.asarray(g, old.dtype)) for g in points]
+        with jax.ensure_compile_time_eval():  # so that `following` is known where only the structure is built, as by `load`
+            couplings = [jnp.asarray(g, old.dtype) for g in points]
+        family = [eqx.tree_at(lambda t: getattr(t, coupling), theory, g) for g in couplings]
         models = [make(member) for member in family]
         numbers, rest = zip(*(eqx.partition(model, trainable(model)) for model in models), strict=True)
         frozen, rest = zip(*(eqx.partition(part, eqx.is_inexact_array) for part in rest), strict=True)
@@ -114,10 +116,12 @@ class ConditionalModel(eqx.Module):
 
 def _follows(values: tuple[Array, ...], points: np.ndarray) -> bool:
     """Whether a frozen number is the coupling, one value of it per model; if not, it must be the same in all of them."""
-    first = values[0]
-    if not first.shape and all(v == jnp.asarray(g, v.dtype) for v, g in zip(values, points, strict=True)):
+    if any(isinstance(v, Tracer) for v in values):
+        return False  # made by `make` under a trace; the coupling itself is never traced
+    first, *others = (np.asarray(v) for v in values)
+    if not first.shape and all(v == g.astype(first.dtype) for v, g in zip((first, *others), points, strict=True)):
         return True
-    if all(v is first or (v.shape == first.shape and bool(jnp.all(v == first))) for v in values):
+    if all(np.array_equal(first, v) for v in others):
         return False
     raise ValueError(
         "ConditionalModel: `make` returned models whose frozen numbers (theories, stored configurations) differ in another "
