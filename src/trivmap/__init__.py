@@ -1,5 +1,6 @@
 """Sampling lattice field theories with generative flows: exact weights, counted costs, fair comparison with Monte Carlo."""
 
+from . import _program as _program  # isort: skip  # before the imports that take seconds
 from ._parameters import parameter_count as parameter_count
 from ._parameters import trainable as trainable
 from .fields import AbstractPotential as AbstractPotential

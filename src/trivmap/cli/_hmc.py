@@ -167,7 +167,8 @@ def join_chains(chains: list[Chain]) -> Chain:
     """One chain from consecutive pieces."""
 
     def joined(arrays: list[Any]) -> Any:
-        return None if arrays[0] is None else np.concatenate(arrays, axis=1)
+        # In one order in memory, whether read or just computed: sums depend on it in the last bit.
+        return None if arrays[0] is None else np.ascontiguousarray(np.concatenate(arrays, axis=1))
 
     defects = [chain.unitarity_defect for chain in chains if chain.unitarity_defect is not None]
     return Chain(

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 INTERRUPTED = 130
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
@@ -55,9 +56,11 @@ def interruptible() -> Iterator[None]:
     former = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     watcher = threading.Thread(target=_watch, args=(read, set(numbers)), daemon=True, name="signals")
     watcher.start()
+    hook, sys.unraisablehook = sys.unraisablehook, _unraisable(sys.unraisablehook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(former)
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -90,6 +93,17 @@ def _watch(read: int, numbers: set[int]) -> None:
             with _gate:
                 if not _writing:
                     _leave_now()
+
+
+def _unraisable(hook: Callable) -> Callable:
+    """A `KeyboardInterrupt` in a callback, from which Python would go on, ends the process all the same."""
+
+    def leave_or(arguments: Any) -> None:
+        if isinstance(arguments.exc_value, KeyboardInterrupt):
+            _leave_now()
+        hook(arguments)
+
+    return leave_or
 
 
 def _leave_now() -> None:

@@ -89,6 +89,8 @@ def _dispatch(command: Any) -> int:
     # Each command imports what it needs: `trivmap info` and mistakes answer at once.
     match command:
         case InfoCommand():
+            from ._info import info
+
             return info()
         case QuickstartCommand():
             from ._quickstart import quickstart

@@ -25,7 +25,7 @@ _HALVING_SAMPLES = 128
 def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: dict[str, Any]) -> dict[str, Any]:
     """All numbers of a method with a seed, for JSON. `programs` is shared by the seeds of a method."""
     begin, memory = time.perf_counter(), reset_peak()
-    folder = RunFolder(path)
+    folder = RunFolder(path, about=settings.identity() | {"method": name, "seed": seed})
     folder.path.mkdir(parents=True, exist_ok=True)
     theory, method = build_theory(settings.theory), METHODS[name]
     functions = programs.setdefault("observables", observables(theory))  # the same functions: compiled once
@@ -40,7 +40,9 @@ def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: di
         if method.rate > 0.0:
             if "data" not in programs:  # one for all seeds, part of the compiled program
                 matches = method.matches is not None
-                programs["data"] = draw_configurations(chain_key, theory, settings) if matches else (None, 0.0, 0.0)
+                # The key of the first seed, also where a run goes on with a later one.
+                first = jax.random.split(jax.random.key(settings.seed), 4)[3]
+                programs["data"] = draw_configurations(first, theory, settings) if matches else (None, 0.0, 0.0)
             data, drawn, data_compile = programs["data"]
             objective = method.objective if method.matches is None else method.matches(data)
             training = train_for(
