@@ -108,7 +108,14 @@ def test_unknown_option_as_a_user_sees_it():
         (["train", "u1", "--steps", "0"], "steps"),
         (["train", "u1", "--ema", "1.5"], "ema"),
         (["hmc", "u1", "--chains", "0"], "--chains"),
-        (["hmc", "u1", "--trajectories", "3"], "--trajectories"),
+        (["hmc", "u1", "--trajectories", "3"], "--trajectories: got 3, expected an integer >= 4"),
+        (["hmc", "u1", "--beta", "nan"], "--beta: got nan, expected a finite number"),
+        (["hmc", "phi4", "--lam", "-8"], "--lam"),
+        (["hmc", "u1", "--warmup", "-5"], "--warmup"),
+        (["hmc", "u1", "--length-spread", "1.5"], "--length-spread"),
+        (["train", "u1", "--seed", "12345678901234567890"], "--seed"),
+        (["train", "u1", "--lattice"], "--lattice"),
+        (["compare", "--methods", "gatd"], "did you mean gated?"),
         (["hmc", "phi4", "--lattice", "0", "4"], "0"),
         (["sample", "nowhere"], "nowhere"),
         (["measure", "nowhere.h5"], "nowhere.h5"),
@@ -346,7 +353,8 @@ def test_damaged_config_and_samples_are_refused(tmp_path, capsys):
 
 
 def test_diverging_training_stops_and_keeps_the_last_good_state(capsys):
-    words = ["train", "phi4", "--m2", "nan", "--steps", "4", *TINY, "--out", "run"]
+    # Starts so far out that phi^4 is infinite in single precision.
+    words = ["train", "phi4", "--prior-width", "1e12", "--steps", "4", *TINY, "--out", "run"]
     assert main(words) == 1
     error = capsys.readouterr().err
     assert "not finite at step 0" in error

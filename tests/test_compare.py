@@ -223,12 +223,12 @@ def test_shipped_comparisons():
     ("text", "reason"),
     [
         ("methods = [", "not TOML"),
-        ("seeds = 2", "needs theory"),
-        (TOML.replace("u1", "u2"), "kind one of u1, su, phi4"),
-        (TOML.replace("beta", "kappa"), "the theory has no kappa"),
-        ("speed = 3\n" + TOML, "the comparison has no speed"),
+        ("seeds = 2", "theory: missing"),
+        (TOML.replace("u1", "u2"), "theory.kind: got 'u2', expected one of u1, su, phi4"),
+        (TOML.replace("beta", "bta"), "theory.bta: not known; did you mean beta"),
+        ("sed = 3\n" + TOML, "two.toml: sed: not known; did you mean seed"),
         (TOML.replace("langevin", "magic"), "No method magic"),
-        (TOML.replace("seeds = 2", "seeds = 0"), "seeds must be positive"),
+        (TOML.replace("seeds = 2", "seeds = 0"), "two.toml: seeds: got 0, expected an integer >= 1"),
     ],
 )
 def test_files_that_say_nothing_sensible(text, reason):

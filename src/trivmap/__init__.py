@@ -68,6 +68,7 @@ from .io import write_ildg as write_ildg
 from .io import write_nersc as write_nersc
 from .io import write_npz as write_npz
 from .io import write_recipe as write_recipe
+from .lattice import PrecisionWarning as PrecisionWarning
 from .manifolds import AbstractManifold as AbstractManifold
 from .manifolds import LinkField as LinkField
 from .manifolds import RealField as RealField

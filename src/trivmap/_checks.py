@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["at_least", "finite", "integer", "positive", "within"]
+__all__ = ["at_least", "finite", "integer", "integers", "positive", "within"]
 
 
 def finite(name: str, value: Any) -> None:
@@ -22,14 +22,15 @@ def positive(name: str, value: Any) -> None:
     _require(name, value, lambda x: np.isfinite(x) & (x > 0), "a positive finite number")
 
 
-def at_least(name: str, value: Any, bound: float) -> None:
+def at_least(name: str, value: Any, bound: float | int) -> None:
     """**Raises:** as `finite`, and `ValueError` unless `value >= bound`."""
     _require(name, value, lambda x: np.isfinite(x) & (x >= bound), f"a finite number of at least {bound:g}")
 
 
-def within(name: str, value: Any, low: float, high: float) -> None:
-    """**Raises:** as `finite`, and `ValueError` unless `low <= value < high`."""
-    _require(name, value, lambda x: (x >= low) & (x < high), f"a number in [{low:g}, {high:g})")
+def within(name: str, value: Any, low: float | int, high: float | int, *, closed: bool = False) -> None:
+    """**Raises:** as `finite`, and `ValueError` unless `low <= value < high`, or `value <= high` where `closed`."""
+    below = lambda x: (x <= high) if closed else (x < high)  # noqa: E731
+    _require(name, value, lambda x: (x >= low) & below(x), f"a number in [{low:g}, {high:g}{']' if closed else ')'}")
 
 
 def integer(name: str, value: Any, least: int | None = None, below: int | None = None) -> None:
@@ -46,6 +47,12 @@ def integer(name: str, value: Any, least: int | None = None, below: int | None =
         raise TypeError(f"{name}: got {_shown(value)}, expected {expected}.")
     if (least is not None and number < least) or (below is not None and number >= below):
         raise ValueError(f"{name}: got {_shown(value)}, expected {expected}.")
+
+
+def integers(owner: str, least: int, **values: Any) -> None:
+    """Several integers of at least `least`, by name. **Raises:** as `integer`."""
+    for name, value in values.items():
+        integer(f"{owner}: {name}", value, least)
 
 
 def _require(name: str, value: Any, holds: Any, expected: str) -> None:

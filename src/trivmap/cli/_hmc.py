@@ -18,7 +18,7 @@ from ._exact import Known, write_summary
 from ._interrupt import interrupts_deferred, on_interrupt
 from ._observables import observables
 from ._report import announce, pair, say, say_estimates
-from ._run_folder import CommandError, RunFolder, config_hash, require_positive
+from ._run_folder import CommandError, RunFolder, config_hash
 
 STATE, SAMPLES = "checkpoint.ckpt", "samples.h5"
 
@@ -27,9 +27,6 @@ def hmc_command(command: HMCCommand) -> int:
     """Run chains, or continue to run them, in a run folder; returns the exit status."""
     config = as_json(command)
     theory = build_theory(command.theory)
-    require_positive(command, "chains", "md_steps", "trajectory_length", "chunk")
-    if command.trajectories < 4:
-        raise CommandError(f"Errors need four trajectories or more, but --trajectories {command.trajectories} was given.")
     folder = RunFolder(command.out or f"runs/hmc-{config['theory']['kind']}-{config_hash(config)}")
     with folder.claimed("hmc", config, command.resume):
         announce("hmc", config)

@@ -1,5 +1,6 @@
 """`trivmap measure`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ from ..io import file_kind, read_chain, read_ensemble
 from ..statistics import Chain, Ensemble, Estimate, ess_fraction, expectation, log_z
 from ..theories import AbstractTheory
 from ._build import build_theory
-from ._config import MeasureCommand, theory_from_json
+from ._config import MeasureCommand, Phi4Config, SUConfig, U1Config, theory_from_json
 from ._exact import Known, write_summary
 from ._observables import observables
+from ._reading import shown
 from ._report import pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder
 
@@ -24,9 +26,7 @@ def measure_command(command: MeasureCommand) -> int:
 
 def _measure(folder: RunFolder, path: Path, command: MeasureCommand) -> int:
     data, attributes = read_ensemble(path) if file_kind(path) == "ensemble" else read_chain(path)
-    if "theory" not in attributes:
-        raise CommandError(f"{path} does not say which theory it belongs to; it was not written by a trivmap command.")
-    theory = build_theory(theory_from_json(attributes["theory"]))
+    theory = build_theory(_theory(path, attributes))
     estimates = _estimates(data, theory, command)
     label = "flow" if isinstance(data, Ensemble) else "chain"
     if isinstance(data, Ensemble):
@@ -44,6 +44,27 @@ def _measure(folder: RunFolder, path: Path, command: MeasureCommand) -> int:
     say_estimates({label: estimates}, {name: row["exact"] for name, row in result["observables"].items()})
     say(f"written to {target}")
     return 0
+
+
+def _theory(path: Path, attributes: dict[str, Any]) -> U1Config | SUConfig | Phi4Config:
+    """As commands store it, or `ensemble_attributes`."""
+    stored = attributes.get("theory")
+    if not isinstance(stored, dict):
+        raise CommandError(f"{path} does not say which theory it belongs to; it was not written by a trivmap command.")
+    if "kind" in stored or "name" not in stored:
+        return theory_from_json(stored, path)
+    couplings = {key: value for key, value in stored.items() if key not in ("name", "group")}
+    group = re.fullmatch(r"SU\((\d{1,3})\)", str(stored.get("group")))
+    kinds = {
+        ("WilsonAction", "U(1)"): {"kind": "u1"},
+        ("WilsonAction", stored.get("group") if group else None): {"kind": "su", "n": int(group[1]) if group else 0},
+        ("Phi4Action", None): {"kind": "phi4"},
+    }
+    found = kinds.get((str(stored["name"]), stored.get("group")))
+    if found is None:
+        name = shown(stored["name"])
+        raise CommandError(f"{path}: samples of a {name}, which `measure` does not know; use trivmap.expectation.")
+    return theory_from_json(found | couplings, path)
 
 
 def _samples_file(path: Path) -> Path:

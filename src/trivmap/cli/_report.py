@@ -10,11 +10,19 @@ from ._run_folder import config_hash, git_revision
 
 
 def say(text: str = "") -> None:
-    print(text, flush=True)
+    print(_encodable(text, sys.stdout.encoding), flush=True)
 
 
 def complain(text: str) -> None:
-    print(f"trivmap: {text}", file=sys.stderr, flush=True)
+    """One line on the error stream, whatever characters the names in it have."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    print(_encodable(f"trivmap: {line}", sys.stderr.encoding), file=sys.stderr, flush=True)
+
+
+def _encodable(text: str, encoding: str | None) -> str:
+    """The text with escapes for what a stream cannot write, such as names of files that are not UTF-8."""
+    encoding = encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def announce(command: str, config: dict[str, Any]) -> None:

@@ -13,17 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..io import LockedError, locked, versions, write_text
+from ._config import check_stored
 from ._errors import CommandError as CommandError
 from ._metrics import append_record, read_records, restore_records
+from ._reading import json_file, typed
 from ._signed import signed, verified
-
-
-def require_positive(command: Any, *names: str) -> None:
-    """**Raises:** `CommandError` unless all these options are positive."""
-    for name in names:
-        value = getattr(command, name)
-        if not value > 0:
-            raise CommandError(f"--{name.replace('_', '-')} must be positive, but {value} was given.")
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -122,7 +116,7 @@ class RunFolder:
         known = self._admit(entry, config, resume)
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_json("config.json", known | {entry: config})
-        self.write_json("environment.json", (self.read_json("environment.json") or {}) | {entry: environment()})
+        self.write_json("environment.json", self._table("environment.json") | {entry: environment()})
 
     def _admit(self, entry: str, config: dict[str, Any], resume: bool | None) -> dict[str, Any]:
         """The configurations of the folder, if this one may join them."""
@@ -160,12 +154,7 @@ class RunFolder:
 
     def read_json(self, name: str, default: Any = None) -> Any:
         file = self.path / name
-        if not file.exists():
-            return default
-        try:
-            return json.loads(file.read_text())
-        except ValueError as error:
-            raise CommandError(f"{file} is damaged (not JSON: {error}); restore it or choose another folder.") from error
+        return json_file(file) if file.exists() else default
 
     def write_signed(self, name: str, value: dict[str, Any]) -> None:
         """Write JSON that carries its own checksum."""
@@ -201,12 +190,18 @@ class RunFolder:
 
     def configs(self) -> dict[str, Any]:
         """The configurations of the commands that ran here. **Raises:** `CommandError` if this is no run folder."""
-        known = self.read_json("config.json")
-        if known is None and self.path.is_file():
+        if self.path.exists() and not self.path.is_dir():
             raise CommandError(f"{self.path} is a file, not a run folder.")
-        if known is None and self.path.is_dir() and self._occupied():
+        known = self._table("config.json")
+        if not known and self.path.is_dir() and self._occupied():
             raise CommandError(f"{self.path} is not empty and not a run folder (no config.json); choose another --out.")
-        return known or {}
+        for entry, config in known.items():
+            check_stored(entry, config, self.path / "config.json")
+        return known
+
+    def _table(self, name: str) -> dict[str, Any]:
+        """A JSON file with one entry per command, empty where there is none."""
+        return typed(dict[str, dict[str, Any]], self.read_json(name, {}), str(self.path / name))
 
     def _occupied(self) -> bool:
         return any(not _PASSING.fullmatch(entry.name) for entry in self.path.iterdir())

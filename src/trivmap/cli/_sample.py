@@ -19,7 +19,7 @@ from ._interrupt import on_interrupt
 from ._observables import observables
 from ._partial import PartialEnsemble
 from ._report import announce, pair, say, say_estimates
-from ._run_folder import CommandError, RunFolder, require_positive
+from ._run_folder import RunFolder
 from ._sample_names import check_foreign, check_name
 from ._train import load_model
 
@@ -29,9 +29,6 @@ _PIECE_SECONDS = 10.0  # of work that a kill may lose
 
 def sample_command(command: SampleCommand) -> int:
     """Sample a trained flow into its run folder; returns the exit status."""
-    if command.samples < 2:
-        raise CommandError(f"An estimate needs two samples or more, but --samples {command.samples} was given.")
-    require_positive(command, "batch_size")
     check_name(command.name)
     folder = RunFolder(command.run)
     folder.config("train")

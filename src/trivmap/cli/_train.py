@@ -14,7 +14,7 @@ from ._build import OBJECTIVES, build_model, build_optimiser, build_theory, keys
 from ._config import TrainCommand, as_json, model_from_json, theory_from_json
 from ._interrupt import interrupts_deferred, on_interrupt
 from ._report import announce, complain, say
-from ._run_folder import CommandError, RunFolder, config_hash, require_positive
+from ._run_folder import CommandError, RunFolder, config_hash
 
 CHECKPOINT, MODEL = "checkpoint.ckpt", "model.ckpt"
 
@@ -43,9 +43,6 @@ def train(command: TrainCommand) -> int:
 
 def _check(command: TrainCommand, theory: AbstractTheory) -> None:
     """Refuse what cannot work before anything is written."""
-    require_positive(command, "steps", "batch_size", "learning_rate", "clip", "chunk")
-    if command.ema is not None and not 0 <= command.ema < 1:
-        raise CommandError(f"--ema is a decay in [0, 1), e.g. 0.99, but {command.ema} was given.")
     if command.objective == "log-variance" and command.batch_size < 2:
         raise CommandError("--objective log-variance needs --batch-size 2 or more.")
     initial_model(command, theory)
@@ -97,16 +94,16 @@ def train_in(folder: RunFolder, command: TrainCommand, theory: AbstractTheory) -
 def load_model(folder: RunFolder) -> tuple[Model, AbstractTheory, dict[str, Any]]:
     """The trained flow of a run folder with its theory and the header of the file."""
     config = folder.config("train")
-    theory = build_theory(theory_from_json(config["theory"]))
+    source = folder / "config.json"
+    theory = build_theory(theory_from_json(config["theory"], source))
     if not (folder / MODEL).exists():
         raise CommandError(f"{folder.path} has no {MODEL} yet: run its `trivmap train` again with --resume.")
 
-    def build(stored: dict[str, Any]) -> Model:
-        return build_model(model_from_json(stored["model"]), theory.manifold, keys_of(0, "model")[0])
-
-    model, header = load(folder / MODEL, build)
-    if header["config"] != config:
+    # Before anything is built: what another configuration says need not fit this theory.
+    if read_header(folder / MODEL).get("config") != config:
         raise CommandError(f"{folder / MODEL} was trained with another configuration than config.json says.")
+    flow = model_from_json(config["model"], source)
+    model, header = load(folder / MODEL, lambda _: build_model(flow, theory.manifold, keys_of(0, "model")[0]))
     return model, theory, header
 
 
@@ -124,6 +121,8 @@ class _Recorder:
         if (self.folder / CHECKPOINT).exists():
             header = read_header(self.folder / CHECKPOINT)
             self.folder.check_config(CHECKPOINT, header.get("config"), self.config)
+            if "records" not in header:
+                raise CommandError(f"{self.folder / CHECKPOINT} is of an earlier version of trivmap; train in another folder.")
             self.last, self.records = header["last"], header["records"]
             self.state, _ = read_checkpoint(self.folder / CHECKPOINT, self.state)
             say(f"continuing after step {int(self.state.step)}")

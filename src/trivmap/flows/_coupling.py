@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import integers
 from .._parameters import fixed_numbers
 from ..lattice import site_sum
 from ..manifolds import AbstractManifold, RealField
@@ -71,8 +72,7 @@ class CouplingFlow(AbstractFlow):
                 "Affine() or RationalQuadraticSpline(8)."
             )
         lattice = require_multiples("CouplingFlow", manifold.lattice, 2, "neighbours must have different colours")
-        if reach < 1:
-            raise ValueError(f"CouplingFlow: got reach={reach}, expected an integer >= 1.")
+        integers("CouplingFlow", 1, layers=layers, reach=reach)
         neighbours = checkerboard(lattice, reach).neighbours.shape[-1]
         self.conditioners = stacked_conditioners(
             key, layers, (neighbours, *hidden), transform, equivariance, activation, dtype

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import integers, positive
 from .._parameters import fixed_numbers
 from ..fields import AbstractPotential, LoopPotential
 from ..fields._reach import Reach, check_reach
@@ -90,8 +91,9 @@ class ResidualFlow(AbstractFlow):
         hidden: tuple[int, ...] | None = None,
         key: Key[Array, ""] | None = None,
     ):
-        if sweeps < 1:
-            raise ValueError(f"ResidualFlow needs sweeps >= 1, but was given {sweeps}.")
+        integers("ResidualFlow", 1, sweeps=sweeps)
+        if curvature is not None:
+            positive("ResidualFlow: curvature", curvature)
         if not 0 < bound < 1:
             raise ValueError(f"ResidualFlow: got bound={bound}, expected a Lipschitz constant in (0, 1), such as 0.9.")
         reach = potential_reach(potential) if reach is None else check_reach(reach, potential.manifold)

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
+from .._checks import finite, integers
 from .._parameters import trainable
 from ..manifolds import AbstractManifold
 from ..theories import AbstractTheory
@@ -51,8 +52,9 @@ class ConditionalModel(eqx.Module):
     ):
         if not low < high:
             raise ValueError(f"ConditionalModel: got the range {low} to {high}, expected low < high.")
-        if degree < 0:
-            raise ValueError(f"ConditionalModel: got degree {degree}, expected zero or more.")
+        finite("ConditionalModel: low", low)
+        finite("ConditionalModel: high", high)
+        integers("ConditionalModel", 0, degree=degree)
         self.low, self.high, self.coupling = float(low), float(high), coupling
         old = self._coupling_of(theory)
         angles = np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import finite
 from .._parameters import all_fields
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
@@ -39,6 +40,7 @@ class EnsemblePrior(AbstractPrior):
     def __init__(self, theory: AbstractTheory, data: Any, log_z: float = 0.0):
         self.theory = theory
         self.data = StoredConfigurations(data, type(self).__name__)
+        finite("EnsemblePrior: log_z", log_z)
         self.log_z = jnp.asarray(log_z, accumulator_dtype())
         theory.manifold.check(self.data.configurations[0])
 

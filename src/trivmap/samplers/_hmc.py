@@ -1,15 +1,16 @@
 """Hybrid Monte Carlo on any manifold."""
 
-import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._checks import integers, positive, within
+from ..lattice import warn_of_single_precision
 from ..statistics import Chain
-from ..updates import DEFAULT_SPREAD, Splitting, check_spread, energy, molecular_dynamics, random_length, splitting_of
-from ._chain_loop import AbstractStep, check_positive, run_chains, unitarity_defect
+from ..updates import DEFAULT_SPREAD, Splitting, energy, molecular_dynamics, random_length, splitting_of
+from ._chain_loop import AbstractStep, run_chains, unitarity_defect
 from ._hmc_state import HMCState, initial_state
 
 
@@ -63,10 +64,10 @@ def hmc(
     **Raises:** `SamplingInterrupted`, which carries the chain so far, on an interrupt from the keyboard.
     """
     splitting = splitting_of(integrator)
-    check_positive("hmc", {"n": n, "steps": steps, "chains": chains, "thin": thin, "chunk": chunk})
-    check_spread("hmc", length_spread)
-    if not (trajectory_length > 0 and math.isfinite(trajectory_length)):
-        raise ValueError(f"hmc: got trajectory_length={trajectory_length}, expected a positive number.")
+    integers("hmc", 1, steps=steps, chains=chains)
+    positive("hmc: trajectory_length", trajectory_length)
+    within("hmc: length_spread", length_spread, 0, 1)
+    warn_of_single_precision("hmc")
     initial_key, chain_key = jax.random.split(key)
     state = initial_state(initial_key, theory, chains, initial, dtype)
     return run_chains(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import integers
 from ..flows import AbstractFlow
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
@@ -61,8 +62,7 @@ class AnnealedFlow(AbstractStochasticFlow):
     ):
         if prior.manifold != theory.manifold:
             raise ValueError(f"The prior lives on {prior.manifold}, the theory on {theory.manifold}.")
-        if repeats < 1:
-            raise ValueError(f"AnnealedFlow needs repeats >= 1, but {repeats} was given.")
+        integers("AnnealedFlow", 1, repeats=repeats)
         self.prior, self.theory, self.update, self.layers = prior, theory, update, layers
         self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
         self.repeats, self.checkpoint = repeats, checkpoint

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import positive
 from ..fields import AbstractVectorField
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
@@ -68,9 +69,8 @@ class LangevinFlow(AbstractStochasticFlow):
                 raise ValueError(f"The {name} lives on {other.manifold}, the theory on {theory.manifold}.")
         self.prior, self.theory, self.drift = prior, theory, drift
         self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
+        positive("LangevinFlow: step_size", step_size)
         sizes = np.broadcast_to(np.asarray(step_size, float), (self.schedule.steps,))
-        if not np.all(sizes > 0):
-            raise ValueError(f"LangevinFlow needs step sizes above zero, but was given {step_size}.")
         self.log_step_sizes = jnp.asarray(np.log(sizes), jnp.zeros(0).dtype)
         self.checkpoint = checkpoint
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import at_least
 from .._parameters import fixed_numbers
 from ..flows import ContinuousFlow
 from ..manifolds import LinkField
@@ -54,6 +55,7 @@ class ScoreMatching(eqx.Module):
     ):
         if kind not in ("denoising", "implicit"):
             raise ValueError(f'ScoreMatching: kind is "denoising" or "implicit", but {kind!r} was given.')
+        at_least("ScoreMatching: anchor", anchor, 0)
         self.data, self.kind, self.anchor = StoredConfigurations(data, type(self).__name__), kind, anchor
 
     def __call__(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Key
 
+from .._checks import within
 from .._parameters import fixed_numbers
 from ..lattice import accumulator_dtype
 from ..theories import AbstractTheory
@@ -93,6 +94,7 @@ def craft(
     if not isinstance(flow, AnnealedFlow):
         raise TypeError(f"craft trains the layers of an AnnealedFlow, but the transport is {type(flow).__name__}.")
     flow = eqx.tree_at(lambda f: f.theory, flow.started_from(fixed_numbers(model.prior)), theory)
+    within("craft: resample_below", resample_below, 0, 1, closed=True)
     population = run_population(key, flow, batch_size, resample_below, dtype)
     return population.loss, population.log_weights
 

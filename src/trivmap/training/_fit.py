@@ -12,6 +12,8 @@ import optax
 from jaxtyping import Array as JaxArray
 from jaxtyping import DTypeLike, Key
 
+from .._checks import integers, positive, within
+from ..lattice import warn_of_single_precision
 from ..statistics import ess_fraction, expected_acceptance
 from ..theories import AbstractTheory
 from ._chunk import Chunk, Trace
@@ -90,7 +92,12 @@ def fit(
     `TrainingDiverged` at the first loss or gradient that is not finite; `TrainingInterrupted` (a `KeyboardInterrupt`) on
     Ctrl-C. The last two carry the last good `state`.
     """
-    _check(model, theory, steps=steps, batch_size=batch_size, chunk=chunk, ema=ema)
+    _check(model, theory, steps=steps, batch_size=batch_size, chunk=chunk)
+    if ema is not None:
+        within("fit: ema", ema, 0, 1)
+    if clip is not None:
+        positive("fit: clip", clip)
+    warn_of_single_precision("fit")
     optimiser = default_optimiser(steps) if optimiser is None else optimiser
     if clip is not None:
         optimiser = optax.chain(optax.clip_by_global_norm(clip), optimiser)
@@ -144,11 +151,7 @@ def _check(model: Any, theory: AbstractTheory, **numbers) -> None:
         raise ValueError(
             f"The model lives on {model.manifold}, the theory on {theory.manifold}. Build the model from theory.manifold."
         )
-    for name in ("steps", "batch_size", "chunk"):
-        if numbers[name] < 1:
-            raise ValueError(f"fit needs {name} >= 1, but was given {name}={numbers[name]}.")
-    if numbers["ema"] is not None and not 0 <= numbers["ema"] < 1:
-        raise ValueError(f"ema is a decay in [0, 1), e.g. 0.99, but {numbers['ema']} was given.")
+    integers("fit", 1, **numbers)
 
 
 class _Compiled:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, DTypeLike, Key, PyTree
 
+from .._checks import at_least, integers, within
 from .._parameters import trainable
 from ..statistics import ess_fraction
 from ..theories import AbstractTheory
@@ -58,8 +59,10 @@ def gauss_newton(
     """
     from tqdm import tqdm  # keeps `import trivmap` light
 
-    if not 0 <= floor <= 1:
-        raise ValueError(f"gauss_newton: got floor={floor}, expected a fraction between 0 and 1.")
+    integers("gauss_newton", 1, samples=samples, batch_size=batch_size)
+    integers("gauss_newton", 0, steps=steps)
+    at_least("gauss_newton: damping", damping, 0)
+    within("gauss_newton: floor", floor, 0, 1, closed=True)
     chosen, fixed = eqx.partition(parameters(model), parameters(trainable(model)))
     flat, unravel = ravel_pytree(chosen)
     if flat.size == 0:

@@ -11,6 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, DTypeLike, Key
 
+from .._checks import integers
 from .._parameters import trainable
 from ..theories import AbstractTheory
 from ._state import checked_parameters
@@ -35,8 +36,8 @@ def gradient_noise(
     `cosine` of the angle between the mean gradient and that of the first objective, `seconds` per gradient after
     compilation.
     """
-    if repeats < 2:
-        raise ValueError(f"gradient_noise needs repeats >= 2 for a variance, but {repeats} was given.")
+    integers("gradient_noise", 1, batch_size=batch_size)
+    integers("gradient_noise", 2, repeats=repeats)  # a variance needs two
     checked_parameters("gradient_noise", model)
     parameters, static = eqx.partition(model, trainable(model))
     report: dict[str, dict[str, float]] = {}

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._checks import finite, integer
 from .._types import Array
-from ._base import AbstractTransform, positive
+from ._base import AbstractTransform
 from ._circle import wrap
 
 # Smallest share of a bin in the interval and smallest slope at a knot: they bound the condition of the inverse.
@@ -114,6 +115,7 @@ class RationalQuadraticSpline(AbstractTransform):
         ends: str = "identity",
     ):
         self.bins = _bins("RationalQuadraticSpline", bins)
+        finite("RationalQuadraticSpline: interval", np.asarray(interval))
         if not interval[0] < interval[1]:
             raise ValueError(f"RationalQuadraticSpline: got interval={interval}, expected (lower, upper) with lower < upper.")
         if ends not in ("identity", "fixed"):
@@ -203,7 +205,5 @@ class CircularSpline(AbstractTransform):
 
 
 def _bins(name: str, bins: int) -> int:
-    most = round(1 / _LEAST_BIN) // 2
-    if bins > most:
-        raise ValueError(f"{name}: got {bins} bins, expected at most {most}.")
-    return positive(f"{name} bins", bins, 2)
+    integer(f"{name}: bins", bins, 2, round(1 / _LEAST_BIN) // 2 + 1)
+    return bins

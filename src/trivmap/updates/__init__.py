@@ -7,7 +7,6 @@ from ._heatbath import SymmetricSequence as SymmetricSequence
 from ._hmc_update import HMCUpdate as HMCUpdate
 from ._hmc_update import splitting_of as splitting_of
 from ._molecular_dynamics import DEFAULT_SPREAD as DEFAULT_SPREAD
-from ._molecular_dynamics import check_spread as check_spread
 from ._molecular_dynamics import energy as energy
 from ._molecular_dynamics import molecular_dynamics as molecular_dynamics
 from ._molecular_dynamics import random_length as random_length

@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import integers, positive, within
 from ..theories import AbstractTheory
 from ._base import AbstractUpdate
-from ._molecular_dynamics import DEFAULT_SPREAD, check_spread, energy, molecular_dynamics, random_length
+from ._molecular_dynamics import DEFAULT_SPREAD, energy, molecular_dynamics, random_length
 from ._splitting import SPLITTINGS, Splitting
 
 
@@ -43,9 +44,9 @@ class HMCUpdate(AbstractUpdate):
         integrator: str | Splitting = "leapfrog",
         length_spread: float = DEFAULT_SPREAD,
     ):
-        check_spread("HMCUpdate", length_spread)
-        if steps < 1:
-            raise ValueError(f"HMCUpdate needs steps >= 1, but {steps} was given.")
+        integers("HMCUpdate", 1, steps=steps)
+        positive("HMCUpdate: length", length)
+        within("HMCUpdate: length_spread", length_spread, 0, 1)
         self.length = jnp.asarray(length, jnp.zeros(0).dtype)
         self.length_spread, self.steps = float(length_spread), steps
         self.splitting = splitting_of(integrator)

@@ -15,14 +15,6 @@ from ._splitting import Splitting
 DEFAULT_SPREAD = 0.3
 
 
-def check_spread(name: str, length_spread: Any) -> None:
-    """Refuses a spread outside of [0, 1)."""
-    if not 0 <= length_spread < 1:
-        raise ValueError(
-            f"{name}: got length_spread={length_spread}, expected a number in [0, 1), relative to the trajectory length."
-        )
-
-
 def random_length(key: jax.Array, length: jax.Array, spread: jax.Array) -> jax.Array:
     """Uniform between (1 - spread) and (1 + spread) times the length, whatever the state: trajectories stay reversible."""
     return length * (1 + spread * jax.random.uniform(key, dtype=spread.dtype, minval=-1.0))

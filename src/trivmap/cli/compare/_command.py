@@ -5,7 +5,6 @@ import dataclasses
 from .._config import CompareCommand
 from .._interrupt import on_interrupt
 from .._report import announce, listing, say
-from .._run_folder import CommandError
 from ._comparison import SHIPPED, Comparison, find_comparison
 from ._methods import METHODS
 from ._run import run_comparison
@@ -38,8 +37,6 @@ def _settings(command: CompareCommand) -> Comparison:
         settings = settings.small()
     seeds = settings.seeds if command.seeds is None else command.seeds
     settings = dataclasses.replace(settings, methods=command.methods or settings.methods, seeds=seeds)
-    if command.budget is not None and not command.budget > 0:
-        raise CommandError(f"--budget must be positive, but {command.budget} was given.")
     return settings if command.budget is None else settings.within(command.budget)
 
 

@@ -1,12 +1,11 @@
 """What a comparison is told, and the comparisons that are shipped."""
 
 import dataclasses
-import tomllib
-from pathlib import Path
 from typing import Any
 
-from .._config import THEORY_CONFIGS, Phi4Config, SUConfig, U1Config, theory_as_json
-from .._run_folder import CommandError
+from .._config import PARTS, Count, Phi4Config, Positive, Precision, Seed, Seeds, SUConfig, U1Config, theory_as_json
+from .._errors import CommandError
+from .._reading import in_file, read_fields, suggestion, toml_file
 from ._methods import METHODS
 
 
@@ -24,23 +23,23 @@ class Comparison:
 
     theory: U1Config | SUConfig | Phi4Config
     methods: tuple[str, ...] = tuple(METHODS)
-    training: float = 60.0
-    sampling: float = 30.0
-    seeds: int = 2
-    seed: int = 0
-    batch_size: int = 128
-    sample_batch: int = 256
-    chains: int = 16
-    precision: str = "float64"
+    training: Positive = 60.0
+    sampling: Positive = 30.0
+    seeds: Seeds = 2
+    seed: Seed = 0
+    batch_size: Count = 128
+    sample_batch: Count = 256
+    chains: Count = 16
+    precision: Precision = "float64"
 
     def __post_init__(self):
-        if unknown := sorted(set(self.methods) - set(METHODS)):
-            raise CommandError(f"No method {', '.join(unknown)}; there are {', '.join(METHODS)}.")
-        for name in ("training", "sampling", "seeds", "batch_size", "sample_batch", "chains"):
-            if not getattr(self, name) > 0:
-                raise CommandError(f"{name} must be positive, but {getattr(self, name)} was given.")
-        if self.precision not in ("float32", "float64"):
-            raise CommandError(f"precision is float32 or float64, but {self.precision!r} was given.")
+        for name, value in read_fields(Comparison, vars(self), in_file("Comparison"), parts=PARTS).items():
+            object.__setattr__(self, name, value)  # 2 for a number is 2.0 in every file
+        for name in self.methods:
+            if name not in METHODS:
+                raise CommandError(f"No method {name}{suggestion(name, METHODS)}.")
+        if len(set(self.methods)) < len(self.methods) or not self.methods:
+            raise CommandError(f"methods: got {', '.join(self.methods) or 'none'}, expected one or more different ones.")
 
     def identity(self) -> dict[str, Any]:
         """What the results of one method and seed depend on: further methods and seeds may join a folder later."""
@@ -93,30 +92,11 @@ def find_comparison(name: str) -> Comparison:
     if name in SHIPPED:
         return SHIPPED[name]
     if not name.endswith(".toml"):
-        raise CommandError(f"No comparison {name!r}: there are {', '.join(SHIPPED)}; or give a file NAME.toml.")
+        raise CommandError(f"No comparison {name!r}{suggestion(name, SHIPPED)}; or give a file NAME.toml.")
     return read_comparison(name)
 
 
 def read_comparison(path: str) -> Comparison:
     """A comparison from a TOML file: the fields of `Comparison`, with a table `theory` that has a `kind`."""
-    try:
-        plain = tomllib.loads(Path(path).read_text())
-    except OSError as error:
-        raise CommandError(f"{path}: cannot read the comparison: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise CommandError(f"{path}: not TOML: {error}") from error
-    theory = plain.pop("theory", None)
-    if not isinstance(theory, dict) or theory.get("kind") not in THEORY_CONFIGS:
-        raise CommandError(
-            f"{path}: needs theory = {{ kind = ..., lattice = [...] }}, kind one of {', '.join(THEORY_CONFIGS)}"
-        )
-    kind = THEORY_CONFIGS[theory.pop("kind")]
-    values = _typed(path, "theory", kind, theory)
-    return Comparison(kind(**values), **_typed(path, "comparison", Comparison, plain))
-
-
-def _typed(path: str, what: str, target: type, values: dict[str, Any]) -> dict[str, Any]:
-    known = {field.name for field in dataclasses.fields(target)}
-    if unknown := sorted(set(values) - known):
-        raise CommandError(f"{path}: the {what} has no {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plain = toml_file(path)
+    return Comparison(**read_fields(Comparison, plain, in_file(path), parts=PARTS))
