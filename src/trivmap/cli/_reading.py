@@ -85,6 +85,8 @@ def typed(kind: Any, value: Any, name: str) -> Any:
     """The value, if it is of a type within its bounds. **Raises:** `CommandError`, which starts with `name`."""
     try:
         return msgspec.convert(value, kind, strict=True)
+    except UnicodeEncodeError as error:  # half a character: from JSON escapes, or options that are not UTF-8
+        raise CommandError(f"{name}: got {shown(value)}, expected text in UTF-8.") from error
     except msgspec.DecodeError as error:
         text, _, place = str(error).partition(" - at `$")
         place = place.rstrip("`")
