@@ -170,5 +170,5 @@ def _expected(kind: Any, text: str, value: Any) -> str:
         return "one of " + ", ".join(choice for choice in choices if isinstance(choice, str))
     if not text.startswith("Expected "):
         return f"another value ({text[0].lower()}{text[1:]})"
-    words = lambda match: " or ".join(_WORDS.get(word, word) for word in match[1].split(" | "))  # noqa: E731
+    words = lambda match: " or ".join(_WORDS.get(word, word) for word in str(match[1]).split(" | "))  # noqa: E731
     return re.sub(r"`([^`]*)`", words, text.removeprefix("Expected ").split(", got ")[0])
