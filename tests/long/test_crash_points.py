@@ -32,8 +32,8 @@ QUICK = ["quickstart", "--steps", "50", "--batch-size", "4", "--samples", "64", 
 FIGURE = ["figure", "box-muller", "--smoke", "--out", "run"]
 # What depends on the clock or names the process.
 TIMES = {
-    *("seconds", "compile_seconds", "compile", "total", "training", "sampling", "cost", "spent", "memory", "break_even", "why"),
-    *("compile_spread", "training_spread", "sampling_spread", "cost_spread", "versions", "sha256"),
+    *("seconds", "compile_seconds", "compile", "total", "training", "sampling", "cost", "spent", "memory", "why", "sha256"),
+    *("compile_spread", "training_spread", "sampling_spread", "cost_spread", "break_even", "versions"),
 }
 
 
