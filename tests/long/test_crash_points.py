@@ -16,13 +16,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
-import numpy as np
 import pytest
+from folders import contents
 
 from trivmap.cli import _quickstart, _run_folder, main
 from trivmap.cli._config import U1Config
 from trivmap.cli.compare import Comparison, _cells, _sampling, _training, run_comparison
-from trivmap.io import file_kind, read_chain, read_ensemble, read_header
+from trivmap.io import read_chain
 
 TINY = ["u1", "--lattice", "2", "2"]
 TRAIN = ["train", *TINY, "--steps", "3", "--chunk", "1", "--batch-size", "4", "--integration-steps", "1", "--out", "run"]
@@ -30,13 +30,6 @@ HMC = ["hmc", *TINY, "--trajectories", "12", "--warmup", "2", "--chains", "2", "
 SAMPLE = ["sample", "run", "--samples", "22", "--batch-size", "4"]
 QUICK = ["quickstart", "--steps", "50", "--batch-size", "4", "--samples", "64", "--trajectories", "12", "--out", "run"]
 FIGURE = ["figure", "box-muller", "--smoke", "--out", "run"]
-# What depends on the clock or names the process.
-TIMES = {
-    *("seconds", "compile_seconds", "compile", "total", "training", "sampling", "cost", "spent", "memory", "break_even", "why"),
-    *("compile_spread", "training_spread", "sampling_spread", "cost_spread", "versions", "sha256"),
-}
-
-
 class Killed(BaseException):
     pass
 
@@ -82,35 +75,6 @@ def small(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(jax, "clear_caches", lambda: None)
     monkeypatch.setattr(_quickstart, "U1Config", partial(U1Config, lattice=(3, 3)))
-
-
-def without_times(value):
-    if isinstance(value, dict):
-        return {name: without_times(entry) for name, entry in value.items() if name not in TIMES}
-    return [without_times(entry) for entry in value] if isinstance(value, list) else value
-
-
-def contents(folder: str) -> dict:
-    """All numbers in the files of a folder, less timings; temporaries and locks are named by `left`."""
-    found = {}
-    for path in sorted(Path(folder).rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.suffix == ".h5":
-            data, about = (read_ensemble if file_kind(path) == "ensemble" else read_chain)(path)
-            arrays = {n: getattr(data, n, None) for n in ("configurations", "log_weights", "accepted", "delta_h")}
-            arrays |= data.observables
-            found[name] = (without_times(about), {n: np.asarray(a).tolist() for n, a in arrays.items() if a is not None})
-        elif path.suffix == ".ckpt":
-            data = path.read_bytes()
-            start = 48 + int.from_bytes(data[40:48], "little")
-            found[name] = (without_times(read_header(path)), data[start:])
-        elif path.suffix == ".jsonl":
-            found[name] = [without_times(json.loads(line)) for line in path.read_text().splitlines()]
-        elif path.suffix == ".json" and path.name != "environment.json":
-            found[name] = without_times(json.loads(path.read_text()))
-        elif path.is_file() and path.suffix == ".png":
-            found[name] = path.read_bytes()
-    return json.loads(json.dumps(found, default=repr))  # NaN and infinity as text, which equals itself
 
 
 def once(command) -> None:

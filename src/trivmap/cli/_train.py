@@ -121,8 +121,7 @@ class _Recorder:
             header = read_header(self.folder / CHECKPOINT)
             self.folder.check_config(CHECKPOINT, header.get("config"), self.config)
             if "records" not in header:
-                file = self.folder / CHECKPOINT
-                raise CommandError(f"{file} is of an earlier version of trivmap; train in another folder.")
+                raise CommandError(f"{self.folder / CHECKPOINT} is of an earlier version; train in another folder.")
             self.last, self.records = header["last"], header["records"]
             self.state, _ = read_checkpoint(self.folder / CHECKPOINT, self.state)
             say(f"continuing after step {int(self.state.step)}")
