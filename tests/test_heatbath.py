@@ -13,10 +13,14 @@ THEORIES = {
     "u1": tm.WilsonAction(tm.U1(), (4, 4), beta=2.0),
     "su2_odd": tm.WilsonAction(tm.SU(2), (3, 4), beta=2.2),
     "su3": tm.WilsonAction(tm.SU(3), (2, 4), beta=4.0),
+    # Odd extents: no change of variables turns these into positive couplings.
+    "u1_negative": tm.WilsonAction(tm.U1(), (3, 3), beta=-2.0),
+    "su2_negative": tm.WilsonAction(tm.SU(2), (3, 3), beta=-1.5),
+    "su3_negative": tm.WilsonAction(tm.SU(3), (2, 3), beta=-6.0),
 }
 
 
-@pytest.mark.parametrize("w", [0.0, 0.4, 1.6, 1.8, 30.0])
+@pytest.mark.parametrize("w", [0.0, 1e-35, 0.4, 1.6, 1.8, 30.0, 1e5])
 def test_draws_of_single_links(w):
     """Kolmogorov-Smirnov tests of the angle and of a_0, whose distribution functions are integrals of the densities."""
     n = 20_000
@@ -28,7 +32,9 @@ def test_draws_of_single_links(w):
     q, valid = (np.asarray(a) for a in quaternion(jax.random.key(2), concentration, 2))
     assert valid.mean() > 0.9  # 1 - 0.3^2
     assert np.max(np.abs(np.sum(q**2, axis=0) - 1)[valid]) < 1e-12
-    grid = np.linspace(-1, 1, 20_001)
+    # Dense near one, where the density of large concentrations is.
+    grid = 1 - np.linspace(0, 2, 20_001) if w < 100 else 1 - np.linspace(0, 40 / w, 20_001)
+    grid = grid[::-1]
     density = np.sqrt(1 - grid**2) * np.exp(w * (grid - 1))
     cumulative = np.cumsum(density) / density.sum()
     assert stats.kstest(q[0][valid], lambda a: np.interp(a, grid, cumulative)).pvalue > 1e-4
@@ -57,6 +63,40 @@ def test_sampler_against_exact_results(name):
         assert abs(tm.expectation(chain, "Q2").pull(tm.exact.charge_squared(theory))) < 4
     # Eight sweeps on fewer than 20 x 200 updates: the chain decorrelates fast.
     assert tm.n_eff(chain, "plaquette") > 800
+
+
+def test_what_is_no_concentration_gives_no_number():
+    for w in (-1.0, np.nan):
+        angle, valid = von_mises(jax.random.key(1), jnp.full(4, w), 3)
+        q, usable = quaternion(jax.random.key(1), jnp.full(4, w), 3)
+        assert jnp.all(jnp.isnan(angle) & valid)
+        assert jnp.all(jnp.isnan(q) & usable[None])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("group", [tm.U1(), tm.SU(2)], ids=str)
+def test_extreme_couplings(group, dtype):
+    """Couplings so small that squares underflow are uniform; at +-1e4 the plaquette differs from +-1 by the exact amount."""
+    for beta in (0.0, -1e-25, 1e4, -1e4):
+        theory = tm.WilsonAction(group, (4, 4), beta)
+        chain = tm.heatbath(
+            jax.random.key(1), theory, 20, chains=20, overrelaxation=1, thermalisation=60, dtype=dtype,
+            initial="cold", measure={"plaquette": tm.plaquette},
+        )  # fmt: skip
+        assert abs(tm.expectation(chain, "plaquette").pull(tm.exact.plaquette(theory))) < 4.5
+
+
+def test_overrelaxation_without_staples():
+    """Staples that cancel exactly have no direction to reflect at: links of SU(2) stay, angles are reflected at zero."""
+    theory = tm.WilsonAction(tm.SU(2), (2, 2), beta=1.0)
+    one = jnp.broadcast_to(theory.group.identity((2, 2))[None], theory.manifold.shape)
+    # With one link of a plaquette turned to -1 the staples of others cancel in pairs.
+    x = one.at[0, :, :, 0, 0].multiply(-1)
+    for update in (tm.OverrelaxationUpdate(3), tm.HeatbathUpdate()):
+        moved = update(jax.random.key(0), theory, x)
+        assert theory.group.unitarity_defect(moved[0]) < 1e-14
+    moved = tm.OverrelaxationUpdate(3)(jax.random.key(0), theory, x)
+    assert abs(theory.action(moved) - theory.action(x)) < 1e-13
 
 
 def test_three_dimensions_and_more_colours():
@@ -95,7 +135,7 @@ def test_sweeps_are_reversible():
     assert abs(difference.mean()) < 4 * difference.std(ddof=1) / 20
 
 
-@pytest.mark.parametrize("name", ["su2_odd"])
+@pytest.mark.parametrize("name", ["su2_odd", "su2_negative"])
 def test_annealing_is_exact_both_ways(name):
     """log Z from paths of few levels, and from backward paths that start in the theory: only reversible updates pass."""
     theory = THEORIES[name]
@@ -129,8 +169,8 @@ def test_continuation_and_float32():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: tm.HeatbathUpdate(attempts=0), ValueError, "attempts >= 1"),
-        (lambda: tm.OverrelaxationUpdate(sweeps=0), ValueError, "sweeps >= 1"),
+        (lambda: tm.HeatbathUpdate(attempts=0), ValueError, "attempts: got 0"),
+        (lambda: tm.OverrelaxationUpdate(sweeps=0), ValueError, "sweeps: got 0"),
         (lambda: tm.heatbath(jax.random.key(0), THEORIES["u1"], 0), ValueError, "positive integer"),
         (lambda: _update(tm.Phi4Action((2, 2), 1.0, 1.0)), TypeError, "WilsonAction only"),
         (lambda: _update(tm.WilsonAction(tm.U1(), (1, 4), beta=1.0)), ValueError, "extents of 2 or more"),

@@ -21,6 +21,8 @@ from ._hdf5 import write_chain as write_chain
 from ._hdf5 import write_ensemble as write_ensemble
 from ._ildg import read_ildg as read_ildg
 from ._ildg import write_ildg as write_ildg
+from ._json import encode_json as encode_json
+from ._json import finite as finite
 from ._lock import LockedError as LockedError
 from ._lock import locked as locked
 from ._matrix_last import from_matrix_last as from_matrix_last

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import positive
 from ..lattice import accumulator_dtype, site_sum
 from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractPrior
@@ -27,8 +28,7 @@ class GaussianPrior(AbstractPrior):
     def __init__(self, manifold: AbstractManifold, width: float = 1.0):
         if not isinstance(manifold, RealField):
             raise TypeError(f"GaussianPrior needs a RealField, but was given {manifold}. For links use HaarPrior.")
-        if not width > 0:
-            raise ValueError(f"The width of a GaussianPrior is a positive number, but {width} was given.")
+        positive("GaussianPrior: width", width)
         self.manifold = manifold
         self.log_width = jnp.log(jnp.asarray(width, float))
 

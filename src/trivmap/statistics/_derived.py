@@ -9,6 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def of_means(function: Any) -> Callable | None:
+    """The function of means, also of a derived observable."""
+    function = getattr(function, "function", function)
+    if function is not None and not callable(function):
+        raise TypeError(f"expected a function of the means or a DerivedObservable, got {function!r}")
+    return function
+
+
 def linearise(function: Callable, means: Any, spread: Any) -> tuple[np.ndarray, np.ndarray]:
     """Value and Jacobian (*value shape, *means shape) of a function at the means.
 

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import integers, positive
 from .._types import Array
-from ._base import AbstractTransform, positive
+from ._base import AbstractTransform
 from ._inverse import bracketed_inverse
 
 
@@ -53,9 +54,8 @@ class NonCompactProjection(AbstractTransform):
     periodic: ClassVar[bool] = True
 
     def __check_init__(self):
-        positive("NonCompactProjection mixtures", self.mixtures)
-        if not self.limit > 0:
-            raise ValueError(f"NonCompactProjection: got limit={self.limit}, expected a positive bound for the log slope.")
+        integers("NonCompactProjection", 1, mixtures=self.mixtures)
+        positive("NonCompactProjection: limit", self.limit)
 
     @property
     def parameters(self) -> int:
@@ -80,7 +80,8 @@ class NonCompactProjection(AbstractTransform):
         weights = jax.nn.softmax(logits, axis=0)
         scale = jnp.exp(self.limit * jnp.tanh(s / self.limit))
         # Rounding must not carry x = pi across the cut of the arctangent.
-        cosine, sine = jnp.maximum(jnp.cos(x / 2), 0)[None], jnp.sin(x / 2)[None]
+        cosine, sine = jnp.cos(x / 2)[None], jnp.sin(x / 2)[None]
+        cosine = cosine + jax.lax.stop_gradient(jnp.maximum(cosine, 0) - cosine)
         projected = scale * sine + b * cosine
         y = jnp.sum(weights * 2 * jnp.arctan2(projected, cosine), axis=0)
         slope = jnp.sum(weights * scale / (cosine**2 + projected**2), axis=0)
@@ -104,7 +105,7 @@ class Moebius(AbstractTransform):
     periodic: ClassVar[bool] = True
 
     def __check_init__(self):
-        positive("Moebius mixtures", self.mixtures)
+        integers("Moebius", 1, mixtures=self.mixtures)
         if not 0 < self.limit < 1:
             raise ValueError(f"Moebius: got limit={self.limit}, expected a bound for |w| between 0 and 1.")
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 
+from .._checks import positive
 from .._types import Array
 from ._base import AbstractTransform
 
@@ -21,8 +22,7 @@ class Affine(AbstractTransform):
     periodic: ClassVar[bool] = False
 
     def __check_init__(self):
-        if not self.limit > 0:
-            raise ValueError(f"Affine: got limit={self.limit}, expected a positive bound for the log slope.")
+        positive("Affine: limit", self.limit)
 
     @property
     def parameters(self) -> int:

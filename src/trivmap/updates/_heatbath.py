@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Inexact, Key
 
+from .._checks import integers
 from ..groups import AbstractGroup
 from ..theories import AbstractTheory
 from ._base import AbstractUpdate
@@ -20,10 +21,11 @@ class HeatbathUpdate(AbstractUpdate):
     r"""A sweep in which every link is drawn anew from its distribution given all others.
 
     U(1): von Mises distribution around the phase of the staples. SU(2): Kennedy-Pendleton and Creutz; SU(N): in turn for each
-    SU(2) subgroup (Cabibbo and Marinari, Phys. Lett. B 119 (1982) 387). Half sweeps (a direction, sites of one colour) and
-    subgroups come in random order, which makes the sweep reversible; in a fixed order it would only be invariant. Rejection
-    stops after `attempts`; a link without an accepted proposal stays, which is exact because the chance of it depends on the
-    other links only. Gradients do not pass: to `AnnealedFlow` its results are constants.
+    SU(2) subgroup (Cabibbo and Marinari, Phys. Lett. B 119 (1982) 387). For every beta, negative ones too. Half sweeps (a
+    direction, sites of one colour) and subgroups come in random order, which makes the sweep reversible; in a fixed order it
+    would only be invariant. Rejection stops after `attempts`; a link without an accepted proposal stays, which is exact
+    because the chance of it depends on the other links only. Gradients do not pass: to `AnnealedFlow` its results are
+    constants.
 
     **Arguments:** `attempts`: proposals per link; at least 0.66 of them are accepted.
 
@@ -33,24 +35,20 @@ class HeatbathUpdate(AbstractUpdate):
     attempts: int = eqx.field(static=True)
 
     def __init__(self, attempts: int = 3):
-        if attempts < 1:
-            raise ValueError(f"HeatbathUpdate needs attempts >= 1, but {attempts} was given.")
+        integers("HeatbathUpdate", 1, attempts=attempts)
         self.attempts = attempts
 
     def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         theory, x = lax.stop_gradient((theory, x))
 
         def move(key, group, links, staples):
-            weight = wilson(theory).beta.astype(links.real.dtype) / group.n
+            # The sign of beta goes to the direction of the staples: concentrations are never negative.
+            weighted = (wilson(theory).beta / group.n).astype(staples.dtype) * staples
             if not group.complex_elements:
-                angle, valid = von_mises(key, weight * jnp.abs(staples), self.attempts)
-                return jnp.where(valid, angle - jnp.angle(staples), links)
-
-            def draw(key, size, _):
-                a, valid = quaternion(key, 2 * weight * size, self.attempts)
-                return a, valid
-
-            return _by_subgroups(key, group, links, staples, draw)
+                angle, valid = von_mises(key, jnp.abs(weighted), self.attempts)
+                return jnp.where(valid, angle - jnp.angle(weighted), links)
+            draw = lambda key, size, _: quaternion(key, 2 * size, self.attempts)  # noqa: E731
+            return _by_subgroups(key, group, links, weighted, draw)
 
         return sweep(key, theory, x, move)
 
@@ -70,8 +68,7 @@ class OverrelaxationUpdate(AbstractUpdate):
     sweeps: int = eqx.field(static=True)
 
     def __init__(self, sweeps: int = 1):
-        if sweeps < 1:
-            raise ValueError(f"OverrelaxationUpdate needs sweeps >= 1, but {sweeps} was given.")
+        integers("OverrelaxationUpdate", 1, sweeps=sweeps)
         self.sweeps = sweeps
 
     def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
@@ -108,8 +105,8 @@ def _by_subgroups(key: Array, group: AbstractGroup, links: Array, staples: Array
     r"""Multiplies links from the left by elements of the SU(2) subgroups, one after the other in random order.
 
     The rows i, j of M = U V span the part of the weight that a subgroup sees: Re tr(a M) = 2 k (a r)_0 + const, k r being
-    the quaternion part of the 2 x 2 block. `draw(key, k, r)` gives the new quaternion q = a r, of density
-    exp(2 (beta/N) k q_0).
+    the quaternion part of the 2 x 2 block. `draw(key, k, r)` gives the new quaternion q = a r; with staples that carry the
+    factor beta/N its density is exp(2 k q_0).
     """
     pairs = jnp.asarray(np.array(list(itertools.combinations(range(group.n), 2)), np.int32))
     order_key, key = jax.random.split(key)
@@ -144,9 +141,14 @@ def _quaternion_part(m: Array) -> tuple[Array, Array]:
         )
         / 2
     )
-    k = jnp.sqrt(jnp.sum(parts**2, axis=0))
+    # The largest component first: the squares of small ones would underflow, and r would not be of unit length.
+    largest = jnp.max(jnp.abs(parts), axis=0)
+    vanishes = largest < jnp.finfo(parts.dtype).tiny
+    scaled = parts / jnp.where(vanishes, 1, largest)[None]
+    length = jnp.sqrt(jnp.sum(scaled**2, axis=0))
     unit = jnp.asarray([1.0, 0, 0, 0], parts.dtype)[:, None]
-    return k, jnp.where(k[None] > 0, parts / jnp.where(k > 0, k, 1)[None], unit)
+    k = jnp.where(vanishes, 0, largest * length)
+    return k, jnp.where(vanishes[None], unit, scaled / jnp.where(vanishes, 1, length)[None])
 
 
 def _conjugate(q: Array) -> Array:
