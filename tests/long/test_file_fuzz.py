@@ -98,6 +98,11 @@ def edited_hdf5(content: bytes, change: Callable[[Any], Any]) -> bytes:
     return seal(image.getvalue()) + image.getvalue()
 
 
+def unsealed(content: bytes) -> bytes:
+    """The file as earlier versions wrote it: checksums of the data in place of the seal."""
+    return edited_hdf5(content, lambda header: header | {"format": 2})[512:]
+
+
 def build(config):
     import trivmap as tm
 
@@ -143,7 +148,7 @@ def make(kind: str, folder: Path) -> Format:
     write, value, *rest = writers[kind]
     write(path, value)
     content = path.read_bytes()
-    return Format(content[512:] if "earlier" in kind else content, *rest)
+    return Format(unsealed(content) if "earlier" in kind else content, *rest)
 
 
 def ended(*_):
