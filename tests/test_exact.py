@@ -5,7 +5,9 @@ import math
 from collections import Counter
 from pathlib import Path
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -406,12 +408,17 @@ def test_no_exact_row_is_skipped():
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
+def _with(theory, name, value):
+    return eqx.tree_at(lambda t: getattr(t, name), theory, jnp.asarray(value))
+
+
 REFUSED = {
     "SU(2) in 3D": (exact.log_z, WilsonAction(SU(2), (4, 4, 4), 1.0), r"SU\(2\) gauge theory in 3 dimensions"),
     "phi^4 too wide": (exact.log_z, Phi4Action((9, 12), -4.0, 8.0), "width 8, the narrower side of this lattice is 9"),
     "phi^4 in 3D": (exact.chi2, Phi4Action((2, 3, 2), -4.0, 8.0), "one and two dimensions only"),
-    "unbounded": (exact.log_z, Phi4Action((4,), 1.0, -0.5), "cannot be normalised"),
-    "massless": (exact.log_z, FreeScalarAction((4, 4), 0.0), "needs m2 > 0"),
+    # The constructors refuse both.
+    "unbounded": (exact.log_z, _with(Phi4Action((4,), 1.0, 0.5), "lam", -0.5), "cannot be normalised"),
+    "massless": (exact.log_z, _with(FreeScalarAction((4, 4), 1.0), "m2", 0.0), "needs m2 > 0"),
     "scalar plaquette": (exact.plaquette, FreeScalarAction((4, 4), 1.0), "no exact plaquette for FreeScalarAction"),
     "charge of SU(2)": (exact.charge_squared, WilsonAction(SU(2), (4, 4), 1.0), "only U\\(1\\) does"),
     "group too large": (exact.log_z, WilsonAction(SU(8), (4, 4), 1.0), "SU\\(8\\) at beta=1.0: .* representations"),

@@ -69,7 +69,8 @@ def test_what_is_no_concentration_gives_no_number():
     for w in (-1.0, np.nan):
         angle, valid = von_mises(jax.random.key(1), jnp.full(4, w), 3)
         q, usable = quaternion(jax.random.key(1), jnp.full(4, w), 3)
-        assert jnp.all(jnp.isnan(angle)) and jnp.all(valid) and jnp.all(jnp.isnan(q)) and jnp.all(usable)
+        assert jnp.all(jnp.isnan(angle) & valid)
+        assert jnp.all(jnp.isnan(q) & usable[None])
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])

@@ -10,6 +10,7 @@ import tyro
 from msgspec import Meta
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
+from ._errors import CommandError
 from ._reading import Naming, in_file, option, read_fields, typed
 
 # Counters are 32-bit integers in the compiled programs.

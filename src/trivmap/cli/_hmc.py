@@ -10,14 +10,14 @@ from tqdm import tqdm
 
 from ..io import read_chain, read_checkpoint, read_header, write_chain, write_checkpoint
 from ..samplers import HMCState, hmc
-from ..statistics import Chain, Estimate, acceptance_rate, creutz, expectation, measure
+from ..statistics import Chain, Estimate, acceptance_rate, creutz, expectation, measure, merged_cautions
 from ..theories import AbstractTheory
 from ._build import build_theory
 from ._config import HMCCommand, as_json
 from ._exact import Known, write_summary
 from ._interrupt import interrupts_deferred, on_interrupt
 from ._observables import observables
-from ._report import announce, pair, say, say_estimates
+from ._report import announce, cautions_of, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder, config_hash
 
 STATE, SAMPLES = "checkpoint.ckpt", "samples.h5"
@@ -104,7 +104,14 @@ class _Runner:
         values = {name: measure(f, flat) for name, f in self.functions.items()}
         shaped = {name: v.reshape(chains, n, *v.shape[1:]) for name, v in values.items()}
         return Chain(
-            stored, shaped, chain.accepted, chain.delta_h, chain.force_evaluations, chain.unitarity_defect, state=chain.state
+            stored,
+            shaped,
+            chain.accepted,
+            chain.delta_h,
+            chain.force_evaluations,
+            chain.unitarity_defect,
+            state=chain.state,
+            cautions=chain.cautions,
         )
 
 
@@ -178,6 +185,7 @@ def join_chains(chains: list[Chain]) -> Chain:
         delta_h=joined([chain.delta_h for chain in chains]),
         force_evaluations=chains[0].force_evaluations,
         unitarity_defect=max(defects, default=None),
+        cautions=merged_cautions(*(chain.cautions for chain in chains)),
     )
 
 
@@ -191,9 +199,11 @@ def summarise_chain(chain: Chain, estimates: dict[str, Estimate], known: Known) 
         name: {"hmc": pair(e), "tau_int": [float(e.tau_int), float(e.dtau_int)], "exact": known.values[name]}
         for name, e in estimates.items()
     }
+    equality = creutz(chain)
     return {
         "acceptance": acceptance_rate(chain),
-        "exp_minus_delta_h": pair(creutz(chain)),
+        "exp_minus_delta_h": pair(equality),
         "force_evaluations": chain.force_evaluations,
         "observables": observed,
+        "cautions": cautions_of({"hmc": estimates | {"exp_minus_delta_h": equality}}),
     }

@@ -12,7 +12,7 @@ from ._config import MeasureCommand, Phi4Config, SUConfig, U1Config, theory_from
 from ._exact import Known, write_summary
 from ._observables import observables
 from ._reading import shown
-from ._report import pair, say, say_estimates
+from ._report import cautions_of, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder
 
 
@@ -37,7 +37,7 @@ def _measure(folder: RunFolder, path: Path, command: MeasureCommand) -> int:
 
     def build(known: Known) -> dict[str, Any]:
         observed = {n: {label: pair(estimate), "exact": known.values[n]} for n, estimate in estimates.items()}
-        return {"theory": attributes["theory"], "observables": observed}
+        return {"theory": attributes["theory"], "observables": observed, "cautions": cautions_of({label: estimates})}
 
     target = path.with_suffix(".measure.json")
     result = write_summary(folder, target.name, theory, estimates, build)

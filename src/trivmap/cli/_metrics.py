@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..io import write_text
+from ..io import encode_json, write_text
 from ._errors import CommandError
 from ._signed import signed, verified
 
@@ -13,7 +13,7 @@ from ._signed import signed, verified
 def append_record(file: Path, record: dict[str, Any]) -> None:
     """Add a line, on the disk before this returns."""
     with open(file, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(signed(record)) + "\n")
+        stream.write(encode_json(signed(record)) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
 
@@ -54,7 +54,7 @@ def restore_records(file: Path, last: dict[str, Any] | None, count: int) -> None
             f"{file}: holds {len(kept)} records up to step {step}, the checkpoint has seen {count}. "
             "Restore the file from a copy, or train in another folder."
         )
-    write_text(file, "".join(json.dumps(signed(record)) + "\n" for record in kept))
+    write_text(file, "".join(encode_json(signed(record)) + "\n" for record in kept))
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..io import EnsembleFileError, append_ensemble, read_ensemble, write_ensemble
-from ..statistics import Ensemble
+from ..statistics import Ensemble, merged_cautions
 from ._config import SampleCommand
 from ._interrupt import interrupts_deferred
 from ._report import say
@@ -49,7 +49,7 @@ class PartialEnsemble:
         """
         piece = _part(piece, self.n - self.done)
         if not self.keep:
-            piece = Ensemble(None, piece.log_weights, piece.observables)
+            piece = Ensemble(None, piece.log_weights, piece.observables, piece.cautions)
         with interrupts_deferred():
             if store or self.done + len(piece) < self.n:
                 append_ensemble(self.file, piece, self.marked)
@@ -69,8 +69,7 @@ def _part(ensemble: Ensemble, n: int) -> Ensemble:
     """The first `n` samples."""
     if len(ensemble) <= n:
         return ensemble
-    configurations = None if ensemble.configurations is None else ensemble.configurations[:n]
-    return Ensemble(configurations, ensemble.log_weights[:n], {name: v[:n] for name, v in ensemble.observables.items()})
+    return ensemble[:n]
 
 
 def join_ensembles(pieces: list[Ensemble]) -> Ensemble:
@@ -82,4 +81,5 @@ def join_ensembles(pieces: list[Ensemble]) -> Ensemble:
         None if bare else np.concatenate([np.asarray(piece.configurations) for piece in pieces]),
         np.concatenate([piece.log_weights for piece in pieces]),
         {name: np.concatenate([piece.observables[name] for piece in pieces]) for name in pieces[0].observables},
+        merged_cautions(*(piece.cautions for piece in pieces)),
     )

@@ -1,6 +1,5 @@
 """`trivmap quickstart`: 2D U(1) by a flow, by HMC, and exactly."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ..io import write_chain, write_ensemble
+from ..io import finite, write_chain, write_ensemble
 from ..plotting import plot_quickstart, save_figure
 from ..samplers import hmc, independence_metropolis
 from ..statistics import Chain, Ensemble, Estimate, acceptance_rate, ess_fraction, expectation
@@ -19,7 +18,7 @@ from ._exact import Known, write_summary
 from ._hmc import chain_estimates
 from ._interrupt import on_interrupt
 from ._observables import observables
-from ._report import announce, estimates_table, pair, say
+from ._report import announce, cautions_of, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder
 from ._sample import draw, ensemble_estimates, halving_report, say_halving
 from ._train import train_in, training_seconds
@@ -75,7 +74,8 @@ def _quickstart(folder: RunFolder, command: QuickstartCommand, config: dict[str,
     clock = time.perf_counter()
     ensemble = draw(keys[0], model, theory, command.samples, 512, jnp.dtype("float64"))
     halving = halving_report(keys[0], model, theory, ensemble, 512, jnp.dtype("float64"))
-    flow_chain = independence_metropolis(keys[1], Ensemble(None, ensemble.log_weights, ensemble.observables))
+    measured = Ensemble(None, ensemble.log_weights, ensemble.observables, ensemble.cautions)
+    flow_chain = independence_metropolis(keys[1], measured)
     sampled, clock = time.perf_counter() - clock, time.perf_counter()
     hmc_chain = hmc(keys[2], theory, command.trajectories, measure=observables(theory), progress=True, **_HMC)
     seconds = training_seconds(folder) | {"sample": sampled, "hmc": time.perf_counter() - clock}
@@ -131,6 +131,7 @@ def _summary(ensemble: Ensemble, flow_chain: Chain, hmc_chain: Chain, known: Kno
         "acceptance": acceptance_rate(flow_chain),
         "hmc_acceptance": acceptance_rate(hmc_chain),
         "observables": observed,
+        "cautions": cautions_of({"flow": {name: flow[name] for name in _TABLE}, "hmc": chain}),
     }
 
 
@@ -138,7 +139,7 @@ def _print(summary: dict, seconds: dict, ensemble: Ensemble, hmc_chain: Chain) -
     flow = {name: estimate for name, estimate in ensemble_estimates(ensemble).items() if name in _TABLE}
     say()
     known = {name: row["exact"] for name, row in summary["observables"].items()}
-    say(estimates_table({"flow": flow, "HMC": _hmc_estimates(hmc_chain)}, known))
+    say_estimates({"flow": flow, "HMC": _hmc_estimates(hmc_chain)}, known)
     say()
     say(f"flow: ESS {summary['ess']:.3f}, Metropolis acceptance {summary['acceptance']:.3f}, {len(ensemble)} samples")
     say_halving(summary)
@@ -159,7 +160,7 @@ def _figure(folder: RunFolder, theory: Any, ensemble: Ensemble, flow_chain: Chai
         },
         "distribution": _distribution(theory, ensemble, hmc_chain),
     }
-    return save_figure(folder / "quickstart", plot_quickstart(data), json.loads(json.dumps(data)))
+    return save_figure(folder / "quickstart", plot_quickstart(data), finite(data))
 
 
 def _charges(data: Ensemble | Chain) -> np.ndarray:

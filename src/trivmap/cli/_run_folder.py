@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..io import LockedError, locked, versions, write_text
+from ..io import LockedError, encode_json, locked, versions, write_text
 from ._config import check_stored
 from ._errors import CommandError as CommandError
 from ._metrics import append_record, read_records, restore_records
@@ -150,7 +150,7 @@ class RunFolder:
         return known[entry]
 
     def write_json(self, name: str, value: Any) -> None:
-        write_text(self.path / name, json.dumps(value, indent=2) + "\n")
+        write_text(self.path / name, encode_json(value, indent=2) + "\n")
 
     def read_json(self, name: str, default: Any = None) -> Any:
         file = self.path / name

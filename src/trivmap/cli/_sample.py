@@ -18,7 +18,7 @@ from ._exact import Known, pending, write_summary
 from ._interrupt import on_interrupt
 from ._observables import observables
 from ._partial import PartialEnsemble
-from ._report import announce, pair, say, say_estimates
+from ._report import announce, cautions_of, pair, say, say_estimates
 from ._run_folder import RunFolder
 from ._sample_names import check_foreign, check_name
 from ._train import load_model
@@ -94,7 +94,7 @@ def draw(
 
 def measured(ensemble: Ensemble, theory: AbstractTheory, batch_size: int) -> Ensemble:
     values = {name: measure(f, ensemble.configurations, batch_size) for name, f in observables(theory).items()}
-    return Ensemble(ensemble.configurations, ensemble.log_weights, values)
+    return Ensemble(ensemble.configurations, ensemble.log_weights, values, ensemble.cautions)
 
 
 def ensemble_estimates(ensemble: Ensemble) -> dict[str, Estimate]:
@@ -110,6 +110,7 @@ def summarise_ensemble(ensemble: Ensemble, estimates: dict[str, Estimate], known
         "ess": float(ess_fraction(ensemble.log_weights)),
         "acceptance": float(expected_acceptance(ensemble.log_weights)),
         "observables": observed,
+        "cautions": cautions_of({"flow": estimates}),
     }
 
 

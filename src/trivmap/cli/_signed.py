@@ -4,11 +4,14 @@ import hashlib
 import json
 from typing import Any
 
+from ..io import finite
+
 _KEY = "sha256"
 
 
 def signed(value: dict[str, Any]) -> dict[str, Any]:
-    """The value with a checksum in it."""
+    """The value with a checksum in it; numbers that are not finite are null, as they are written."""
+    value = finite(value)
     return value | {_KEY: _digest(value)}
 
 

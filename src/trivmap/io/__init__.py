@@ -11,6 +11,7 @@ from ._checkpoint import read_header as read_header
 from ._checkpoint import save as save
 from ._checkpoint import write_checkpoint as write_checkpoint
 from ._gauge_links import GaugeFileError as GaugeFileError
+from ._gauge_links import GaugeFileWarning as GaugeFileWarning
 from ._hdf5 import EnsembleFileError as EnsembleFileError
 from ._hdf5 import append_ensemble as append_ensemble
 from ._hdf5 import file_kind as file_kind
@@ -20,6 +21,8 @@ from ._hdf5 import write_chain as write_chain
 from ._hdf5 import write_ensemble as write_ensemble
 from ._ildg import read_ildg as read_ildg
 from ._ildg import write_ildg as write_ildg
+from ._json import encode_json as encode_json
+from ._json import finite as finite
 from ._lock import LockedError as LockedError
 from ._lock import locked as locked
 from ._matrix_last import from_matrix_last as from_matrix_last

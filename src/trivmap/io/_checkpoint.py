@@ -7,7 +7,6 @@ JSON, and the leaves as written by `equinox.tree_serialise_leaves`.
 import dataclasses
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from jaxtyping import PyTree
 
 from ._atomic import write_bytes
 from ._content import file_bytes, npy_record, parse_json
+from ._json import encode_json
 from ._versions import versions
 
 _MAGIC = b"TRIVMAP\x01"
@@ -41,7 +41,7 @@ def write_checkpoint(path: str | os.PathLike, tree: PyTree, header: dict[str, An
     - `header`: anything JSON can hold, e.g. configuration and step. Versions and the structure of `tree` are added.
     """
     full = dict(header or {}) | {"versions": versions(), "leaves": _describe(tree)}
-    encoded = json.dumps(full).encode()
+    encoded = encode_json(full).encode()
     payload = io.BytesIO()
     eqx.tree_serialise_leaves(payload, jax.tree.map(_without_key, tree))
     body = (len(encoded).to_bytes(8, "little"), encoded, payload.getbuffer())

@@ -19,6 +19,7 @@ from ._atomic import write_bytes
 from ._content import check_arrays, file_bytes, parse_json
 from ._hdf5_image import attributes as image_attributes
 from ._hdf5_image import datasets, read_image, seal, unsealed
+from ._json import encode_json, finite
 from ._lock import locked
 from ._versions import versions
 
@@ -43,7 +44,7 @@ def write_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict
     - `attributes`: JSON values to keep beside the data: theory, beta, seed. Versions are added.
     """
     arrays = {"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}
-    _write(path, "ensemble", arrays, ensemble.observables, {}, attributes)
+    _write(path, "ensemble", arrays, ensemble.observables, {}, ensemble.cautions, attributes)
 
 
 def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict[str, Any] | None = None) -> None:
@@ -64,7 +65,7 @@ def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dic
         if not Path(path).exists():
             write_ensemble(path, ensemble, attributes)
             return
-        _write_sealed(path, _extended(path, _image(path), data, attributes))
+        _write_sealed(path, _extended(path, _image(path), data, ensemble.cautions, attributes))
 
 
 def read_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
@@ -81,7 +82,7 @@ def write_chain(path: str | os.PathLike, chain: Chain, attributes: dict[str, Any
     arrays = {name: getattr(chain, name) for name in _CHAIN_ARRAYS}
     given = {name: getattr(chain, name) for name in _CHAIN_NUMBERS}
     numbers = {name: None if value is None else _CHAIN_NUMBERS[name](value) for name, value in given.items()}
-    _write(path, "chain", arrays, chain.observables, numbers, attributes)
+    _write(path, "chain", arrays, chain.observables, numbers, chain.cautions, attributes)
 
 
 def read_chain(path: str | os.PathLike) -> tuple[Chain, dict[str, Any]]:
@@ -101,6 +102,7 @@ class _Header(msgspec.Struct):
     versions: dict[str, str]
     data: list[str]
     attributes: dict[str, Any]
+    cautions: list[str] = []
 
 
 def _named(arrays: dict, observables: dict) -> dict[str, np.ndarray]:
@@ -108,12 +110,14 @@ def _named(arrays: dict, observables: dict) -> dict[str, np.ndarray]:
     return data | {f"observables/{name}": np.asarray(value) for name, value in observables.items()}
 
 
-def _write(path, kind: str, arrays: dict, observables: dict, numbers: dict, attributes: dict | None) -> None:
+def _write(
+    path, kind: str, arrays: dict, observables: dict, numbers: dict, cautions: Sequence[str], attributes: dict | None
+) -> None:
     data = _named(arrays, observables)
     check_arrays(f"write_{kind}", observables, data)
     header = {"format": _FORMAT, "kind": kind, "numbers": numbers, "versions": versions(), "data": sorted(data)}
-    header |= {"attributes": attributes or {}}
-    encoded = json.dumps(header)
+    header |= {"cautions": list(cautions), "attributes": attributes or {}}
+    encoded = encode_json(header)
     import h5py
 
     image = io.BytesIO()
@@ -146,13 +150,15 @@ def _sign(file: Any, header: str, segments: Sequence[Sequence[Any]]) -> None:
     file.attrs["sha256"] = hashlib.sha256((header + encoded).encode()).hexdigest()
 
 
-def _extended(path, image: memoryview, data: dict[str, np.ndarray], attributes: dict[str, Any] | None) -> io.BytesIO:
+def _extended(
+    path, image: memoryview, data: dict[str, np.ndarray], cautions: Sequence[str], attributes: dict[str, Any] | None
+) -> io.BytesIO:
     import h5py
 
     extended = io.BytesIO(image)
     try:
         with h5py.File(extended, "r+") as file:
-            _extend(path, file, len(image), data, attributes)
+            _extend(path, file, len(image), data, cautions, attributes)
             file.flush()
     except EnsembleFileError:
         raise
@@ -161,19 +167,26 @@ def _extended(path, image: memoryview, data: dict[str, np.ndarray], attributes: 
     return extended
 
 
-def _extend(path, file: Any, size: int, data: dict[str, np.ndarray], attributes: dict[str, Any] | None) -> None:
+def _extend(
+    path, file: Any, size: int, data: dict[str, np.ndarray], cautions: Sequence[str], attributes: dict[str, Any] | None
+) -> None:
     texts, stored = image_attributes(file), datasets(file, size)
     header, segments = _header(path, texts["trivmap"]), _segments(texts)
     if header.kind != "ensemble":
         raise EnsembleFileError(f"{path}: holds {header.kind!r}; samples can be appended to ensembles only")
-    if attributes is not None and json.loads(json.dumps(attributes)) != header.attributes:
+    if attributes is not None and finite(attributes) != header.attributes:
         raise EnsembleFileError(f"{path}: holds samples of {header.attributes}, not of {attributes}")
+    if new := set(cautions) - set(header.cautions):
+        said = "; ".join(sorted(new))
+        raise EnsembleFileError(f"{path}: cannot add samples with cautions of their own ({said}); write a new file")
     found = {name: f"{dataset.dtype}{list(dataset.shape[1:])}" for name, dataset in stored.items()}
     given = {name: f"{value.dtype}{list(value.shape[1:])}" for name, value in data.items()}
     if found != given:
         raise EnsembleFileError(f"{path}: holds {found} per sample, cannot append {given}")
     if segments[0][0] is None or any(dataset.maxshape[0] is not None for dataset in stored.values()):
         raise EnsembleFileError(f"{path}: was written in full and cannot grow; read it and write it again")
+    if any(len(dataset) != sum(rows or 0 for rows, _ in segments) for dataset in stored.values()):
+        raise ValueError("its segments do not add up")
     rows = len(data["log_weights"])
     for name, value in data.items():
         dataset = stored[name]
@@ -281,7 +294,7 @@ def _load(path: str | os.PathLike, kind: type) -> tuple[Any, dict[str, Any]]:
     arrays |= {name: value for name, value in data.items() if "/" not in name}
     observables = {name.split("/", 1)[1]: value for name, value in data.items() if "/" in name}
     try:
-        loaded = kind(**arrays, observables=observables, **header.numbers)
+        loaded = kind(**arrays, observables=observables, cautions=header.cautions, **header.numbers)
     except (TypeError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     return loaded, header.attributes | {"versions": header.versions}

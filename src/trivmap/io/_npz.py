@@ -16,6 +16,7 @@ from ._matrix_last import from_matrix_last, to_matrix_last
 
 _COMMENT = b"trivmap, SHA-256 of the bytes before: "
 _COMMENT_BYTES = len(_COMMENT) + 64
+_CAUTIONS = "cautions"
 _END = b"PK\x05\x06"  # the record that ends a ZIP file: 22 bytes, of which the last two count those of the comment
 _END_BYTES = 22
 
@@ -23,13 +24,16 @@ _END_BYTES = 22
 def write_npz(path: str | os.PathLike, ensemble: Ensemble) -> None:
     """Write an ensemble as a NumPy archive, atomically: `configurations`, `log_weights`, `observables/NAME`.
 
-    SU(N) links are written matrix last, `(samples, d, *lattice, n, n)`; angles and scalars as they are.
+    SU(N) links are written matrix last, `(samples, d, *lattice, n, n)`; angles and scalars as they are. Cautions of the
+    ensemble are the bytes of `cautions`, one a line.
     """
     arrays: dict[str, Any] = {"log_weights": ensemble.log_weights}
     arrays |= {f"observables/{name}": np.asarray(value) for name, value in ensemble.observables.items()}
     if ensemble.configurations is not None:
         x = np.asarray(ensemble.configurations)
         arrays["configurations"] = to_matrix_last(x, batch_axes=1) if np.iscomplexobj(x) else x
+    if ensemble.cautions:
+        arrays[_CAUTIONS] = np.frombuffer("\n".join(ensemble.cautions).encode(), np.uint8)
     check_arrays("write_npz", ensemble.observables, arrays)
     archive = io.BytesIO()
     np.savez(archive, **arrays)
@@ -53,7 +57,9 @@ def read_npz(path: str | os.PathLike) -> Ensemble:
         if "log_weights" not in arrays:
             raise ValueError("it has no log_weights")
         log_weights = arrays.pop("log_weights")
-        return Ensemble(configurations, log_weights, {name.removeprefix("observables/"): v for name, v in arrays.items()})
+        cautions = arrays.pop(_CAUTIONS, np.empty(0, np.uint8)).tobytes().decode().splitlines()
+        observables = {name.removeprefix("observables/"): v for name, v in arrays.items()}
+        return Ensemble(configurations, log_weights, observables, cautions)
     except OSError as error:
         raise GaugeFileError(f"{path}: cannot be read: {error.strerror or error}") from error
     # zipfile reports damage by many exceptions.
@@ -70,7 +76,8 @@ def _members(content: bytes) -> dict[str, np.ndarray]:
             raise ValueError("it claims more data than it has bytes")
         for member in members:
             name = member.filename.removesuffix(".npy")
-            if name == member.filename or not (name in ("configurations", "log_weights") or name.startswith("observables/")):
+            known = name in ("configurations", "log_weights", _CAUTIONS) or name.startswith("observables/")
+            if name == member.filename or not known:
                 raise ValueError(f"it has a member {member.filename!r}")
             if name in arrays:
                 raise ValueError(f"it has two members {name!r}")

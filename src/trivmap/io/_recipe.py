@@ -41,9 +41,7 @@ class Recipe(eqx.Module):
         dtype = None if self.dtype is None else jax.numpy.dtype(self.dtype)
         drawn = sample(self.key, self.model, self.theory, count, batch_size=size, measure=measure, dtype=dtype, first=first)
         part = slice(start - first, stop - first)
-        configurations = None if drawn.configurations is None else drawn.configurations[part]
-        observables = {name: values[part] for name, values in drawn.observables.items()}
-        return Ensemble(configurations, drawn.log_weights[part], observables)
+        return drawn[part]
 
 
 class _Drawn(msgspec.Struct, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from .._types import Array, Inexact, Shape
 
@@ -18,6 +19,8 @@ def check_lattice(shape: Any) -> Shape:
     if isinstance(shape, str) or not isinstance(shape, Sequence):
         raise TypeError(f"lattice: got {shape!r}, expected a sequence of extents; {advice}.")
     try:
+        if any(isinstance(extent, bool | np.bool_) for extent in shape):
+            raise TypeError
         extents = tuple(operator.index(extent) for extent in shape)
     except TypeError:
         raise TypeError(f"lattice: got {shape!r}, expected integer extents; {advice}.") from None

@@ -23,6 +23,10 @@ class LinkField(AbstractManifold):
     group: AbstractGroup = eqx.field(static=True)
     lattice: Shape = eqx.field(static=True, converter=check_lattice)
 
+    def __check_init__(self):
+        if not isinstance(self.group, AbstractGroup):
+            raise TypeError(f"LinkField: got the group {self.group!r}, expected U1() or SU(n), an object of the class.")
+
     @property
     def shape(self) -> Shape:
         return (len(self.lattice), *self.group.element_shape, *self.lattice)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-from .._checks import finite, integers
+from .._checks import finite, integer
 from .._parameters import trainable
 from ..manifolds import AbstractManifold
 from ..theories import AbstractTheory
@@ -30,8 +30,9 @@ class ConditionalModel(eqx.Module):
     **Arguments:** `make`: function from a theory to a `Model`, always of the same structure; `theory`: any of the family;
     `low`, `high`: range of the coupling; `coupling`: its name among the arrays of the theory; `degree`: of the polynomials.
 
-    **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, a negative degree, models
-    of different structures, or frozen numbers that depend on the coupling in another way, such as a stored ensemble for each.
+    **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, one that reaches couplings
+    which the theory refuses, a negative degree, models of different structures, or frozen numbers that depend on the coupling
+    in another way, such as a stored ensemble for each.
     """
 
     coefficients: Any
@@ -50,19 +51,22 @@ class ConditionalModel(eqx.Module):
         coupling: str = "beta",
         degree: int = 4,
     ):
-        if not low < high:
-            raise ValueError(f"ConditionalModel: got the range {low} to {high}, expected low < high.")
         finite("ConditionalModel: low", low)
         finite("ConditionalModel: high", high)
-        integers("ConditionalModel", 0, degree=degree)
+        integer("ConditionalModel: degree", degree, 0)
+        if not low < high:
+            raise ValueError(f"ConditionalModel: got the range {low} to {high}, expected low < high.")
         self.low, self.high, self.coupling = float(low), float(high), coupling
         old = self._coupling_of(theory)
         angles = np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)
         points = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
         with jax.ensure_compile_time_eval():  # so that `following` is known where only the structure is built, as by `load`
             couplings = [jnp.asarray(g, old.dtype) for g in points]
-        family = [eqx.tree_at(lambda t: getattr(t, coupling), theory, g) for g in couplings]
-        models = [make(member) for member in family]
+            ends = [jnp.asarray(g, old.dtype) for g in (low, high)]
+        member = lambda g: eqx.tree_at(lambda t: getattr(t, coupling), theory, g)  # noqa: E731
+        for end in ends:
+            member(end).check_couplings()
+        models = [make(member(g)) for g in couplings]
         numbers, rest = zip(*(eqx.partition(model, trainable(model)) for model in models), strict=True)
         frozen, rest = zip(*(eqx.partition(part, eqx.is_inexact_array) for part in rest), strict=True)
         if len({jax.tree.structure(pair) for pair in zip(numbers, frozen, strict=True)}) > 1:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax.numpy as jnp
 
+from .._checks import integer
 from .._types import Array, Float, RealScalar
 from ._scalar import magnetisation, two_point
 
@@ -53,14 +54,20 @@ def pole_mass(axis: int = 0, t: int | None = None, connected: bool = False) -> D
 
     **Arguments:** `axis`: direction of the correlator; `t`: separation, by default half of the extent, where the formula
     reads $\mathrm{arccosh}\, C(L/2-1)/C(L/2)$; `connected`: subtract $(V/L) \langle |M|\rangle^2$.
+
+    **Raises:** `ValueError` when it is evaluated on an extent below 3 or with `t` outside of 1 ... L - 1.
     """
+    if t is not None:
+        integer("pole_mass: t", t, 1)
 
     def function(means: Array) -> RealScalar:
         c = _correlator(means, connected)
         extent = c.shape[0]
         if extent < 3:
             raise ValueError(f"pole_mass: got an extent of {extent} along axis {axis}, expected at least 3.")
-        centre = extent // 2 if t is None else t % extent
+        if t is not None and t >= extent:
+            raise ValueError(f"pole_mass: got t={t}, expected a separation in 1..{extent - 1} along axis {axis}.")
+        centre = extent // 2 if t is None else t
         return jnp.arccosh((c[centre - 1] + c[(centre + 1) % extent]) / (2 * c[centre]))
 
     return DerivedObservable(_correlator_primary(axis, connected), function)
@@ -73,11 +80,15 @@ def second_moment_mass(axis: int = 0, connected: bool = False) -> DerivedObserva
     Exact for a free field: the bare mass.
 
     **Arguments:** as for `pole_mass`.
+
+    **Raises:** `ValueError` when it is evaluated on an extent of 1, which has no momentum but zero.
     """
 
     def function(means: Array) -> RealScalar:
         c = _correlator(means, connected)
         extent = c.shape[0]
+        if extent < 2:
+            raise ValueError(f"second_moment_mass: got an extent of {extent} along axis {axis}, expected at least 2.")
         momentum = 2 * jnp.pi / extent
         zero = jnp.sum(c)
         lowest = jnp.sum(c * jnp.cos(momentum * jnp.arange(extent, dtype=c.dtype)))

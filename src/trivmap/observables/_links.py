@@ -1,5 +1,7 @@
 import jax.numpy as jnp
+import numpy as np
 
+from .._checks import integer
 from .._types import Array
 from ..groups import SU, U1, AbstractGroup
 
@@ -30,6 +32,14 @@ def link_group(x: Array) -> AbstractGroup:
 
 def check_plane(plane: tuple[int, int], dim: int) -> tuple[int, int]:
     """Refuses anything but a pair of different directions of a lattice with `dim` dimensions."""
-    if len(plane) != 2 or plane[0] == plane[1] or not all(0 <= mu < dim for mu in plane):
+    integers = all(isinstance(mu, int | np.integer) and not isinstance(mu, bool) for mu in plane)
+    if not integers or len(plane) != 2 or plane[0] == plane[1] or not all(0 <= mu < dim for mu in plane):
         raise ValueError(f"plane: got {plane}, expected two different directions in 0..{dim - 1}.")
     return plane
+
+
+def check_axis(name: str, axis: int, dim: int) -> None:
+    """Refuses anything but one of `dim` directions."""
+    integer(f"{name}: axis", axis)
+    if not 0 <= axis < dim:
+        raise ValueError(f"{name}: got axis {axis}, expected a direction in 0..{dim - 1}.")

@@ -3,6 +3,7 @@ import math
 
 import jax.numpy as jnp
 
+from .._checks import integer
 from .._types import Array, RealScalar
 from ..groups import U1, AbstractGroup
 from ..lattice import shift, site_sum
@@ -23,16 +24,29 @@ def wilson_loop(x: Array, r: int, t: int, plane: tuple[int, int] | None = None) 
 
     **Arguments:** `x`: links; `r`, `t`: extents in lattice units; `plane`: directions `(mu, nu)` for the loop with extent
     `r` along `mu` and `t` along `nu`; by default the average over all planes and both orientations.
+
+    A side as long as the lattice closes on itself: such a loop is a correlator of two Polyakov lines joined by the other
+    sides, no contractible rectangle (which `trivmap.exact` has).
+
+    **Raises:** `ValueError` for sides longer than the lattice, which would cover links twice.
     """
     group, dim = link_group(x), x.shape[0]
-    if r < 1 or t < 1:
-        raise ValueError(f"wilson_loop: got extents {r} x {t}, expected positive integers.")
+    integer("wilson_loop: r", r, 1)
+    integer("wilson_loop: t", t, 1)
     pairs = itertools.combinations(range(dim), 2) if r == t else itertools.permutations(range(dim), 2)
     planes = list(pairs) if plane is None else [check_plane(plane, dim)]
     if not planes:
         raise ValueError("wilson_loop: got links of a one-dimensional lattice, expected at least two dimensions.")
+    lattice = x.shape[-dim:]
+    for mu, nu in planes:
+        if r > lattice[mu] or t > lattice[nu]:
+            raise ValueError(
+                f"wilson_loop: got a loop of extent {r} along direction {mu} and {t} along direction {nu}, expected at most "
+                f"the extents {lattice[mu]} and {lattice[nu]} of the lattice {lattice}; if the loop fits in one orientation, "
+                "name it by plane=(direction of r, direction of t)."
+            )
     loops = [site_sum(_loop_trace(group, x, mu, r, nu, t)) for mu, nu in planes]
-    return sum(loops[1:], loops[0]) / (len(planes) * math.prod(x.shape[-dim:]))
+    return sum(loops[1:], loops[0]) / (len(planes) * math.prod(lattice))
 
 
 def topological_charge(x: Array) -> RealScalar:

@@ -1,9 +1,10 @@
 import jax.numpy as jnp
 
+from .._checks import integer
 from .._types import Array, Complex, RealScalar
 from ..groups import AbstractGroup
 from ..lattice import accumulator_dtype, site_sum
-from ._links import link_group
+from ._links import check_axis, link_group
 
 
 def polyakov_lines(x: Array, axis: int = 0) -> Complex[Array, "*transverse"]:
@@ -12,8 +13,7 @@ def polyakov_lines(x: Array, axis: int = 0) -> Complex[Array, "*transverse"]:
     **Returns:** a complex array over the transverse coordinates.
     """
     group, dim = link_group(x), x.shape[0]
-    if not 0 <= axis < dim:
-        raise ValueError(f"polyakov: got axis {axis}, expected a direction in 0..{dim - 1}.")
+    check_axis("polyakov", axis, dim)
     links = x[axis]
     first_site = links.ndim - dim
     return group.trace(_ordered_product(group, jnp.moveaxis(links, first_site + axis, first_site), first_site))
@@ -28,14 +28,25 @@ def polyakov_loop(x: Array, axis: int = 0) -> Complex[Array, ""]:
 def polyakov_correlator(x: Array, distance: int, axis: int = 0, direction: int | None = None) -> RealScalar:
     r"""Correlator of parallel lines, $\mathrm{Re}\, P(x) P(x + R)^*$ averaged over the transverse lattice.
 
-    **Arguments:** `x`: links; `distance`: separation `R` (0 gives `|P|^2`); `axis`: direction of the lines; `direction`:
-    direction of the separation, by default the average over all transverse ones.
+    **Arguments:** `x`: links; `distance`: separation `R`, from 0 (`|P|^2`) to the extent (0 again); `axis`: direction of the
+    lines; `direction`: direction of the separation, by default the average over all transverse ones.
+
+    **Raises:** `ValueError` for distances beyond the lattice.
     """
     lines, dim = polyakov_lines(x, axis), x.shape[0]
     directions = [mu for mu in range(dim) if mu != axis]
     if direction is not None and direction not in directions:
         raise ValueError(f"polyakov_correlator: got direction {direction}, expected one of {directions}.")
     chosen = directions if direction is None else [direction]
+    if not chosen:
+        raise ValueError("polyakov_correlator: got links of a one-dimensional lattice, expected at least two dimensions.")
+    integer("polyakov_correlator: distance", distance, 0)
+    lattice = x.shape[-dim:]
+    if distance > min(lattice[mu] for mu in chosen):
+        raise ValueError(
+            f"polyakov_correlator: got distance {distance} on the lattice {lattice}, expected at most the extents along the "
+            f"directions {chosen}: farther lines are nearer ones again. Name the direction of the separation if one fits."
+        )
     total = jnp.zeros((), accumulator_dtype())
     for mu in chosen:
         other = jnp.roll(lines, -distance, axis=directions.index(mu))

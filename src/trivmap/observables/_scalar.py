@@ -1,8 +1,10 @@
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import integer
 from .._types import Array, Float, RealScalar
 from ..lattice import accumulator_dtype, shift, site_sum
+from ._links import check_axis
 
 
 def magnetisation(phi: Array) -> RealScalar:
@@ -16,7 +18,8 @@ def chi2(phi: Array) -> RealScalar:
 
 
 def moment(phi: Array, power: int) -> RealScalar:
-    r"""$\frac1V \sum_x \phi_x^k$ with `power` $k$."""
+    r"""$\frac1V \sum_x \phi_x^k$ with `power` $k$, an integer of zero or more."""
+    integer("moment: power", power, 0)
     return site_sum(_check(phi) ** power) / phi.size
 
 
@@ -31,10 +34,9 @@ def two_point(phi: Array, axis: int = 0) -> Float[Array, " extent"]:
 
     Averaged over the origin; the full period is returned, so that `sum(two_point(phi)) = chi2(phi)`.
     """
-    if not 0 <= axis < phi.ndim:
-        raise ValueError(f"two_point: got axis {axis}, expected a direction in 0..{phi.ndim - 1}.")
+    check_axis("two_point", axis, _check(phi).ndim)
     others = tuple(mu for mu in range(phi.ndim) if mu != axis)
-    slices = jnp.sum(_check(phi), axis=others, dtype=accumulator_dtype())
+    slices = jnp.sum(phi, axis=others, dtype=accumulator_dtype())
     extent = slices.shape[0]
     separated = slices[(np.arange(extent)[:, None] + np.arange(extent)[None]) % extent]
     return jnp.sum(separated * slices[None], axis=1) / phi.size

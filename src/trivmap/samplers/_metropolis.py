@@ -3,8 +3,7 @@
 import jax
 import numpy as np
 
-from ..statistics import Chain, Ensemble
-from ..statistics._estimate import merged
+from ..statistics import Chain, Ensemble, merged_cautions
 from ..statistics._resample import host_generator
 from ..statistics._weight_cautions import weight_cautions
 from ..statistics._weights import check_log_weights, normalised_weights
@@ -24,7 +23,8 @@ def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensembl
       the first proposal is accepted.
 
     **Returns:** one `Chain` of length `len(ensemble)`, with `accepted`, `indices` (the proposal held at each step,
-    -1 for `initial`) and the cautions of the weights, since a chain misses what its proposals miss; see also `acceptance_rate`, `longest_rejection`, `expectation`.
+    -1 for `initial`) and the cautions of the weights, since a chain misses what its proposals miss; see also
+    `acceptance_rate`, `longest_rejection`, `expectation`.
     """
     log_weights = check_log_weights(ensemble)
     uniform = host_generator(key).random(len(log_weights))
@@ -45,7 +45,7 @@ def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensembl
         name: held(values, None if initial is None else _initial_observable(initial, name))
         for name, values in ensemble.observables.items()
     }
-    cautions = merged(ensemble.cautions, weight_cautions(normalised_weights(log_weights)))
+    cautions = merged_cautions(ensemble.cautions, weight_cautions(normalised_weights(log_weights)))
     return Chain(configurations, observables, accepted=accepted[None], indices=indices[None], cautions=cautions)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ._data import Chain
-from ._estimate import Estimate, merged
+from ._estimate import Estimate, merged_cautions
 from ._expectation import expectation
 from ._gamma import gamma_method
 from ._weight_cautions import weight_cautions
@@ -58,7 +58,7 @@ def creutz(chain: Chain) -> Estimate:
     falls = -np.asarray(chain.delta_h, float)
     if np.max(falls) > _LARGEST_FALL:
         fall = f"the energy falls by {np.max(falls):.0f} in a trajectory: the chain is not in equilibrium"
-        return Estimate(math.inf, math.nan, math.nan, math.nan, math.nan, cautions=merged(chain.cautions, (fall,)))
+        return Estimate(math.inf, math.nan, math.nan, math.nan, math.nan, cautions=merged_cautions(chain.cautions, (fall,)))
     weights = np.exp(falls)
     tail = weight_cautions(weights.ravel() / weights.sum()) if np.any(weights) else ()
-    return gamma_method(weights, cautions=merged(chain.cautions, tail))
+    return gamma_method(weights, cautions=merged_cautions(chain.cautions, tail))

@@ -25,8 +25,8 @@ def chain_cautions(deltas: np.ndarray, mean: float, tau_int: float, resolved: fl
         found.append(f"the chains have {n} measurements, fewer than {_LENGTH} tau_int = {_LENGTH * tau_int:.0f}")
     if tau_int < resolved:
         found.append(
-            f"the data are anticorrelated: {n} measurements resolve tau_int = {resolved:.1g}, not the smaller sum of their "
-            "autocorrelations"
+            f"the data are anticorrelated: their autocorrelations nearly cancel, and {n} measurements do not resolve "
+            f"tau_int below {resolved:.1g}"
         )
     found.extend(_stuck(deltas))
     if chains > 1 and (probability := _agreement(deltas, tau_int)) < _DISAGREEMENT:

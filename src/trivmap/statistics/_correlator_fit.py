@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ._data import Chain, Ensemble
-from ._estimate import Estimate, merged
+from ._estimate import Estimate, merged_cautions
 from ._expectation import stored_or_measured
 from ._gamma import gamma_method
 from ._input import real_array
@@ -81,7 +81,7 @@ def fit_correlator(
     jacobian = whitener @ _model(parameters, times, extent)[1]
     response = np.linalg.pinv(jacobian) @ whitener  # d parameters / d data at fixed covariance
     errors, further = _propagate(series, mean, weights, response)
-    cautions = merged(data.cautions, estimate.cautions, further)
+    cautions = merged_cautions(data.cautions, estimate.cautions, further)
     order = np.argsort(np.exp(parameters[:states]))
     masses, amplitudes = (
         Estimate.of(np.exp(parameters[part])[order], (np.exp(parameters[part]) * errors[part])[order], cautions=cautions)

@@ -32,6 +32,11 @@ def _host_observables(observables: Any, leading: tuple[int, ...], what: str) -> 
     return result
 
 
+def _check_slice(part: Any) -> None:
+    if not isinstance(part, slice) or (part.step is not None and part.step < 1):
+        raise TypeError(f"expected a slice that goes forward, such as [100:], got {part!r}")
+
+
 class Ensemble(eqx.Module):
     """Configurations with log weights `log w = -S(x) - log q(x)`, from a flow or any other proposal density.
 
@@ -62,6 +67,13 @@ class Ensemble(eqx.Module):
 
     def __len__(self) -> int:
         return len(self.log_weights)
+
+    def __getitem__(self, part: slice) -> "Ensemble":
+        """Some of the samples: `ensemble[:1000]`."""
+        _check_slice(part)
+        configurations = None if self.configurations is None else self.configurations[part]
+        observables = {name: values[part] for name, values in self.observables.items()}
+        return Ensemble(configurations, self.log_weights[part], observables, self.cautions)
 
     @property
     def precisions(self) -> tuple[Any, ...]:
@@ -130,6 +142,27 @@ class Chain(eqx.Module):
         """Types of the fields from which observables were computed, where known."""
         fields = (self.configurations, getattr(self.state, "configuration", None))
         return tuple(field.dtype for field in fields if field is not None)
+
+    def __getitem__(self, part: slice) -> "Chain":
+        """Some of the measurements of every chain, `chain[100:]`, with their decisions, without the sampler's state."""
+        _check_slice(part)
+        start, stop, _ = part.indices(self.shape[1])
+        cut = lambda a: None if a is None else a[:, part]  # noqa: E731
+
+        def decisions(a: Any) -> Any:
+            thin = 0 if a is None else a.shape[1] // self.shape[1]
+            return None if a is None else a[:, start * thin : stop * thin]
+
+        return Chain(
+            cut(self.configurations),
+            {name: cut(values) for name, values in self.observables.items()},
+            decisions(self.accepted),
+            decisions(self.delta_h),
+            self.force_evaluations,
+            self.unitarity_defect,
+            cut(self.indices),
+            cautions=self.cautions,
+        )
 
     @property
     def shape(self) -> tuple[int, int]:

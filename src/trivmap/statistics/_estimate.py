@@ -34,7 +34,7 @@ def _plain(value: float, error: float, decimals: int) -> str:
     return f"{value:.{decimals}f}({shown})"
 
 
-def merged(*cautions: tuple[str, ...]) -> tuple[str, ...]:
+def merged_cautions(*cautions: tuple[str, ...]) -> tuple[str, ...]:
     """Each once, in order."""
     return tuple(dict.fromkeys(caution for group in cautions for caution in group))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._data import Chain, Ensemble
 from ._derived import linearise, of_means, project
-from ._estimate import Estimate, merged
+from ._estimate import Estimate, merged_cautions
 from ._gamma import gamma_method
 from ._input import real_array
 from ._rounding import fluctuations, resolution, rounding_cautions
@@ -141,7 +141,7 @@ def _reweighted(values: np.ndarray, data: Ensemble, function: Callable | None, e
     weights = normalised_weights(data.log_weights)
     if len(weights) < 2:
         raise ValueError("an error needs at least two samples")
-    cautions = merged(data.cautions, weight_cautions(weights))
+    cautions = merged_cautions(data.cautions, weight_cautions(weights))
     # A sample of weight zero may hold anything, nan included.
     kept = weights > 0.0
     weights, samples = weights[kept], samples[kept]
@@ -151,9 +151,9 @@ def _reweighted(values: np.ndarray, data: Ensemble, function: Callable | None, e
     centre, deltas = fluctuations(samples, (0,), epsilon)
     shift = np.tensordot(weights, deltas, axes=1)
     means, deltas = centre + shift, deltas - shift
-    cautions = merged(cautions, rounding_cautions(samples, deltas, (0,), epsilon))
+    cautions = merged_cautions(cautions, rounding_cautions(samples, deltas, (0,), epsilon))
     if not np.all(np.any(deltas, axis=0)):
-        cautions = merged(cautions, ("the data never change: their error is unknown",))
+        cautions = merged_cautions(cautions, ("the data never change: their error is unknown",))
     spread = np.sqrt(np.tensordot(weights**2, deltas**2, axes=1))
     if function is None:
         return Estimate.of(means, spread, cautions=cautions)

@@ -17,7 +17,9 @@ MIN_LENGTH = 4
 _FIRST_LAGS = 256
 # The Parzen window of n / 20 lags has about 37 degrees of freedom: it knows a variance to a quarter, an error to an eighth.
 _PARZEN_PARTS = 20
-_PARZEN_SHORTEST = 4
+_PARZEN_SHORTEST = 10
+# Times 1 / lags, the smallest tau_int that is believed: an alternating series of this tau_int forgets within n / 200 or so.
+_RESOLVED = 2.2
 _PARZEN_VARIANCE = 2 * 0.539
 
 
@@ -37,9 +39,9 @@ def gamma_method(
     (equations 50 to 52), the bias from the subtracted mean is corrected (equation 49), and
     $\delta\tau_{int}^2 = 4 (W + \tfrac12 - \tau_{int})\tau_{int}^2/N$ (equation 42).
 
-    Where the sum falls below that of white noise, `tau_int` is at least $\tfrac12\sum_t k(t/M)\Gamma(t)/\Gamma(0)$ with Parzen's
-    window k of M = n/20 lags (E. Parzen, Ann. Math. Stat. 32 (1961) 951), which is never negative: the windowed sum of
-    anticorrelated data, as HMC with long trajectories makes them, may come out near zero by chance.
+    Where the sum falls clearly below that of white noise, `tau_int` is $\tfrac12\sum_t k(t/M)\Gamma(t)/\Gamma(0)$ with
+    Parzen's window k of M = n/20 lags (Ann. Math. Stat. 32 (1961) 951), which is never negative: the sum with a sharp window
+    of anticorrelated data, as HMC with long trajectories makes them, comes out near or below zero by chance.
 
     **Arguments:**
 
@@ -150,13 +152,14 @@ def _analyse(deltas: np.ndarray, s: float) -> tuple[float, float, float, float, 
     relative = 2.0 * math.sqrt((window + 0.5) / total)  # error of the variance
     lags = max(deltas.shape[1] // _PARZEN_PARTS, _PARZEN_SHORTEST)
     if variance < gamma[0]:
-        floor = max(_parzen_sum(scaled, lags), gamma[0] / total)
-        if variance < floor:
-            variance, relative = min(floor, gamma[0]), math.sqrt(_PARZEN_VARIANCE * lags / total)
+        smooth, spread = _parzen_sum(scaled, lags), math.sqrt(_PARZEN_VARIANCE * lags / total)
+        # The sum of the window's terms has the error of white noise at least, however small it comes out.
+        if smooth * spread < gamma[0] * math.sqrt((4 * window + 2) / total):
+            variance, relative = min(max(smooth, gamma[0] / total), gamma[0]), spread
     tau = variance / (2.0 * gamma[0])
     error = scale * math.sqrt(variance / total)
     dtau = tau * (relative if tau < 0.5 else 2.0 * math.sqrt(abs(window + 0.5 - tau) / total))
-    return error, float(tau), float(dtau), 0.5 * error * relative, 0.5 / lags
+    return error, float(tau), float(dtau), 0.5 * error * relative, _RESOLVED / lags
 
 
 def _parzen_sum(deltas: np.ndarray, lags: int) -> float:

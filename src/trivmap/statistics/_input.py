@@ -11,7 +11,7 @@ def plain_array(data: Any, what: str) -> np.ndarray:
         masked = int(np.sum(np.ma.getmaskarray(data)))
         if masked:
             raise ValueError(
-                f"{what}: {masked} of {data.size} entries are masked. Remove them first (`x[~x.mask].data`), or pass `x.data` "
+                f"{what}: {masked} of {data.size} are masked. Remove them first (`x[~x.mask].data`), or pass `x.data` "
                 "if they are valid; a gap in a Markov chain also breaks its autocorrelation"
             )
         data = data.data

@@ -9,14 +9,14 @@ import numpy as np
 
 from .._checks import integer, integers
 from ._derived import of_means
-from ._estimate import Estimate, merged
+from ._estimate import Estimate, merged_cautions
 from ._gamma import MIN_LENGTH, gamma_method
 from ._input import real_array
 from ._weight_cautions import weight_cautions
 from ._weights import normalised_weights
 
 _MOST_BINS = 200
-_FEWEST_BINS = 20
+_FEWEST_BINS = 10
 _TRUNCATION = 0.1  # of the variance, by bins of finite length
 
 
@@ -39,7 +39,8 @@ def jackknife(
     - `log_weights`: `(samples,)` for reweighted means of independent samples; the bins then carry unequal weights and the
       error refers to the ratio of sums.
     - `bins`: number of bins, each much longer than the autocorrelation time. By default at most 200, and so few that their
-      length lowers the variance by a tenth: $20 a / (1 - a^2)$ measurements or more, $a = (2\tau_{int} - 1) / (2\tau_{int} + 1)$.
+      length lowers the variance by a tenth at most: of $20 a / (1 - a^2)$ measurements with
+      $a = (2\tau_{int} - 1) / (2\tau_{int} + 1)$.
     - `correct_bias`: subtract the jackknife estimate $(B - 1)(\overline{f_b} - f)$ of the O(1/N) bias.
 
     **Returns:** an `Estimate` with the cautions of the Gamma method, or of the weights.
@@ -64,7 +65,7 @@ def jackknife(
     error = np.sqrt((bins - 1) / bins * np.sum((replica - replica.mean(axis=0)) ** 2, axis=0))
     bias = (bins - 1) * (replica.mean(axis=0) - value) if correct_bias else 0.0
     value = value + (centre if function is None else 0.0) - bias
-    return Estimate.of(value, error, cautions=merged(cautions, _short(n / bins, length, bins)))
+    return Estimate.of(value, error, cautions=merged_cautions(cautions, _short(n / bins, length, bins)))
 
 
 def bootstrap(
@@ -109,7 +110,7 @@ def bootstrap(
     # Resampled blocks vary by (blocks - 1) / blocks of what the blocks do.
     error = error * np.sqrt(blocks / (blocks - 1))
     value = _apply(function, centre, np.zeros((1, *centre.shape)))[0] + (centre if function is None else 0.0)
-    return Estimate.of(value, error, cautions=merged(cautions, _short(float(block), length, blocks)))
+    return Estimate.of(value, error, cautions=merged_cautions(cautions, _short(float(block), length, blocks)))
 
 
 def _length_and_cautions(samples: np.ndarray, weights: np.ndarray, weighted: bool) -> tuple[int, tuple[str, ...]]:

@@ -26,8 +26,8 @@ def weight_cautions(weights: np.ndarray) -> tuple[str, ...]:
         found.append(f"only {n} samples: the error itself is uncertain")
     elif n < needed:
         found.append(
-            f"only {effective:.0f} effective samples: weights as uneven need {needed:.1g} samples, not {n}; the error itself is "
-            "uncertain, the effective size overrated"
+            f"only {effective:.0f} effective samples: weights as uneven need {needed:.1g} samples, not {n}; the error itself "
+            "is uncertain, the effective size overrated"
         )
     if index > _LARGEST_INDEX:
         found.append(f"the weights have a heavy tail (index {index:.2f} > {_LARGEST_INDEX}): the error is underrated")

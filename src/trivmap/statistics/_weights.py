@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ._data import Ensemble
-from ._estimate import Estimate, merged
+from ._estimate import Estimate, merged_cautions
 from ._input import plain_array
 from ._weight_cautions import weight_cautions
 
@@ -83,7 +83,7 @@ def log_z(ensemble: Any) -> Estimate:
     # The variance of w / mean(w), from the differences: 1/ESS - 1 would leave nothing of weights that are nearly equal.
     error = math.sqrt(float(np.mean((w / w.mean() - 1.0) ** 2)) / w.size) if w.size > 1 else math.nan
     inherited = ensemble.cautions if isinstance(ensemble, Ensemble) else ()
-    return Estimate(log_mean_exp(lw), error, cautions=merged(inherited, weight_cautions(w / w.sum())))
+    return Estimate(log_mean_exp(lw), error, cautions=merged_cautions(inherited, weight_cautions(w / w.sum())))
 
 
 def expected_acceptance(log_weights: Any) -> float:

@@ -3,7 +3,10 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
+from .._checks import finite
 from .._parameters import all_fields
 from .._types import Array, Shape
 from ..manifolds import AbstractManifold
@@ -22,6 +25,9 @@ class AbstractTheory(eqx.Module):
     def action(self, x: Array) -> Array:
         """The action of one configuration, a real scalar."""
 
+    def check_couplings(self) -> None:
+        """Raises `ValueError` for couplings, where they are numbers and not traced, at which exp(-action) has no integral."""
+
     @property
     def lattice(self) -> Shape:
         """Extents of the periodic lattice, axis 0 is time."""
@@ -36,15 +42,29 @@ class AbstractTheory(eqx.Module):
         return self.manifold.gradient(self.action)(x)
 
 
-def coupling(value: Any) -> Array:
-    """Converts a coupling to a real scalar array, in JAX's default float unless it already has a floating dtype."""
-    array = jnp.asarray(value)
+def coupling(name: str, value: Any) -> Array:
+    """Converts a coupling to a real scalar array, in JAX's default float unless it already has a floating dtype.
+
+    **Raises:** `TypeError` for what is no real number, `ValueError` for arrays of several and for nan and infinity.
+    """
+    if np.iscomplexobj(value):
+        raise TypeError(f"{name}: got {value}, expected a real number.")
+    if not hasattr(value, "dtype"):
+        finite(name, value)
+    # A number may be too large for the default float: infinity is refused below, without NumPy's warning.
+    with np.errstate(over="ignore"):
+        array = jnp.asarray(value if hasattr(value, "dtype") else float(value))
     if array.ndim != 0:
         raise ValueError(
-            f"coupling: got an array of shape {array.shape}, expected a scalar; "
+            f"{name}: got an array of shape {array.shape}, expected a scalar; "
             "build one theory per coupling, with jax.vmap over the constructor if they are many."
         )
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"coupling: got dtype {array.dtype}, expected a real number.")
-    weak = not hasattr(value, "dtype")
-    return array.astype(float) if weak or not jnp.issubdtype(array.dtype, jnp.floating) else array
+    finite(name, array)
+    if not hasattr(value, "dtype") or not jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(float)
+    return array
+
+
+def number(coupling: Array) -> float:
+    """The value of a coupling; nan, with which every comparison fails, while it is traced."""
+    return float("nan") if isinstance(coupling, Tracer) else float(np.asarray(coupling))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from .._types import Array, RealScalar, Shape
 from ..lattice import shift, site_sum
 from ..manifolds import RealField
-from ._base import AbstractTheory, coupling
+from ._base import AbstractTheory, coupling, number
 
 
 class FreeScalarAction(AbstractTheory):
@@ -14,7 +14,9 @@ class FreeScalarAction(AbstractTheory):
 
     $$S = \sum_x \Big[ \sum_\mu (\phi_{x+\mu} - \phi_x)^2 + m^2 \phi_x^2 \Big]$$
 
-    **Arguments:** `lattice`: extents; `m2`: squared mass, a scalar (positive for a normalisable weight).
+    **Arguments:** `lattice`: extents; `m2`: squared mass, a positive scalar.
+
+    **Raises:** `ValueError` unless m2 > 0: the zero mode would have no normalisable weight.
     """
 
     manifold: RealField = eqx.field(static=True)
@@ -22,7 +24,14 @@ class FreeScalarAction(AbstractTheory):
 
     def __init__(self, lattice: Shape, m2: Any):
         self.manifold = RealField(lattice)
-        self.m2 = coupling(m2)
+        self.m2 = coupling("FreeScalarAction: m2", m2)
+        self.check_couplings()
+
+    def check_couplings(self) -> None:
+        if number(self.m2) <= 0:
+            raise ValueError(
+                f"FreeScalarAction: got m2={self.m2}, expected m2 > 0: the zero mode has no normalisable weight otherwise."
+            )
 
     def action(self, x: Array) -> RealScalar:
         """The action, summed in float64 when x64 is enabled."""

@@ -3,7 +3,9 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
+from .._checks import finite
 from .._types import Array, Float, RealScalar
 from ..groups import SU, AbstractGroup
 from ..lattice import site_sum
@@ -21,7 +23,7 @@ class MatrixAction(AbstractTheory):
 
     **Arguments:** `group`: `SU(n)`; `beta`: a scalar; `coefficients`: $(c_1, c_2, \dots)$. Source: arXiv:2008.05456.
 
-    **Raises:** `TypeError` for other groups, `ValueError` for no coefficients.
+    **Raises:** `TypeError` for other groups, `ValueError` for no coefficients or numbers that are not finite.
     """
 
     manifold: LinkField = eqx.field(static=True)
@@ -34,7 +36,8 @@ class MatrixAction(AbstractTheory):
         if len(coefficients) == 0:
             raise ValueError("MatrixAction: got no coefficients, expected (c_1, c_2, ...), one or more numbers.")
         self.manifold = LinkField(group=group, lattice=(1,))
-        self.beta = coupling(beta)
+        self.beta = coupling("MatrixAction: beta", beta)
+        finite("MatrixAction: coefficients", coefficients if hasattr(coefficients, "dtype") else np.asarray(coefficients))
         self.coefficients = jnp.asarray(coefficients, self.beta.dtype)
 
     def action(self, x: Array) -> RealScalar:

@@ -3,10 +3,11 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from .._checks import positive
 from .._types import Array, RealScalar, Shape
 from ..lattice import site_sum
 from ..manifolds import RealField
-from ._base import AbstractTheory, coupling
+from ._base import AbstractTheory, coupling, number
 from ._free_scalar import kinetic_term
 
 
@@ -19,6 +20,8 @@ class Phi4Action(AbstractTheory):
 
     **Arguments:** `lattice`: extents; `m2`: squared mass (may be negative); `lam`: quartic coupling. Both are scalars.
     Source of the convention: arXiv:1904.12072.
+
+    **Raises:** `ValueError` for an action without lower bound, lam < 0, or flat directions, lam = 0 with m2 <= 0.
     """
 
     manifold: RealField = eqx.field(static=True)
@@ -27,8 +30,18 @@ class Phi4Action(AbstractTheory):
 
     def __init__(self, lattice: Shape, m2: Any, lam: Any):
         self.manifold = RealField(lattice)
-        self.m2 = coupling(m2)
-        self.lam = coupling(lam)
+        self.m2 = coupling("Phi4Action: m2", m2)
+        self.lam = coupling("Phi4Action: lam", lam)
+        self.check_couplings()
+
+    def check_couplings(self) -> None:
+        if number(self.lam) < 0:
+            raise ValueError(f"Phi4Action: got lam={self.lam}, expected lam >= 0: the action has no lower bound otherwise.")
+        if number(self.lam) == 0 and number(self.m2) <= 0:
+            raise ValueError(
+                f"Phi4Action: got m2={self.m2} with lam=0, expected m2 > 0 without a quartic term: the zero mode has no "
+                "normalisable weight otherwise."
+            )
 
     @classmethod
     def from_kappa(cls, lattice: Shape, kappa: Any, lam: Any) -> "Phi4Action":
@@ -39,8 +52,11 @@ class Phi4Action(AbstractTheory):
         $\lambda = \lambda_h / \kappa^2$, $m^2 = (1 - 2\lambda_h)/\kappa - 2d$.
 
         **Arguments:** `kappa`: hopping parameter, positive; `lam`: the quartic coupling of the hopping form.
+
+        **Raises:** `ValueError` for kappa <= 0, and as the class itself.
         """
-        kappa, lam = coupling(kappa), coupling(lam)
+        kappa, lam = coupling("from_kappa: kappa", kappa), coupling("from_kappa: lam", lam)
+        positive("from_kappa: kappa", kappa)
         dtype = np.promote_types(kappa.dtype, lam.dtype)
         kappa, lam = kappa.astype(dtype), lam.astype(dtype)
         return cls(lattice, (1 - 2 * lam) / kappa - 2 * len(lattice), lam / kappa**2)

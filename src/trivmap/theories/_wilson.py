@@ -21,7 +21,9 @@ class WilsonAction(AbstractTheory):
     `gradient` is the closed-form force by staples: $-\frac{\beta}{N} \sum_a T_a \mathrm{Re\,tr}(T_a U_\mu V_\mu)$ with the
     sum of staples $V_\mu$ and $\mathrm{tr}\, T_a T_b = -\delta_{ab}/2$.
 
-    **Arguments:** `group`: `U1()` or `SU(n)`; `lattice`: extents; `beta`: inverse coupling, a scalar.
+    **Arguments:** `group`: `U1()` or `SU(n)`; `lattice`: extents; `beta`: inverse coupling, a scalar of either sign.
+
+    **Raises:** `ValueError` for one dimension, `TypeError` or `ValueError` for a beta that is no finite number.
     """
 
     manifold: LinkField = eqx.field(static=True)
@@ -34,7 +36,7 @@ class WilsonAction(AbstractTheory):
                 f"WilsonAction: got a lattice of {len(self.manifold.lattice)} dimension, expected at least two "
                 "(a plaquette spans a plane); give extents such as (8, 8)."
             )
-        self.beta = coupling(beta)
+        self.beta = coupling("WilsonAction: beta", beta)
 
     @property
     def group(self) -> AbstractGroup:

@@ -1,11 +1,10 @@
 """Runs a comparison in a folder: resumes, skips what is done, goes on where a method fails."""
 
-import json
 import textwrap
 import traceback
 from typing import Any
 
-from ...io import write_text
+from ...io import finite, write_text
 from ...plotting import plot_comparison, save_figure
 from .._build import build_theory
 from .._exact import Known, exact_values, pending
@@ -104,5 +103,5 @@ def _draw(folder: RunFolder, summary: dict[str, Any], cells: list[dict[str, Any]
         "rows": summary["rows"],
         "curves": {f"{c['method']}-{c['seed']}": c["curve"] for c in cells if c.get("curve") and c["curve"][-1]["ess"]},
     }
-    plain = json.loads(json.dumps(data))
+    plain = finite(data)
     save_figure(folder / _NAME, plot_comparison(plain), plain)

@@ -69,7 +69,7 @@ def sample_populations(folder: RunFolder, key: jax.Array, flow: Any, functions: 
 
     def draw(key: jax.Array, first: int, n: int) -> Ensemble:
         piece = smc(jax.random.fold_in(key, first), flow, n, particles=_PARTICLES, measure=functions, dtype=dtype)
-        return Ensemble(None, piece.log_weights, {name: piece.observables[name] for name in functions})
+        return Ensemble(None, piece.log_weights, {name: piece.observables[name] for name in functions}, piece.cautions)
 
     return sample_weights(folder, key, draw, 4, settings.sampling)
 
