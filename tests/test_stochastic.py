@@ -334,15 +334,15 @@ def test_the_residual_is_the_change_of_the_density_along_the_drift():
 @pytest.mark.parametrize(
     ("construct", "message"),
     [
-        (lambda t, p: tm.LangevinFlow(p, t, 4, step_size=0.0), "step sizes above zero"),
+        (lambda t, p: tm.LangevinFlow(p, t, 4, step_size=0.0), "step_size: got 0.0, expected a positive"),
         (lambda t, p: tm.LangevinFlow(p, t, tm.Schedule([0.0, 0.6, 0.5, 1.0])), "increase from 0 to 1"),
         (lambda t, p: tm.LangevinFlow(p, tm.WilsonAction(tm.U1(), (4, 4), beta=1.0), 4), "lives on"),
-        (lambda t, p: tm.AnnealedFlow(p, t, tm.HMCUpdate(), 4, repeats=0), "repeats >= 1"),
+        (lambda t, p: tm.AnnealedFlow(p, t, tm.HMCUpdate(), 4, repeats=0), "repeats: got 0"),
         (
             lambda t, p: tm.AnnealedFlow(p, t, tm.HMCUpdate(), 4, layers=tm.ContinuousFlow(_drift(t.manifold), steps=1)),
             "per level",
         ),
-        (lambda t, p: tm.HMCUpdate(steps=0), "steps >= 1"),
+        (lambda t, p: tm.HMCUpdate(steps=0), "steps: got 0"),
         (lambda t, p: tm.HMCUpdate(integrator="euler"), "unknown integrator"),
     ],
 )

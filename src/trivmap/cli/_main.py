@@ -124,3 +124,5 @@ def _dispatch(command: Any) -> int:
             from ._cite import cite
 
             return cite(command)
+        case _:
+            raise AssertionError(command)
