@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ class TimeDependence(eqx.Module):
         least = 2 if kind == "spline" else 1
         integer(f"time dependence {kind!r}: times", size, least)
         self.kind = kind  # pyright: ignore[reportAttributeAccessIssue]
-        self.size = size
+        self.size = operator.index(size)  # pyright: ignore[reportArgumentType]  (checked above)
 
     def __call__(self, t: Float[Array, ""]) -> Float[Array, " size"]:
         """The functions at t."""
