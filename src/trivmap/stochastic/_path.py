@@ -97,10 +97,9 @@ class Schedule(eqx.Module):
     log_increments: Float[Array, " steps"]
 
     def __init__(self, levels: int | Sequence[float] | Array | np.ndarray):
-        given: Any = levels
-        if np.ndim(given) == 0:
-            integers("Schedule", 1, levels=given)
-        values = np.linspace(0.0, 1.0, given + 1) if np.ndim(given) == 0 else np.asarray(given, float)
+        if np.ndim(levels) == 0:
+            integers("Schedule", 1, levels=levels)
+        values = np.linspace(0.0, 1.0, int(np.asarray(levels)) + 1) if np.ndim(levels) == 0 else np.asarray(levels, float)
         if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not np.all(np.diff(values) > 0):
             raise ValueError(f"Schedule: got {levels}, expected a positive number or values that increase from 0 to 1.")
         self.log_increments = jnp.asarray(np.log(np.diff(values)), jnp.zeros(0).dtype)
