@@ -10,7 +10,7 @@ from trivmap.io import file_kind, read_chain, read_ensemble, read_header
 # What depends on the clock or names the process.
 TIMES = {
     *("seconds", "compile_seconds", "compile", "total", "training", "sampling", "cost", "spent", "memory", "why", "sha256"),
-    *("compile_spread", "training_spread", "sampling_spread", "cost_spread", "break_even", "versions"),
+    *("compile_spread", "training_spread", "sampling_spread", "cost_spread", "memory_spread", "break_even", "versions"),
 }
 
 
