@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import Array
 from .._checks import positive as require_positive
+from .._types import Array
 from ._base import AbstractTransform, positive
 from ._inverse import bracketed_inverse
 
