@@ -26,9 +26,9 @@ RIGHT = {
         4 * (1 - 15 * 2 / np.pi * np.arcsin(1 / 15)),
         1e-3,
     ),
-    # Gaussian fluctuations: 1 - (1 - 1/V)/(2 beta), and three times that per SU(2) plaquette.
+    # Gaussian plaquettes of d modes: 1 - d/(2 beta), but for the constraint, a sum over charges or spins of width sqrt(beta/V).
     "plaquette U(1)": (lambda: exact.plaquette(_wilson(tm.U1(), (4, 4), 2e4)), 1 - 15 / 16 / 4e4, 1e-8),
-    "plaquette SU(2)": (lambda: exact.plaquette(_wilson(tm.SU(2), (4, 4), 2e4)), 1 - 15 / 16 * 3 / 4e4, 1e-7),
+    "plaquette SU(2)": (lambda: exact.plaquette(_wilson(tm.SU(2), (4, 4), 2e4)), 1 - (3 - 1 / 16) / 4e4, 1e-8),
     "plaquette tiny": (lambda: exact.plaquette(_wilson(tm.SU(3), (4, 4), 1e-8)) * 1e8, 1 / 18, 1e-9),
     # Gaussian site: 1/(2 m2).
     "site, tiny lam": (lambda: exact.phi_squared(tm.Phi4Action((1,), 4.0, 1e-300)), 1 / 8, 1e-12),

@@ -144,7 +144,7 @@ def _both_ways(transform, x, parameters):
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_ends_of_intervals(name):
-    """Finite in float32, close to float64, and the derivative of the map is its slope: also where rounding leaves the interval."""
+    """Finite in float32, close to float64; the derivative is the slope, also where rounding leaves the interval."""
     transform, x = TRANSFORMS[name], _points(name)
     parameters = np.random.default_rng(0).standard_normal((transform.parameters, x.size)).astype(np.float32)
     low, high = (_both_ways(transform, jnp.asarray(x, d), jnp.asarray(parameters, d)) for d in (jnp.float32, jnp.float64))

@@ -90,7 +90,7 @@ class GaugeTorus:
         integer("polyakov_correlator: distance", distance, 0)
         if distance > transverse:
             raise ValueError(
-                f"polyakov_correlator: got distance {distance}, expected at most the extent {transverse} along axis {1 - axis}."
+                f"polyakov_correlator: got distance {distance}, expected at most the extent {transverse} of axis {1 - axis}."
             )
         between = length * (distance % transverse)
         e = self.expansion

@@ -68,8 +68,8 @@ def one_site_basis(dimension: int, m2: float, lam: float, tolerance: float) -> O
     points, weights, log_scale = site_grid(m2 + c - 2, lam, curvature=8.0)
     if (c - 2) * points[-1] ** 2 > 600:
         raise NoExactResultError(
-            f"no exact result for phi^4 with m2={m2}, lam={lam} in two dimensions: in this ordered phase the field is of size "
-            f"{points[-1]:.3g}, and factors of the transfer matrix overflow. Take a larger lam or m2, or simulate."
+            f"no exact result for phi^4 with m2={m2}, lam={lam} in two dimensions: in this ordered phase the field is of "
+            f"size {points[-1]:.3g}, and factors of the transfer matrix overflow. Take a larger lam or m2, or simulate."
         )
     middle = len(points) // 2
     # e^{2xy} = e^{x^2 + y^2 - (x-y)^2}: the squares are in the weights already, and nothing overflows.

@@ -28,8 +28,8 @@ def site_grid(m2: float, lam: float, curvature: float = 0.0, hollow: bool = Fals
     if last - first > _MAX_POINTS:
         raise NoExactResultError(
             f"no exact result for phi^4 with m2={m2}, lam={lam}: the integral over the field at one site needs "
-            f"{last - first} points up to phi = {math.sqrt(high):.3g}, at most {_MAX_POINTS} are summed. Take a larger lam, or "
-            "simulate."
+            f"{last - first} points up to phi = {math.sqrt(high):.3g}, at most {_MAX_POINTS} are summed. Take a larger lam, "
+            "or simulate."
         )
     half = step * np.arange(first, last + 1)
     points = np.concatenate([-half[:0:-1], half]) if first == 0 else np.concatenate([-half[::-1], half])
