@@ -26,7 +26,7 @@ RIGHT = {
         4 * (1 - 15 * 2 / np.pi * np.arcsin(1 / 15)),
         1e-3,
     ),
-    # Gaussian plaquettes of d modes: 1 - d/(2 beta), but for the constraint, a sum over charges or spins of width sqrt(beta/V).
+    # Gaussian plaquettes of d modes: 1 - d/(2 beta), but for the constraint, one sum of width sqrt(beta/V).
     "plaquette U(1)": (lambda: exact.plaquette(_wilson(tm.U1(), (4, 4), 2e4)), 1 - 15 / 16 / 4e4, 1e-8),
     "plaquette SU(2)": (lambda: exact.plaquette(_wilson(tm.SU(2), (4, 4), 2e4)), 1 - (3 - 1 / 16) / 4e4, 1e-8),
     "plaquette tiny": (lambda: exact.plaquette(_wilson(tm.SU(3), (4, 4), 1e-8)) * 1e8, 1 / 18, 1e-9),

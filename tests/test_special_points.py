@@ -184,7 +184,8 @@ def test_bins_whose_shares_do_not_add_up_to_one():
         raw = jnp.asarray(raw, jnp.float32)
         for y, log_slope in (transform.forward(jnp.asarray(x), raw), transform.inverse(jnp.asarray(x), raw)):
             assert jnp.all(jnp.isfinite(log_slope))
-            assert jnp.max(jnp.abs(jnp.abs(y) - np.pi)) < 1e-4
+            # One rounding of x, 2.4e-7, times a slope at the end of 1e3 at most.
+            assert jnp.max(jnp.abs(jnp.abs(y) - np.pi)) < 1e-3
 
 
 def test_gauge_coupling_with_a_link_at_pi():
