@@ -14,6 +14,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import jax
 import pytest
 
+# The last resort of `trivmap.cli.main` makes one line of what nobody foresaw; tests must see it.
+os.environ["TRIVMAP_TRACEBACK"] = "1"
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -108,14 +108,21 @@ def test_unknown_option_as_a_user_sees_it():
         (["train", "u1", "--steps", "0"], "steps"),
         (["train", "u1", "--ema", "1.5"], "ema"),
         (["hmc", "u1", "--chains", "0"], "--chains"),
-        (["hmc", "u1", "--trajectories", "3"], "--trajectories"),
+        (["hmc", "u1", "--trajectories", "3"], "--trajectories: got 3, expected an integer >= 4"),
+        (["hmc", "u1", "--beta", "nan"], "--beta: got nan, expected a finite number"),
+        (["hmc", "phi4", "--lam", "-8"], "--lam"),
+        (["hmc", "u1", "--warmup", "-5"], "--warmup"),
+        (["hmc", "u1", "--length-spread", "1.5"], "--length-spread"),
+        (["train", "u1", "--seed", "12345678901234567890"], "--seed"),
+        (["train", "u1", "--lattice"], "--lattice"),
+        (["compare", "--methods", "gatd"], "did you mean gated?"),
         (["hmc", "phi4", "--lattice", "0", "4"], "0"),
         (["sample", "nowhere"], "nowhere"),
         (["measure", "nowhere.h5"], "nowhere.h5"),
     ],
 )
 def test_impossible_values_are_refused_before_anything_is_written(words, message, capsys):
-    assert main(words) == 1
+    assert main(words) == 2
     error = capsys.readouterr().err
     assert error.startswith("trivmap: ")
     assert message in error
@@ -197,14 +204,14 @@ def test_sample_then_measure(finished, capsys):
     assert set(measured) == {"plaquette", "wilson_1x2", "log_z"}
 
     capsys.readouterr()
-    assert main(["measure", str(finished / "few.h5"), "--observables", "chi2"]) == 1
+    assert main(["measure", str(finished / "few.h5"), "--observables", "chi2"]) == 2
     assert "no observable 'chi2'" in capsys.readouterr().err.lower()
 
     # samples are a function of the configuration: again is allowed, otherwise is refused
     first = ensemble.log_weights
     assert main(["sample", str(finished), "--samples", "40", "--batch-size", "16", "--name", "few"]) == 0
     np.testing.assert_array_equal(read_ensemble(finished / "few.h5")[0].log_weights, first)
-    assert main(["sample", str(finished), "--samples", "41", "--batch-size", "16", "--name", "few"]) == 1
+    assert main(["sample", str(finished), "--samples", "41", "--batch-size", "16", "--name", "few"]) == 2
     assert "samples is 40, now 41" in capsys.readouterr().err
 
 
@@ -212,7 +219,7 @@ def test_sample_without_configurations(finished, capsys):
     words = ["sample", str(finished), "--samples", "8", "--batch-size", "8", "--no-keep-configurations", "--name", "bare"]
     assert main(words) == 0
     assert read_ensemble(finished / "bare.h5")[0].configurations is None
-    assert main(["measure", str(finished / "bare.h5"), "--observables", "wilson_1x2"]) == 1
+    assert main(["measure", str(finished / "bare.h5"), "--observables", "wilson_1x2"]) == 2
     assert "keeps no configurations" in capsys.readouterr().err
 
 
@@ -298,9 +305,9 @@ def test_budget_ends_training_early_and_resume_goes_on(capsys):
 def test_run_folder_of_another_configuration_is_refused(finished, capsys):
     before = {path: path.read_bytes() for path in finished.iterdir()}
     for extra in ([], ["--resume"]):
-        assert main([*TRAIN, "--beta", "2.5", "--out", str(finished), *extra]) == 1
+        assert main([*TRAIN, "--beta", "2.5", "--out", str(finished), *extra]) == 2
         assert "theory.beta is 2.0, now 2.5" in capsys.readouterr().err
-    assert main([*TRAIN, "--out", str(finished)]) == 1
+    assert main([*TRAIN, "--out", str(finished)]) == 2
     assert "add --resume" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in before} == before
 
@@ -308,11 +315,11 @@ def test_run_folder_of_another_configuration_is_refused(finished, capsys):
 def test_folder_with_other_files_is_refused(tmp_path, capsys):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("...")
-    assert main([*TRAIN, "--out", "thesis"]) == 1
+    assert main([*TRAIN, "--out", "thesis"]) == 2
     assert "not a run folder" in capsys.readouterr().err
-    assert main(["quickstart", "--out", "thesis"]) == 1
+    assert main(["quickstart", "--out", "thesis"]) == 2
     assert os.listdir("thesis") == ["chapter1.tex"]
-    assert main([*TRAIN, "--out", "fresh", "--resume"]) == 1
+    assert main([*TRAIN, "--out", "fresh", "--resume"]) == 2
     assert "no run to resume" in capsys.readouterr().err
 
 
@@ -329,24 +336,25 @@ def test_damaged_checkpoint_is_refused(capsys, damage):
         with open(f"run/{name}", "wb") as file:
             file.write(data)
     capsys.readouterr()
-    assert main([*TRAIN, "--out", "run", "--resume"]) == 1
+    assert main([*TRAIN, "--out", "run", "--resume"]) == 2
     assert "checkpoint.ckpt: the checkpoint is damaged" in capsys.readouterr().err
-    assert main(["sample", "run"]) == 1
+    assert main(["sample", "run"]) == 2
     assert "model.ckpt: the checkpoint is damaged" in capsys.readouterr().err
 
 
 def test_damaged_config_and_samples_are_refused(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text('{"train": ')
-    assert main([*TRAIN, "--out", "run"]) == 1
+    assert main([*TRAIN, "--out", "run"]) == 2
     assert "config.json is damaged" in capsys.readouterr().err
     (tmp_path / "samples.h5").write_bytes(b"no HDF5")
-    assert main(["measure", "samples.h5"]) == 1
+    assert main(["measure", "samples.h5"]) == 2
     assert "not an intact HDF5 file" in capsys.readouterr().err
 
 
 def test_diverging_training_stops_and_keeps_the_last_good_state(capsys):
-    words = ["train", "phi4", "--m2", "nan", "--steps", "4", *TINY, "--out", "run"]
+    # Starts so far out that phi^4 is infinite in single precision.
+    words = ["train", "phi4", "--prior-width", "1e12", "--steps", "4", *TINY, "--out", "run"]
     assert main(words) == 1
     error = capsys.readouterr().err
     assert "not finite at step 0" in error
@@ -385,7 +393,7 @@ def test_hmc_resumes_bit_for_bit(monkeypatch, capsys):
     for name in whole.observables:
         np.testing.assert_array_equal(whole.observables[name], parts.observables[name])
     np.testing.assert_array_equal(whole.delta_h, parts.delta_h)
-    assert main([*HMC, "--out", "parts"]) == 1
+    assert main([*HMC, "--out", "parts"]) == 2
     assert main(["measure", "parts"]) == 0
 
 
@@ -460,5 +468,5 @@ def test_cite_prints_what_a_run_rests_on(capsys):
     assert "version = {" in every
     page = (Path(__file__).parents[1] / "docs/citing.md").read_text()
     assert all(work.eprint in page for work in WORKS.values())
-    assert main(["cite", "nowhere"]) == 1
+    assert main(["cite", "nowhere"]) == 2
     assert "nowhere is not a folder" in capsys.readouterr().err

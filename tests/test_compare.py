@@ -108,7 +108,7 @@ def test_comparison_from_a_file(monkeypatch, capsys):
     assert main(["compare", "two.toml", "--out", "run"]) == 0
     assert capsys.readouterr().out.count("done before") == 4
     write_toml(TOML.replace("beta = 1.0", "beta = 2.0"))
-    assert main(["compare", "two.toml", "--out", "run"]) == 1
+    assert main(["compare", "two.toml", "--out", "run"]) == 2
     assert "theory.beta is 1.0, now 2.0" in capsys.readouterr().err
 
 
@@ -223,12 +223,12 @@ def test_shipped_comparisons():
     ("text", "reason"),
     [
         ("methods = [", "not TOML"),
-        ("seeds = 2", "needs theory"),
-        (TOML.replace("u1", "u2"), "kind one of u1, su, phi4"),
-        (TOML.replace("beta", "kappa"), "the theory has no kappa"),
-        ("speed = 3\n" + TOML, "the comparison has no speed"),
+        ("seeds = 2", "theory: missing"),
+        (TOML.replace("u1", "u2"), "theory.kind: got 'u2', expected one of u1, su, phi4"),
+        (TOML.replace("beta", "bta"), "theory.bta: not known; did you mean beta"),
+        ("sed = 3\n" + TOML, "two.toml: sed: not known; did you mean seed"),
         (TOML.replace("langevin", "magic"), "No method magic"),
-        (TOML.replace("seeds = 2", "seeds = 0"), "seeds must be positive"),
+        (TOML.replace("seeds = 2", "seeds = 0"), "two.toml: seeds: got 0, expected an integer >= 1"),
     ],
 )
 def test_files_that_say_nothing_sensible(text, reason):
@@ -238,13 +238,13 @@ def test_files_that_say_nothing_sensible(text, reason):
 
 
 def test_names_are_refused_and_listed(capsys):
-    assert main(["compare", "qcd"]) == 1
+    assert main(["compare", "qcd"]) == 2
     assert "No comparison 'qcd'" in capsys.readouterr().err
     assert main(["compare", "list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in [*METHODS, *SHIPPED])
     assert max(map(len, shown.splitlines())) <= 80
-    assert main(["figure", "nothing"]) == 1
+    assert main(["figure", "nothing"]) == 2
     assert "No figure 'nothing'" in capsys.readouterr().err
     assert main(["figure", "list"]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

@@ -204,7 +204,7 @@ def test_binned_resampling_sees_autocorrelation():
     gamma = gamma_method(data)
     assert jackknife(data, bins=200).error == pytest.approx(gamma.error, rel=0.25)
     assert bootstrap(jax.random.key(1), data, block=200).error == pytest.approx(gamma.error, rel=0.25)
-    assert bootstrap(jax.random.key(1), data).error < 0.6 * gamma.error
+    assert bootstrap(jax.random.key(1), data, block=1).error < 0.6 * gamma.error
 
 
 def test_weighted_resampling_agrees_with_the_delta_method():
@@ -310,8 +310,8 @@ def test_analysis_for_plots_agrees_with_the_estimate(tmp_path):
     assert np.all(np.abs(found.rho - 0.8 ** np.arange(len(found.rho)))[1:] < 4 * found.drho[1:])
     figure = plot_autocorrelation({"x": data, "frozen": np.zeros((1, 10))})
     assert [axes.get_ylabel() for axes in figure.axes] == [r"$\rho(t)$", r"$\tau_{int}(W)$"]
-    with pytest.raises(ValueError, match="never change"):
-        analyse_autocorrelation(np.zeros(10))
+    for constant in (np.zeros(10), np.full((2, 1000), 0.1)):
+        assert np.all(np.isnan(analyse_autocorrelation(constant).tau_int))
 
 
 def test_bias_of_a_square():
@@ -322,7 +322,7 @@ def test_bias_of_a_square():
         data = rng.normal(size=(4, 10))
         plain.append(gamma_method(data, lambda m: m**2).value)
         chains.append(gamma_method(data, lambda m: m**2, correct_bias=True).value)
-        jack.append(jackknife(data.ravel(), lambda m: m**2, correct_bias=True).value)
+        jack.append(jackknife(data.ravel(), lambda m: m**2, bins=40, correct_bias=True).value)
         assert jack[-1] == pytest.approx(data.mean() ** 2 - data.var(ddof=1) / 40, rel=1e-9, abs=1e-15)
     error = np.std(plain) / np.sqrt(300)
     assert np.mean(plain) > 1 / 40 - 4 * error

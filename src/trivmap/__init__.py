@@ -1,5 +1,8 @@
 """Sampling lattice field theories with generative flows: exact weights, counted costs, fair comparison with Monte Carlo."""
 
+from . import _program as _program  # isort: skip  # before the imports that take seconds
+from ._parameters import parameter_count as parameter_count
+from ._parameters import trainable as trainable
 from .fields import AbstractPotential as AbstractPotential
 from .fields import AbstractVectorField as AbstractVectorField
 from .fields import ConvolutionField as ConvolutionField
@@ -65,6 +68,7 @@ from .io import write_ildg as write_ildg
 from .io import write_nersc as write_nersc
 from .io import write_npz as write_npz
 from .io import write_recipe as write_recipe
+from .lattice import PrecisionWarning as PrecisionWarning
 from .manifolds import AbstractManifold as AbstractManifold
 from .manifolds import LinkField as LinkField
 from .manifolds import RealField as RealField

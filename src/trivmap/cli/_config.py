@@ -1,10 +1,41 @@
-"""What the commands can be told: frozen dataclasses, each field an option."""
+"""What the commands can be told: frozen dataclasses, each field an option.
+
+The types of the fields, with their bounds, hold for the command line, for TOML files and for the config.json of run folders.
+"""
 
 import dataclasses
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
-from tyro.conf import Positional, arg, subcommand
+from msgspec import Meta
+from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+
+from ._errors import CommandError
+from ._reading import Naming, in_file, option, read_fields, typed
+
+# Counters are 32-bit integers in the compiled programs.
+_MOST = 2**31 - 1
+# Fields and actions of numbers up to here are finite in single precision.
+_LARGEST = 1e12
+# 128^4, beyond what one process can hold of any field.
+_MOST_SITES = 2**28
+
+Count: TypeAlias = Annotated[int, Meta(ge=1, le=_MOST)]
+CountOrZero: TypeAlias = Annotated[int, Meta(ge=0, le=_MOST)]
+Samples: TypeAlias = Annotated[int, Meta(ge=2, le=_MOST)]  # a standard error needs two
+Trajectories: TypeAlias = Annotated[int, Meta(ge=4, le=_MOST)]  # an autocorrelation needs four
+Real: TypeAlias = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+Positive: TypeAlias = Annotated[float, Meta(gt=0, le=_LARGEST)]
+NonNegative: TypeAlias = Annotated[float, Meta(ge=0, le=_LARGEST)]
+Fraction: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
+# Repetitions count up from a seed, and JAX takes 63 bits.
+Seed: TypeAlias = Annotated[int, Meta(ge=0, lt=2**62)]
+Seeds: TypeAlias = Annotated[int, Meta(ge=1, le=10_000)]
+Lattice: TypeAlias = Annotated[tuple[Annotated[int, Meta(ge=1, le=2**20)], ...], Meta(min_length=1, max_length=8)]
+FileName: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00]+$")]
+# A switch that is off by default has one form; the others have two, and their help must be right for both.
+Switch: TypeAlias = Annotated[bool, FlagCreatePairsOff]
 
 FieldName = Literal["auto", "gated", "convolution", "loops"]
 PriorName = Literal["auto", "haar", "gaussian"]
@@ -18,9 +49,9 @@ Precision = Literal["float32", "float64"]
 class U1Config:
     """U(1) gauge theory, weight exp(beta sum cos theta_p)."""
 
-    lattice: tuple[int, ...] = (8, 8)
+    lattice: Lattice = (8, 8)
     """Extents of the periodic lattice; axis 0 is time."""
-    beta: float = 2.0
+    beta: Real = 2.0
     """Inverse coupling."""
 
 
@@ -28,11 +59,11 @@ class U1Config:
 class SUConfig:
     """SU(N) gauge theory, weight exp(beta/N sum Re tr P)."""
 
-    n: int = 3
+    n: Annotated[int, Meta(ge=2, le=64)] = 3
     """Number of colours."""
-    lattice: tuple[int, ...] = (8, 8)
+    lattice: Lattice = (8, 8)
     """Extents of the periodic lattice; axis 0 is time."""
-    beta: float = 4.0
+    beta: Real = 4.0
     """Inverse coupling."""
 
 
@@ -40,17 +71,18 @@ class SUConfig:
 class Phi4Config:
     """phi^4, S = sum (d phi)^2 + m2 phi^2 + lam phi^4."""
 
-    lattice: tuple[int, ...] = (8, 8)
+    lattice: Lattice = (8, 8)
     """Extents of the periodic lattice; axis 0 is time."""
-    m2: float = -4.0
+    m2: Real = -4.0
     """Bare mass squared."""
-    lam: float = 8.0
+    lam: NonNegative = 8.0
     """Bare quartic coupling."""
 
 
 TheoryConfig = (
     Annotated[U1Config, subcommand("u1")] | Annotated[SUConfig, subcommand("su")] | Annotated[Phi4Config, subcommand("phi4")]
 )
+TheoryKind = Literal["u1", "su", "phi4"]
 THEORY_CONFIGS = {"u1": U1Config, "su": SUConfig, "phi4": Phi4Config}
 
 
@@ -59,18 +91,19 @@ class ModelConfig:
     """The flow."""
 
     field: FieldName = "auto"
-    """Gated convolution (scalars, U(1)), convolution (scalars), or gradient of
-    loops (links); auto is gated where that exists."""
+    """Gated convolution (scalars, U(1)), convolution (scalars), or loops (links);
+    auto is gated where that exists."""
     prior: PriorName = "auto"
     """Density that the flow starts from; auto takes haar for links."""
-    prior_width: float = 0.5
+    prior_width: Positive = 0.5
     """Initial width of the gaussian prior."""
     solver: SolverName = "lscfrk4"
     """Runge-Kutta scheme on the group."""
-    integration_steps: int = 8
+    integration_steps: Count = 8
     """Steps of the scheme from prior to theory."""
     recompute: bool = True
-    """Recompute steps in gradients: memory for one step, nearly twice the time."""
+    """Whether gradients recompute the steps (memory of one step, nearly twice the
+    time) or keep them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,29 +112,30 @@ class TrainCommand:
 
     theory: Annotated[TheoryConfig, arg(name="")]
     model: Annotated[ModelConfig, arg(name="")] = ModelConfig()
-    steps: int = 1000
+    steps: Count = 1000
     """Updates of the parameters."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Configurations per update."""
-    learning_rate: float = 1e-2
-    """Of Adam, decaying to zero as a cosine."""
+    learning_rate: Positive = 1e-2
+    """Learning rate of Adam, decaying to zero as a cosine."""
     objective: ObjectiveName = "reverse-kl"
     """What is minimised, next to the integration error."""
-    clip: float = 5.0
+    clip: Positive = 5.0
     """Bound of the gradient norm."""
-    ema: float | None = None
-    """Decay per step of an average of the parameters, e.g. 0.99."""
+    ema: Fraction | None = None
+    """Decay per step of an average of the parameters, e.g. 0.99; by default there
+    is no average."""
     precision: Precision = "float32"
-    """Of the fields in training; sums are in float64."""
-    chunk: int = 50
+    """Precision of the fields in training; sums are in float64."""
+    chunk: Count = 50
     """Updates between metrics and checkpoints."""
-    budget: float | None = None
-    """Stop after so many seconds of wall clock."""
-    seed: int = 0
+    budget: NonNegative | None = None
+    """Stop after so many seconds of wall clock; by default there is no limit."""
+    seed: Seed = 0
     """Seed of all random numbers."""
-    out: str | None = None
+    out: FileName | None = None
     """Run folder; by default runs/train-THEORY-HASH."""
-    resume: bool = False
+    resume: Switch = False
     """Continue an interrupted run, bit for bit."""
 
 
@@ -109,19 +143,19 @@ class TrainCommand:
 class SampleCommand:
     """Draw weighted configurations from a trained flow."""
 
-    run: Annotated[Positional[str], arg(metavar="RUN")]
+    run: Annotated[Positional[FileName], arg(metavar="RUN")]
     """Run folder of `trivmap train`."""
-    samples: int = 10_000
+    samples: Samples = 10_000
     """Number of configurations."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Configurations computed at once."""
-    integration_steps: int | None = None
+    integration_steps: Count | None = None
     """Steps of the solver; by default those of training."""
     precision: Precision = "float64"
-    """Of the fields."""
+    """Precision of the fields."""
     keep_configurations: bool = True
-    """Store the configurations, not only the observables."""
-    seed: int = 1
+    """Whether configurations are stored besides the observables."""
+    seed: Seed = 1
     """Seed of all random numbers."""
     name: str = "samples"
     """Results go to NAME.h5 and NAME.json in the run folder."""
@@ -132,31 +166,31 @@ class HMCCommand:
     """Sample a theory by hybrid Monte Carlo."""
 
     theory: Annotated[TheoryConfig, arg(name="")]
-    trajectories: int = 1000
+    trajectories: Trajectories = 1000
     """Measured trajectories per chain."""
-    warmup: int = 200
-    """Trajectories before them."""
-    chains: int = 8
+    warmup: CountOrZero = 200
+    """Trajectories before the first measured one."""
+    chains: Count = 8
     """Independent chains, run together."""
-    trajectory_length: float = 1.0
+    trajectory_length: Positive = 1.0
     """Molecular dynamics time of a trajectory."""
-    length_spread: float = 0.0
+    length_spread: Fraction = 0.3
     """Trajectories are longer or shorter by up to this fraction, at random, so that no mode comes back to its start."""
-    md_steps: int = 10
+    md_steps: Count = 10
     """Integration steps of a trajectory."""
     integrator: HMCIntegratorName = "omf2"
-    """Of the equations of motion."""
+    """Integrator of the equations of motion."""
     precision: Precision = "float64"
-    """Of the fields."""
-    keep_configurations: bool = False
-    """Store the configurations, not only the observables."""
-    chunk: int = 250
+    """Precision of the fields."""
+    keep_configurations: Switch = False
+    """Store the configurations besides the observables."""
+    chunk: Count = 250
     """Trajectories between two saved parts of the chain."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all random numbers."""
-    out: str | None = None
+    out: FileName | None = None
     """Run folder; by default runs/hmc-THEORY-HASH."""
-    resume: bool = False
+    resume: Switch = False
     """Continue an interrupted run, bit for bit."""
 
 
@@ -164,11 +198,11 @@ class HMCCommand:
 class MeasureCommand:
     """Estimate observables from stored samples."""
 
-    path: Annotated[Positional[str], arg(metavar="PATH")]
+    path: Annotated[Positional[FileName], arg(metavar="PATH")]
     """A run folder, or a file of samples in it."""
     observables: tuple[str, ...] = ()
     """Names such as plaquette, wilson_2x3, chi2; by default all of the theory."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Configurations measured at once."""
 
 
@@ -176,17 +210,17 @@ class MeasureCommand:
 class QuickstartCommand:
     """2D U(1) on 8x8 at beta = 2 in a minute: flow, HMC, exact."""
 
-    steps: int = 300
+    steps: Count = 300
     """Updates of the parameters."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Configurations per update."""
-    samples: int = 10_000
+    samples: Samples = 10_000
     """Configurations drawn from the flow."""
-    trajectories: int = 1000
+    trajectories: Trajectories = 1000
     """HMC trajectories per chain."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all random numbers."""
-    out: str = "runs/quickstart"
+    out: FileName = "runs/quickstart"
     """Run folder; an earlier quickstart in it is replaced."""
 
 
@@ -197,14 +231,16 @@ class CompareCommand:
     name: Annotated[Positional[str], arg(metavar="NAME")] = "u1-8x8"
     """A shipped comparison, a file NAME.toml, or "list" for what there is."""
     methods: tuple[str, ...] = ()
-    """Only these methods; results of others in the folder stay."""
-    budget: float | None = None
-    """Seconds for a method, shared by training, sampling and seeds."""
-    seeds: int | None = None
-    """Independent repetitions of each method."""
-    smoke: bool = False
+    """Only these methods, by default those of the comparison; results of others
+    in the folder stay."""
+    budget: Positive | None = None
+    """Seconds for a method, shared by training, sampling and seeds; by default
+    those of the comparison."""
+    seeds: Seeds | None = None
+    """Independent repetitions of each method; by default those of the comparison."""
+    smoke: Switch = False
     """A tiny lattice and seconds of work, to see that everything runs."""
-    out: str | None = None
+    out: FileName | None = None
     """Run folder; by default runs/compare-NAME. A run there is continued."""
 
 
@@ -214,9 +250,9 @@ class FigureCommand:
 
     name: Annotated[Positional[str], arg(metavar="NAME")] = "list"
     """A figure, or "list" for what there is."""
-    smoke: bool = False
+    smoke: Switch = False
     """At its smallest size."""
-    out: str | None = None
+    out: FileName | None = None
     """Folder for picture and numbers; by default runs/figures."""
 
 
@@ -229,7 +265,7 @@ class InfoCommand:
 class CiteCommand:
     """BibTeX entries: the software and the methods it rests on."""
 
-    run: Annotated[Positional[str | None], arg(metavar="RUN")] = None
+    run: Annotated[Positional[FileName | None], arg(metavar="RUN")] = None
     """Only the methods of this run folder."""
 
 
@@ -247,18 +283,46 @@ Command = (
 
 
 def parse(arguments: list[str] | None) -> Command:
-    """A command from the words of the command line; exits with status 2 and a message if they are not understood."""
-    return tyro.cli(
+    """A command from the words of the command line; exits with status 2 and a message if they are not understood.
+
+    **Raises:** `CommandError` for values out of bounds.
+    """
+    command = tyro.cli(
         Command,
         prog="trivmap",
         description="Sample lattice field theories with generative flows, exactly weighted.",
         args=arguments,
-        config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagCreatePairsOff),
+        config=(tyro.conf.CascadeSubcommandArgs,),
     )
+    return type(command)(**read_fields(type(command), vars(command), option, parts=PARTS))
 
+
+def read_theory(value: Any, name: Naming, at: tuple[str, ...]) -> U1Config | SUConfig | Phi4Config:
+    """A theory from a table with its `kind`, or from options. **Raises:** `CommandError`."""
+    if isinstance(value, tuple(THEORY_CONFIGS.values())):
+        kind, plain = type(value), vars(value)
+    else:
+        plain = dict(typed(dict, value, name(at)))
+        if "kind" not in plain:
+            raise CommandError(f"{name((*at, 'kind'))}: missing, expected one of {', '.join(THEORY_CONFIGS)}.")
+        kind = THEORY_CONFIGS[typed(TheoryKind, plain.pop("kind"), name((*at, "kind")))]
+    read = kind(**read_fields(kind, plain, name, at))
+    if math.prod(read.lattice) > _MOST_SITES:
+        raise CommandError(f"{name((*at, 'lattice'))}: got {math.prod(read.lattice)} sites, expected at most {_MOST_SITES}.")
+    return read
+
+
+def read_model(value: Any, name: Naming, at: tuple[str, ...]) -> ModelConfig:
+    """A flow from a table, or from options. **Raises:** `CommandError`."""
+    return ModelConfig(**read_fields(ModelConfig, vars(value) if isinstance(value, ModelConfig) else value, name, at))
+
+
+# Fields that are tables of their own.
+PARTS = {"theory": read_theory, "model": read_model}
 
 # Where a run is kept and how far it is carried do not change what it computes.
 _NOT_HASHED = {"out", "resume", "budget", "run", "name"}
+_STORED = {"train": TrainCommand, "sample": SampleCommand, "hmc": HMCCommand, "quickstart": QuickstartCommand}
 
 
 def as_json(command: Command) -> dict:
@@ -270,15 +334,26 @@ def as_json(command: Command) -> dict:
     return plain
 
 
+def check_stored(entry: str, plain: Any, source: Any) -> None:
+    """**Raises:** `CommandError` where an entry of config.json is not what `as_json` makes of its command."""
+    kind = _STORED.get(entry.split(":")[0])
+    at = (entry,)
+    if kind is None:
+        typed(dict, plain, in_file(source)(at))
+    else:
+        read_fields(kind, plain, in_file(source), at, parts=PARTS, without=_NOT_HASHED)
+
+
 def theory_as_json(theory: U1Config | SUConfig | Phi4Config) -> dict:
     kind = next(name for name, kind in THEORY_CONFIGS.items() if isinstance(theory, kind))
     return {"kind": kind} | dataclasses.asdict(theory) | {"lattice": list(theory.lattice)}
 
 
-def theory_from_json(plain: dict) -> U1Config | SUConfig | Phi4Config:
-    values = {k: v for k, v in plain.items() if k != "kind"}
-    return THEORY_CONFIGS[plain["kind"]](**values | {"lattice": tuple(values["lattice"])})
+def theory_from_json(plain: Any, source: Any) -> U1Config | SUConfig | Phi4Config:
+    """The theory that a file of ours holds. **Raises:** `CommandError`, which names the source."""
+    return read_theory(plain, in_file(source), ("theory",))
 
 
-def model_from_json(plain: dict) -> ModelConfig:
-    return ModelConfig(**plain)
+def model_from_json(plain: Any, source: Any) -> ModelConfig:
+    """The flow that a file of ours holds. **Raises:** `CommandError`, which names the source."""
+    return read_model(plain, in_file(source), ("model",))

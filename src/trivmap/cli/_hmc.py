@@ -1,7 +1,6 @@
 """`trivmap hmc`."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,66 +8,66 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from ..io import file_kind, read_chain, read_checkpoint, write_chain, write_checkpoint
+from ..io import read_chain, read_checkpoint, read_header, write_chain, write_checkpoint
 from ..samplers import HMCState, hmc
-from ..statistics import Chain, Estimate, acceptance_rate, creutz, expectation, measure
+from ..statistics import Chain, Estimate, acceptance_rate, creutz, expectation, measure, merged_cautions
 from ..theories import AbstractTheory
 from ._build import build_theory
 from ._config import HMCCommand, as_json
-from ._observables import exact_values, observables
-from ._report import announce, complain, pair, say, say_estimates
-from ._run_folder import CommandError, RunFolder, config_hash, require_positive
+from ._exact import Known, write_summary
+from ._interrupt import interrupts_deferred, on_interrupt
+from ._observables import observables
+from ._report import announce, cautions_of, pair, say, say_estimates
+from ._run_folder import CommandError, RunFolder, config_hash
 
-STATE = "checkpoint.ckpt"
+STATE, SAMPLES = "checkpoint.ckpt", "samples.h5"
 
 
 def hmc_command(command: HMCCommand) -> int:
     """Run chains, or continue to run them, in a run folder; returns the exit status."""
     config = as_json(command)
     theory = build_theory(command.theory)
-    require_positive(command, "chains", "md_steps", "trajectory_length", "chunk")
-    if command.trajectories < 4:
-        raise CommandError(f"Errors need four trajectories or more, but --trajectories {command.trajectories} was given.")
     folder = RunFolder(command.out or f"runs/hmc-{config['theory']['kind']}-{config_hash(config)}")
-    folder.claim("hmc", config, command.resume)
-    announce("hmc", config)
-    start = time.perf_counter()
-    try:
+    with folder.claimed("hmc", config, command.resume):
+        announce("hmc", config)
+        on_interrupt(lambda: f"{_saved(folder)} of {command.trajectories} trajectories are saved. Continue with --resume.")
+        start = time.perf_counter()
         chain = _run(folder, command, theory, config)
-    except KeyboardInterrupt:
-        done = sum(read_chain(part)[0].shape[1] for part in _parts(folder))
-        complain(f"interrupted; {done} of {command.trajectories} trajectories are saved. Continue with --resume.")
-        return 130
-    summary = summarise_chain(chain, theory) | {"theory": config["theory"], "seed": command.seed}
-    folder.write_json("summary.json", summary | {"seconds": {"total": time.perf_counter() - start}})
+        more = {"theory": config["theory"], "seed": command.seed, "seconds": {"total": time.perf_counter() - start}}
+        estimates = chain_estimates(chain)
+        build = lambda known: summarise_chain(chain, estimates, known) | more  # noqa: E731
+        summary = write_summary(folder, "summary.json", theory, estimates, build)
     exact = {name: row["exact"] for name, row in summary["observables"].items()}
     say(f"{chain.shape[0]} chains of {chain.shape[1]} trajectories: acceptance {summary['acceptance']:.3f}")
-    say_estimates({"hmc": chain_estimates(chain)}, exact)
+    say_estimates({"hmc": estimates}, exact)
     say(f"results in {folder.path}")
     return 0
 
 
 def _run(folder: RunFolder, command: HMCCommand, theory: AbstractTheory, config: dict[str, Any]) -> Chain:
     """Chunks of trajectories, each saved in a file of its own before the sampler's state, then joined."""
-    if (folder / "samples.h5").exists():
-        return read_chain(folder / "samples.h5")[0]
-    run = _Runner(command, theory)
-    state, done = _resume(folder, run)
     attributes = {"theory": config["theory"], "seed": command.seed, "config": config}
+    if (folder / SAMPLES).exists():
+        chain = _read(folder, SAMPLES, config, command.trajectories)
+        _remove_parts(folder)
+        return chain
+    run = _Runner(command, theory)
+    state, pieces, done = _resume(folder, run, config)
     with tqdm(total=command.trajectories, initial=done, desc="hmc", unit="trajectory", dynamic_ncols=True) as bar:
         while done < command.trajectories:
             # A last chunk of another length would be another program to compile.
             count = min(command.chunk, command.trajectories - done)
-            chain = run(state, count)
-            state, done = chain.state, done + count
-            write_chain(folder / f"part-{done:09d}.h5", chain, attributes)
-            write_checkpoint(folder / STATE, state, {"done": done})
+            piece = run(state, count)
+            state, done = piece.state, done + count
+            with interrupts_deferred():
+                write_chain(folder / _part(done), piece, attributes)
+                write_checkpoint(folder / STATE, state, {"config": config, "done": done})
+            pieces.append(piece)
             bar.update(count)
-    parts = _parts(folder)
-    chain = join_chains([read_chain(part)[0] for part in parts])
-    write_chain(folder / "samples.h5", chain, attributes)
-    for part in parts:
-        part.unlink()
+    chain = join_chains(pieces)
+    with interrupts_deferred():
+        write_chain(folder / SAMPLES, chain, attributes)
+        _remove_parts(folder)
     return chain
 
 
@@ -105,26 +104,62 @@ class _Runner:
         values = {name: measure(f, flat) for name, f in self.functions.items()}
         shaped = {name: v.reshape(chains, n, *v.shape[1:]) for name, v in values.items()}
         return Chain(
-            stored, shaped, chain.accepted, chain.delta_h, chain.force_evaluations, chain.unitarity_defect, state=chain.state
+            stored,
+            shaped,
+            chain.accepted,
+            chain.delta_h,
+            chain.force_evaluations,
+            chain.unitarity_defect,
+            state=chain.state,
+            cautions=chain.cautions,
         )
 
 
-def _parts(folder: RunFolder) -> list[Path]:
-    return sorted(folder.path.glob("part-*.h5"))
+def _part(done: int) -> str:
+    """The file of the chunk that ends after so many trajectories."""
+    return f"part-{done:09d}.h5"
 
 
-def _resume(folder: RunFolder, run: _Runner) -> tuple[HMCState | None, int]:
-    """The sampler's state and the number of trajectories that are saved together with it."""
+def _remove_parts(folder: RunFolder) -> None:
+    for part in folder.path.glob("part-?????????.h5"):
+        part.unlink()
+
+
+def _resume(folder: RunFolder, run: "_Runner", config: dict[str, Any]) -> tuple[HMCState | None, list[Chain], int]:
+    """The sampler's state, the pieces that are saved together with it, and their trajectories.
+
+    A part behind the state will be computed again, under the same name.
+    """
     if not (folder / STATE).exists():
-        return None, 0
+        return None, [], 0
     import equinox as eqx
 
-    state, header = read_checkpoint(folder / STATE, eqx.filter_eval_shape(_initial_state, run))
-    for part in _parts(folder):
-        file_kind(part)
-        if int(part.stem.split("-")[1]) > header["done"]:
-            part.unlink()  # written, but the state behind it was not: it will be computed again
-    return state, header["done"]
+    header = read_header(folder / STATE)
+    folder.check_config(STATE, header.get("config"), config)
+    state, _ = read_checkpoint(folder / STATE, eqx.filter_eval_shape(_initial_state, run))
+    done, chunk = header["done"], run.command.chunk
+    ends = [*range(chunk, done, chunk), done]
+    return state, [_read(folder, _part(end), config, (end - 1) % chunk + 1) for end in ends], done
+
+
+def _read(folder: RunFolder, name: str, config: dict[str, Any], trajectories: int) -> Chain:
+    """Stored trajectories. **Raises:** `CommandError` if they are missing, of another configuration, or not so many."""
+    if not (folder / name).exists():
+        raise CommandError(
+            f"{folder / name} is missing: trajectories are lost. Put the file back, or remove {folder.path} and start again."
+        )
+    chain, attributes = read_chain(folder / name)
+    folder.check_config(name, attributes.get("config"), config)
+    if chain.shape[1] != trajectories:
+        raise CommandError(
+            f"{folder / name} holds {chain.shape[1]} trajectories, expected {trajectories}. "
+            f"Put the right file back, or remove {folder.path} and start again."
+        )
+    return chain
+
+
+def _saved(folder: RunFolder) -> int:
+    return read_header(folder / STATE)["done"] if (folder / STATE).exists() else 0
 
 
 def _initial_state(run: _Runner) -> HMCState:
@@ -139,7 +174,8 @@ def join_chains(chains: list[Chain]) -> Chain:
     """One chain from consecutive pieces."""
 
     def joined(arrays: list[Any]) -> Any:
-        return None if arrays[0] is None else np.concatenate(arrays, axis=1)
+        # In one order in memory, whether read or just computed: sums depend on it in the last bit.
+        return None if arrays[0] is None else np.ascontiguousarray(np.concatenate(arrays, axis=1))
 
     defects = [chain.unitarity_defect for chain in chains if chain.unitarity_defect is not None]
     return Chain(
@@ -149,6 +185,7 @@ def join_chains(chains: list[Chain]) -> Chain:
         delta_h=joined([chain.delta_h for chain in chains]),
         force_evaluations=chains[0].force_evaluations,
         unitarity_defect=max(defects, default=None),
+        cautions=merged_cautions(*(chain.cautions for chain in chains)),
     )
 
 
@@ -156,17 +193,17 @@ def chain_estimates(chain: Chain) -> dict[str, Estimate]:
     return {name: expectation(chain, name) for name in chain.observables}
 
 
-def summarise_chain(chain: Chain, theory: AbstractTheory) -> dict[str, Any]:
+def summarise_chain(chain: Chain, estimates: dict[str, Estimate], known: Known) -> dict[str, Any]:
     """Acceptance, Creutz equality, estimates with autocorrelation times and exact values, for JSON."""
-    estimates = chain_estimates(chain)
-    known = exact_values(theory, estimates)
     observed = {
-        name: {"hmc": pair(e), "tau_int": [float(e.tau_int), float(e.dtau_int)], "exact": known[name]}
+        name: {"hmc": pair(e), "tau_int": [float(e.tau_int), float(e.dtau_int)], "exact": known.values[name]}
         for name, e in estimates.items()
     }
+    equality = creutz(chain)
     return {
         "acceptance": acceptance_rate(chain),
-        "exp_minus_delta_h": pair(creutz(chain)),
+        "exp_minus_delta_h": pair(equality),
         "force_evaluations": chain.force_evaluations,
         "observables": observed,
+        "cautions": cautions_of({"hmc": estimates | {"exp_minus_delta_h": equality}}),
     }

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 from ..io import versions
+from ._config import CiteCommand, Command, CompareCommand, FigureCommand
+from ._errors import CommandError
 from ._report import say
 from ._run_folder import git_revision
 
@@ -28,6 +30,26 @@ def info() -> int:
     if advice := gpu_advice(jax.default_backend(), gpu_present()):
         say(advice)
     return 0
+
+
+def computes(command: Command) -> bool:
+    """Whether a command runs programs of JAX in this process; lists and citations do not."""
+    listing = isinstance(command, CompareCommand) and command.name == "list"
+    return not (listing or isinstance(command, CiteCommand | FigureCommand))
+
+
+def require_backend() -> None:
+    """**Raises:** `CommandError` where JAX finds no device, which else fails in the middle of a command."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:  # an AssertionError without a word for a CUDA plugin that is not installed
+        platforms = os.environ.get("JAX_PLATFORMS")
+        asked = f"JAX_PLATFORMS={platforms} asks for a backend that is not here" if platforms else "JAX finds no backend"
+        cure = 'Set JAX_PLATFORMS=cpu, or pip install "trivmap[cuda12]" (or [cuda13], to match the driver) for a GPU.'
+        said = str(error).split("\n")[0].rstrip(".")
+        raise CommandError(f"{asked}{f' ({said})' if said else ''}. {cure}") from error
 
 
 def gpu_present() -> bool:

@@ -2,54 +2,90 @@
 
 import os
 import sys
+from typing import Any
 
-from ._config import (
-    CiteCommand,
-    Command,
-    CompareCommand,
-    FigureCommand,
-    HMCCommand,
-    InfoCommand,
-    MeasureCommand,
-    QuickstartCommand,
-    SampleCommand,
-    TrainCommand,
-    parse,
-)
-from ._interrupt import raise_on_signals
-from ._report import complain
-from ._run_folder import CommandError
+# All that is heavy is imported in functions: signals are caught before.
+from ._interrupt import INTERRUPTED, farewell, interruptible, leave
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
-    Exit status 0 for success, 1 for a refusal with a message, 2 for options that are not understood, 130 for an interrupt,
-    141 when the reader of the output has gone.
+    Exit status 0 for success; 1 for a failure after work has begun (training diverged, disk full); 2 for input that is
+    refused: options, files, folders; 130 for an interrupt by SIGINT, SIGTERM or SIGHUP; 141 when the reader of the output has
+    gone.
     """
-    command = parse(arguments)
+    with interruptible():
+        try:
+            return _run(arguments)
+        except KeyboardInterrupt:
+            print(f"trivmap: {farewell()}", file=sys.stderr, flush=True)
+            if arguments is None:  # the program, not a function called by another one
+                leave()
+            return INTERRUPTED
+
+
+def _run(arguments: list[str] | None) -> int:
     import jax
 
-    from ..io import CheckpointError, EnsembleFileError
+    from ..io import CheckpointError, EnsembleFileError, GaugeFileError
+    from ._config import parse
+    from ._info import computes, require_backend
+    from ._report import complain
+    from ._run_folder import CommandError
 
-    # Exact weights need float64 sums; the library leaves this to programs, and this is one.
-    jax.config.update("jax_enable_x64", True)
-    raise_on_signals()
     try:
+        command = parse(arguments)
+        # Exact weights need float64 sums; the library leaves this to programs, and this is one.
+        jax.config.update("jax_enable_x64", True)
+        if computes(command):
+            require_backend()
         return _dispatch(command)
-    except (CommandError, CheckpointError, EnsembleFileError) as error:
+    except CommandError as error:
         complain(str(error))
-        return 1
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return 130
+        return error.status
+    except (CheckpointError, EnsembleFileError, GaugeFileError) as error:
+        complain(str(error))
+        return 2
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; without this Python complains once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except (OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        complain(_failure(error))
+        return 1
+    except Exception as error:
+        if os.environ.get("TRIVMAP_TRACEBACK"):
+            raise
+        complain(f"unexpected {_failure(error)} TRIVMAP_TRACEBACK=1 shows where it comes from.")
+        return 1
 
 
-def _dispatch(command: Command) -> int:
+def _failure(error: Exception) -> str:
+    """What stopped a command, in one line. Whatever was saved before stays: all files are complete or absent."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f" {error.filename}" if error.filename else ""
+        what = f"{error.strerror}:{place}" if place else error.strerror
+        return f"{what}. What was saved before is complete."
+    text = str(error).strip().split("\n")[0].rstrip(".")
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return "out of memory: take a smaller lattice, or smaller --batch-size, --chains. What was saved before is complete."
+    return f"{type(error).__name__}: {text[:300]}. What was saved before is complete."
+
+
+def _dispatch(command: Any) -> int:
+    from ._config import (
+        CiteCommand,
+        CompareCommand,
+        FigureCommand,
+        HMCCommand,
+        InfoCommand,
+        MeasureCommand,
+        QuickstartCommand,
+        SampleCommand,
+        TrainCommand,
+    )
+
     # Each command imports what it needs: `trivmap info` and mistakes answer at once.
     match command:
         case InfoCommand():
@@ -88,3 +124,5 @@ def _dispatch(command: Command) -> int:
             from ._cite import cite
 
             return cite(command)
+        case _:
+            raise AssertionError(command)

@@ -1,19 +1,18 @@
-"""Observables by name, and their exact values where they exist."""
+"""Observables by name."""
 
+import functools
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
 from .. import observables as obs
 from ..groups import U1
-from ..manifolds import LinkField
-from ..theories import AbstractTheory, Phi4Action, exact
-from ._report import say
+from ..manifolds import LinkField, RealField
+from ..theories import AbstractTheory
 from ._run_folder import CommandError
 
-_WILSON = re.compile(r"wilson_(\d+)x(\d+)")
+WILSON = re.compile(r"wilson_(\d+)x(\d+)")
 
 
 def _polyakov2(x):
@@ -35,8 +34,10 @@ TOPOLOGY = {"charge": obs.topological_charge, "charge2": lambda x: obs.topologic
 def default_names(theory: AbstractTheory) -> list[str]:
     """What is measured for a theory when nothing else is asked for."""
     manifold = theory.manifold
-    if not isinstance(manifold, LinkField):
+    if isinstance(manifold, RealField):
         return list(SCALAR)
+    if not isinstance(manifold, LinkField):
+        return ["action"]
     loops = ["plaquette"] + (["wilson_2x2"] if min(manifold.lattice) > 2 else [])
     if not isinstance(manifold.group, U1):
         return [*loops, "polyakov2"]
@@ -48,49 +49,25 @@ def observables(theory: AbstractTheory, names: list[str] | tuple[str, ...] = ())
     return {name: _observable(theory, name) for name in names or default_names(theory)}
 
 
+@functools.cache
+def _wilson(r: int, t: int) -> Callable:
+    """The same function whenever it is asked for: compiled once."""
+    return lambda x: obs.wilson_loop(x, r, t)
+
+
 def _observable(theory: AbstractTheory, name: str) -> Callable:
     manifold = theory.manifold
     gauge = isinstance(manifold, LinkField)
     abelian = isinstance(manifold, LinkField) and isinstance(manifold.group, U1)
-    known: dict[str, Callable] = dict(GAUGE) if gauge else dict(SCALAR)
+    known: dict[str, Callable] = {"action": theory.action}
+    known |= GAUGE if gauge else SCALAR if isinstance(manifold, RealField) else {}
     if gauge and not abelian:
         known["polyakov2"] = _polyakov2
     if abelian and len(theory.lattice) == 2:
         known |= TOPOLOGY
     if name in known:
         return known[name]
-    if gauge and (match := _WILSON.fullmatch(name)):
-        r, t = int(match[1]), int(match[2])
-        return lambda x: obs.wilson_loop(x, r, t)
+    if gauge and (match := WILSON.fullmatch(name)):
+        return _wilson(int(match[1]), int(match[2]))
     wilson = ", wilson_RxT" if gauge else ""
     raise CommandError(f"No observable {name!r} for this theory; there are {', '.join(known)}{wilson}.")
-
-
-def exact_values(theory: AbstractTheory, names: Iterable[str]) -> dict[str, float | None]:
-    """Exact expectation values, `None` where they are not known."""
-    if isinstance(theory, Phi4Action):
-        say("looking for exact results (a transfer matrix of width 8 takes half a minute)")
-    return {name: _exact_value(theory, name) for name in names}
-
-
-def _exact_value(theory: AbstractTheory, name: str) -> float | None:
-    functions: dict[str, Callable[[], Any]] = {
-        "log_z": lambda: exact.log_z(theory),
-        "plaquette": lambda: exact.plaquette(theory),
-        "charge": lambda: 0.0,
-        "charge2": lambda: exact.charge_squared(theory),
-        "magnetisation": lambda: exact.magnetisation(theory),
-        "abs_magnetisation": lambda: exact.abs_magnetisation(theory),
-        "phi2": lambda: exact.phi_squared(theory),
-        "chi2": lambda: exact.chi2(theory),
-        "ising_energy": lambda: exact.ising_energy(theory),
-        "polyakov2": lambda: exact.polyakov_loop_squared(theory),
-    }
-    if match := _WILSON.fullmatch(name):
-        functions[name] = lambda: exact.wilson_loop(theory, int(match[1]), int(match[2]))
-    if name not in functions:
-        return None
-    try:
-        return float(functions[name]())
-    except exact.NoExactResultError:
-        return None

@@ -1,7 +1,5 @@
 """`trivmap quickstart`: 2D U(1) by a flow, by HMC, and exactly."""
 
-import json
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -9,16 +7,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ..io import write_chain, write_ensemble
+from ..io import finite, write_chain, write_ensemble
 from ..plotting import plot_quickstart, save_figure
 from ..samplers import hmc, independence_metropolis
 from ..statistics import Chain, Ensemble, Estimate, acceptance_rate, ess_fraction, expectation
-from ..theories import AbstractTheory, exact
+from ..theories import exact
 from ._build import build_theory, keys_of
 from ._config import ModelConfig, QuickstartCommand, TrainCommand, U1Config, as_json
+from ._exact import Known, write_summary
 from ._hmc import chain_estimates
-from ._observables import exact_values, observables
-from ._report import announce, estimates_table, pair, say
+from ._interrupt import on_interrupt
+from ._observables import observables
+from ._report import announce, cautions_of, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder
 from ._sample import draw, ensemble_estimates, halving_report, say_halving
 from ._train import train_in, training_seconds
@@ -28,15 +28,35 @@ _MODEL = ModelConfig(integration_steps=5, recompute=False)
 _HMC = {"trajectory_length": 2.0, "steps": 12, "chains": 16, "integrator": "leapfrog", "thermalisation": 100}
 _TABLE = ("plaquette", "wilson_2x2", "charge2", "log_z")
 _SHOWN = 200
+# All that a quickstart writes beside config.json, in the order in which it is removed.
+_FILES = (
+    *(f"quickstart.{suffix}" for suffix in ("png", "pdf", "json")),
+    "summary.json",
+    "hmc.h5",
+    "samples.h5",
+    "model.ckpt",
+    "checkpoint.ckpt",
+    "metrics.jsonl",
+    "environment.json",
+)
 
 
 def quickstart(command: QuickstartCommand) -> int:
     """Run the whole job and print a table of flow, HMC and exact results; returns the exit status."""
-    start = time.perf_counter()
     config = as_json(command)
-    folder = _fresh_folder(command.out)
-    folder.claim("quickstart", config)
-    announce("quickstart", config)
+    folder = RunFolder(command.out)
+    _check_folder(folder)  # a refused command makes no folder
+    folder.make()
+    with folder.held():
+        _fresh_folder(command.out, config)
+        folder.claim("quickstart", config, resume=None)
+        announce("quickstart", config)
+        on_interrupt(lambda: f"the same command goes on from the last checkpoint in {folder.path}.")
+        return _quickstart(folder, command, config)
+
+
+def _quickstart(folder: RunFolder, command: QuickstartCommand, config: dict[str, Any]) -> int:
+    start = time.perf_counter()
     training = TrainCommand(
         U1Config(),
         _MODEL,
@@ -54,7 +74,8 @@ def quickstart(command: QuickstartCommand) -> int:
     clock = time.perf_counter()
     ensemble = draw(keys[0], model, theory, command.samples, 512, jnp.dtype("float64"))
     halving = halving_report(keys[0], model, theory, ensemble, 512, jnp.dtype("float64"))
-    flow_chain = independence_metropolis(keys[1], Ensemble(None, ensemble.log_weights, ensemble.observables))
+    measured = Ensemble(None, ensemble.log_weights, ensemble.observables, ensemble.cautions)
+    flow_chain = independence_metropolis(keys[1], measured)
     sampled, clock = time.perf_counter() - clock, time.perf_counter()
     hmc_chain = hmc(keys[2], theory, command.trajectories, measure=observables(theory), progress=True, **_HMC)
     seconds = training_seconds(folder) | {"sample": sampled, "hmc": time.perf_counter() - clock}
@@ -62,23 +83,38 @@ def quickstart(command: QuickstartCommand) -> int:
     attributes = {"theory": as_json(training)["theory"], "seed": command.seed, "config": config}
     write_ensemble(folder / "samples.h5", ensemble, attributes)
     write_chain(folder / "hmc.h5", hmc_chain, attributes)
-    figures = _figure(folder, theory, ensemble, flow_chain, hmc_chain)
     seconds = {"total": time.perf_counter() - start} | seconds
-    summary = {"theory": "U(1), 8x8, beta = 2"} | _summary(theory, ensemble, flow_chain, hmc_chain) | halving
-    folder.write_json("summary.json", summary | {"seconds": seconds, "seed": command.seed})
+    more = halving | {"seconds": seconds, "seed": command.seed}
+    build = lambda known: _summary(ensemble, flow_chain, hmc_chain, known) | more  # noqa: E731
+    summary = write_summary(folder, "summary.json", theory, _TABLE, build)
     _print(summary, seconds, ensemble, hmc_chain)
+    figures = _figure(folder, theory, ensemble, flow_chain, hmc_chain)
     say(f"results in {folder.path}, figure in {figures[0]}")
     return 0
 
 
-def _fresh_folder(path: str) -> RunFolder:
-    """The run folder, cleared of an earlier quickstart but of nothing else."""
+def _check_folder(folder: RunFolder) -> None:
+    """**Raises:** `CommandError` if the folder holds anything but an earlier quickstart, or files beside one."""
+    others = set(folder.configs()) - {"quickstart"}
+    if others:
+        raise CommandError(f"{folder.path} holds another run ({', '.join(sorted(others))}); choose another --out.")
+
+
+def _fresh_folder(path: str, config: dict[str, Any] | None = None) -> RunFolder:
+    """The run folder, cleared of an earlier quickstart but of nothing else.
+
+    One of this configuration that was not finished goes on. A link is removed, not what it points to.
+    """
     folder = RunFolder(path)
-    known = folder.read_json("config.json", {})
-    if known and "quickstart" not in known:
-        raise CommandError(f"{path} holds another run ({', '.join(known)}); choose another --out.")
-    if known:
-        shutil.rmtree(path)
+    _check_folder(folder)
+    earlier = folder.configs().get("quickstart")
+    if earlier is None or (earlier == config and not (folder / "summary.json").exists()):
+        return folder
+    for name in _FILES:
+        file = folder / name
+        if file.is_file() or file.is_symlink():
+            file.unlink()
+    folder.write_json("config.json", {"quickstart": config or {}})
     return folder
 
 
@@ -86,15 +122,16 @@ def _hmc_estimates(chain: Chain) -> dict[str, Estimate]:
     return {name: estimate for name, estimate in chain_estimates(chain).items() if name in _TABLE}
 
 
-def _summary(theory: AbstractTheory, ensemble: Ensemble, flow_chain: Chain, hmc_chain: Chain) -> dict[str, Any]:
+def _summary(ensemble: Ensemble, flow_chain: Chain, hmc_chain: Chain, known: Known) -> dict[str, Any]:
     flow, chain = ensemble_estimates(ensemble), _hmc_estimates(hmc_chain)
-    known = exact_values(theory, _TABLE)
-    observed = {name: {"flow": pair(flow[name]), "hmc": pair(chain.get(name)), "exact": known[name]} for name in _TABLE}
+    observed = {n: {"flow": pair(flow[n]), "hmc": pair(chain.get(n)), "exact": known.values[n]} for n in _TABLE}
     return {
+        "theory": "U(1), 8x8, beta = 2",
         "ess": float(ess_fraction(ensemble.log_weights)),
         "acceptance": acceptance_rate(flow_chain),
         "hmc_acceptance": acceptance_rate(hmc_chain),
         "observables": observed,
+        "cautions": cautions_of({"flow": {name: flow[name] for name in _TABLE}, "hmc": chain}),
     }
 
 
@@ -102,7 +139,7 @@ def _print(summary: dict, seconds: dict, ensemble: Ensemble, hmc_chain: Chain) -
     flow = {name: estimate for name, estimate in ensemble_estimates(ensemble).items() if name in _TABLE}
     say()
     known = {name: row["exact"] for name, row in summary["observables"].items()}
-    say(estimates_table({"flow": flow, "HMC": _hmc_estimates(hmc_chain)}, known))
+    say_estimates({"flow": flow, "HMC": _hmc_estimates(hmc_chain)}, known)
     say()
     say(f"flow: ESS {summary['ess']:.3f}, Metropolis acceptance {summary['acceptance']:.3f}, {len(ensemble)} samples")
     say_halving(summary)
@@ -123,7 +160,7 @@ def _figure(folder: RunFolder, theory: Any, ensemble: Ensemble, flow_chain: Chai
         },
         "distribution": _distribution(theory, ensemble, hmc_chain),
     }
-    return save_figure(folder / "quickstart", plot_quickstart(data), json.loads(json.dumps(data)))
+    return save_figure(folder / "quickstart", plot_quickstart(data), finite(data))
 
 
 def _charges(data: Ensemble | Chain) -> np.ndarray:

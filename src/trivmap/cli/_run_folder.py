@@ -4,24 +4,20 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..io import versions, write_text
-
-
-class CommandError(Exception):
-    """Something the user can mend; the command prints the message and exits with status 1."""
-
-
-def require_positive(command: Any, *names: str) -> None:
-    """**Raises:** `CommandError` unless all these options are positive."""
-    for name in names:
-        value = getattr(command, name)
-        if not value > 0:
-            raise CommandError(f"--{name.replace('_', '-')} must be positive, but {value} was given.")
+from ..io import LockedError, encode_json, locked, versions, write_text
+from ._config import check_stored
+from ._errors import CommandError as CommandError
+from ._metrics import append_record, read_records, restore_records
+from ._reading import json_file, typed
+from ._signed import signed, verified
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -58,94 +54,161 @@ def environment() -> dict[str, Any]:
     }
 
 
+# Locks, and temporaries of killed writers: no results of anybody.
+_PASSING = re.compile(r"\.lock|\..*\.(lock|tmp)")
+
+
 class RunFolder:
     """One folder of results.
 
     `config.json` and `environment.json` hold one entry per command that wrote here (training and, later, samples of the
     same flow), so that a command is refused where another configuration has already left its results.
+
+    **Arguments:** `path`; `about`: JSON values that say what files in it belong to, for parts of a larger run.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, about: dict[str, Any] | None = None):
         self.path = Path(path)
+        self.about = json.loads(json.dumps(about))
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def claim(self, entry: str, config: dict[str, Any], resume: bool = False) -> None:
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No other process writes into the folder until the block ends.
+
+        **Raises:** `CommandError` if another one does, or if nothing can be written there.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path))
+            except LockedError as error:
+                raise CommandError(f"{error}.") from error
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield
+
+    def make(self) -> None:
+        """Make the folder where it is missing. **Raises:** `CommandError` where that is not possible."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @contextmanager
+    def claimed(self, entry: str, config: dict[str, Any], resume: bool | None = False) -> Iterator[None]:
+        """Hold the folder, made where it is missing, for the results of one command; see `claim`."""
+        if not self.path.is_dir():
+            self._admit(entry, config, resume)  # a refused command makes no folder
+        self.make()
+        with self.held():
+            self.claim(entry, config, resume)
+            yield
+
+    def claim(self, entry: str, config: dict[str, Any], resume: bool | None = False) -> None:
         """Reserve the folder for the results of one command.
 
-        **Raises:** `CommandError` if it holds foreign files, results of another configuration, or, where `resume` is
-        `False`, a run of this one. Samples of a flow (`sample:NAME`) may be drawn again: they come out the same.
+        **Raises:** `CommandError` if it holds foreign files, another run, results of another configuration, or, where
+        `resume` is `False`, a run of this one; with `None` a run may start or go on. Samples of a flow (`sample:NAME`) may be
+        drawn again: they come out the same.
         """
-        known = self._known_configs()
-        hint = "another --name" if entry.startswith("sample") else "another --out"
+        known = self._admit(entry, config, resume)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_json("config.json", known | {entry: config})
+        self.write_json("environment.json", self._table("environment.json") | {entry: environment()})
+
+    def _admit(self, entry: str, config: dict[str, Any], resume: bool | None) -> dict[str, Any]:
+        """The configurations of the folder, if this one may join them."""
+        known = self.configs()
+        sample = entry.startswith("sample:")
+        hint = "another --name" if sample else "another --out"
         if entry in known and known[entry] != config:
             raise CommandError(
-                f"{self.path} holds a run of another configuration ({_difference(known[entry], config)}). "
+                f"{self.path} holds a run of another configuration ({difference(known[entry], config)}). "
                 f"Nothing was changed; choose {hint}, or remove the folder."
             )
-        if entry in known and not resume and not entry.startswith("sample"):
+        others = [name for name in known if name != entry and not name.startswith("sample:")]
+        if others and not sample:
+            raise CommandError(f"{self.path} holds a run of `trivmap {others[0]}`. Nothing was changed; choose {hint}.")
+        if entry in known and resume is False and not sample:
             raise CommandError(f"{self.path} already holds this run; add --resume to continue it, or choose {hint}.")
         if entry not in known and resume:
             raise CommandError(f"{self.path} holds no run to resume; start it without --resume.")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json("config.json", known | {entry: config})
-        self.write_json("environment.json", self.read_json("environment.json", {}) | {entry: environment()})
+        return known
+
+    def _unwritable(self, error: OSError) -> CommandError:
+        return CommandError(f"{self.path}: cannot write there ({error.strerror}); choose another folder.")
 
     def config(self, entry: str) -> dict[str, Any]:
         """The configuration of a command that ran here. **Raises:** `CommandError` if it did not."""
         if not self.path.is_dir():
             raise CommandError(f"{self.path} is not a folder; give the run folder of `trivmap {entry}`.")
-        known = self._known_configs()
+        known = self.configs()
         if entry not in known:
             raise CommandError(f"{self.path} is not a run folder of `trivmap {entry}` (it has {sorted(known) or 'none'}).")
         return known[entry]
 
     def write_json(self, name: str, value: Any) -> None:
-        write_text(self.path / name, json.dumps(value, indent=2) + "\n")
+        write_text(self.path / name, encode_json(value, indent=2) + "\n")
 
     def read_json(self, name: str, default: Any = None) -> Any:
         file = self.path / name
-        if not file.exists():
-            return default
+        return json_file(file) if file.exists() else default
+
+    def write_signed(self, name: str, value: dict[str, Any]) -> None:
+        """Write JSON that carries its own checksum."""
+        self.write_json(name, signed(value))
+
+    def read_signed(self, name: str) -> dict[str, Any] | None:
+        """What `write_signed` wrote; `None` where there is nothing, or something else."""
         try:
-            return json.loads(file.read_text())
-        except ValueError as error:
-            raise CommandError(f"{file} is damaged (not JSON: {error}); restore it or choose another folder.") from error
+            return verified(json.loads((self.path / name).read_bytes()))
+        except (OSError, ValueError, RecursionError):
+            return None
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to `metrics.jsonl`, on disk before the next chunk starts."""
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_record(self.path / "metrics.jsonl", record)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All complete records; a last line cut off by a crash is left out."""
-        file = self.path / "metrics.jsonl"
-        records = []
-        for line in file.read_text().splitlines() if file.exists() else []:
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-        return records
+        return read_records(self.path / "metrics.jsonl")
 
-    def keep_metrics(self, step: int) -> None:
-        """Drop records after `step`, those that a checkpoint of this step has not seen."""
-        kept = [record for record in self.read_metrics() if record["step"] <= step]
-        write_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+    def restore_metrics(self, last: dict[str, Any] | None, count: int) -> None:
+        """Keep the `count` records up to `last`, those that a checkpoint has seen."""
+        restore_records(self.path / "metrics.jsonl", last, count)
 
-    def _known_configs(self) -> dict[str, Any]:
-        known = self.read_json("config.json")
-        if known is None and self.path.is_file():
+    def check_config(self, file: str, stored: Any, config: dict[str, Any]) -> None:
+        """**Raises:** `CommandError` if a file in the folder was written with another configuration."""
+        if stored != config:
+            other = difference(stored, config) if isinstance(stored, dict) else "it does not say of which"
+            raise CommandError(
+                f"{self.path / file} belongs to a run of another configuration ({other}). "
+                "Nothing was changed; put the right file back, or remove the folder and start again."
+            )
+
+    def configs(self) -> dict[str, Any]:
+        """The configurations of the commands that ran here. **Raises:** `CommandError` if this is no run folder."""
+        if self.path.exists() and not self.path.is_dir():
             raise CommandError(f"{self.path} is a file, not a run folder.")
-        if known is None and self.path.is_dir() and any(self.path.iterdir()):
+        known = self._table("config.json")
+        if not known and self.path.is_dir() and self._occupied():
             raise CommandError(f"{self.path} is not empty and not a run folder (no config.json); choose another --out.")
-        return known or {}
+        for entry, config in known.items():
+            check_stored(entry, config, self.path / "config.json")
+        return known
+
+    def _table(self, name: str) -> dict[str, Any]:
+        """A JSON file with one entry per command, empty where there is none."""
+        table = typed(dict, self.read_json(name, {}), str(self.path / name))
+        return {entry: typed(dict, value, f"{self.path / name}: {entry}") for entry, value in table.items()}
+
+    def _occupied(self) -> bool:
+        return any(not _PASSING.fullmatch(entry.name) for entry in self.path.iterdir())
 
 
-def _difference(stored: dict[str, Any], given: dict[str, Any]) -> str:
+def difference(stored: dict[str, Any], given: dict[str, Any]) -> str:
     """The first few options that differ, as `name: stored, now given`."""
     flat_stored, flat_given = dict(_flatten(stored)), dict(_flatten(given))
     names = [n for n in flat_stored | flat_given if flat_stored.get(n) != flat_given.get(n)]

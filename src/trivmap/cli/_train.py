@@ -6,15 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from ..io import load, read_checkpoint, save, write_checkpoint
+from ..io import load, read_checkpoint, read_header, save, write_checkpoint
 from ..models import Model
 from ..theories import AbstractTheory
 from ..training import TrainingDiverged, TrainingState, fit, initial_state
 from ._build import OBJECTIVES, build_model, build_optimiser, build_theory, keys_of
 from ._config import TrainCommand, as_json, model_from_json, theory_from_json
-from ._interrupt import interrupts_deferred
+from ._interrupt import interrupts_deferred, on_interrupt
 from ._report import announce, complain, say
-from ._run_folder import CommandError, RunFolder, config_hash, require_positive
+from ._run_folder import CommandError, RunFolder, config_hash
 
 CHECKPOINT, MODEL = "checkpoint.ckpt", "model.ckpt"
 
@@ -29,25 +29,20 @@ def train(command: TrainCommand) -> int:
     theory = build_theory(command.theory)
     folder = RunFolder(command.out or f"runs/train-{config['theory']['kind']}-{config_hash(config)}")
     _check(command, theory)
-    folder.claim("train", config, command.resume)
-    announce("train", config)
-    try:
-        train_in(folder, command, theory)
-    except KeyboardInterrupt:
-        complain(f"interrupted; {_saved_step(folder)} Continue with the same command and --resume (folder {folder.path}).")
-        return 130
-    except TrainingDiverged as error:
-        complain(f"{error} Everything up to there is in {folder.path}.")
-        return 1
-    _summarise(folder, command)
+    with folder.claimed("train", config, command.resume):
+        announce("train", config)
+        on_interrupt(lambda: f"{_saved_step(folder)} Continue with the same command and --resume (folder {folder.path}).")
+        try:
+            train_in(folder, command, theory)
+        except TrainingDiverged as error:
+            complain(f"{error} Everything up to there is in {folder.path}.")
+            return 1
+        _summarise(folder, command)
     return 0
 
 
 def _check(command: TrainCommand, theory: AbstractTheory) -> None:
     """Refuse what cannot work before anything is written."""
-    require_positive(command, "steps", "batch_size", "learning_rate", "clip", "chunk")
-    if command.ema is not None and not 0 <= command.ema < 1:
-        raise CommandError(f"--ema is a decay in [0, 1), e.g. 0.99, but {command.ema} was given.")
     if command.objective == "log-variance" and command.batch_size < 2:
         raise CommandError("--objective log-variance needs --batch-size 2 or more.")
     initial_model(command, theory)
@@ -66,11 +61,8 @@ def train_in(folder: RunFolder, command: TrainCommand, theory: AbstractTheory) -
     optimiser = optax.chain(optax.clip_by_global_norm(command.clip), build_optimiser(command))
     key = keys_of(command.seed, "model", "training")[1]
     state = initial_state(key, initial_model(command, theory), optimiser, command.ema)
-    if (folder / CHECKPOINT).exists():
-        state, _ = read_checkpoint(folder / CHECKPOINT, state)
-        say(f"continuing after step {int(state.step)}")
-    folder.keep_metrics(int(state.step))
     recorder = _Recorder(folder, config, command.budget, state)
+    state = recorder.resume()
     try:
         fit(
             key,
@@ -94,23 +86,23 @@ def train_in(folder: RunFolder, command: TrainCommand, theory: AbstractTheory) -
         raise
     finally:
         model = recorder.state.averaged_model
-        save(folder / MODEL, model, config=config, step=int(recorder.state.step))
+        with interrupts_deferred():
+            save(folder / MODEL, model, config=config, step=int(recorder.state.step))
     return model
 
 
 def load_model(folder: RunFolder) -> tuple[Model, AbstractTheory, dict[str, Any]]:
     """The trained flow of a run folder with its theory and the header of the file."""
     config = folder.config("train")
-    theory = build_theory(theory_from_json(config["theory"]))
+    source = folder / "config.json"
+    theory = build_theory(theory_from_json(config["theory"], source))
     if not (folder / MODEL).exists():
         raise CommandError(f"{folder.path} has no {MODEL} yet: run its `trivmap train` again with --resume.")
 
-    def build(stored: dict[str, Any]) -> Model:
-        return build_model(model_from_json(stored["model"]), theory.manifold, keys_of(0, "model")[0])
-
-    model, header = load(folder / MODEL, build)
-    if header["config"] != config:
-        raise CommandError(f"{folder / MODEL} was trained with another configuration than config.json says.")
+    # Before anything is built: what another configuration says need not fit this theory.
+    folder.check_config(MODEL, read_header(folder / MODEL).get("config"), config)
+    flow = model_from_json(config["model"], source)
+    model, header = load(folder / MODEL, lambda _: build_model(flow, theory.manifold, keys_of(0, "model")[0]))
     return model, theory, header
 
 
@@ -120,16 +112,33 @@ class _Recorder:
     def __init__(self, folder: RunFolder, config: dict[str, Any], budget: float | None, state: TrainingState):
         self.folder, self.config, self.state = folder, config, state
         self.end = float("inf") if budget is None else time.monotonic() + budget
+        self.last: dict[str, Any] | None = None
+        self.records = 0
+
+    def resume(self) -> TrainingState:
+        """The state to go on from: that of the last checkpoint where there is one, with the metrics that belong to it."""
+        if (self.folder / CHECKPOINT).exists():
+            header = read_header(self.folder / CHECKPOINT)
+            self.folder.check_config(CHECKPOINT, header.get("config"), self.config)
+            if "records" not in header:
+                raise CommandError(f"{self.folder / CHECKPOINT} is of an earlier version; train in another folder.")
+            self.last, self.records = header["last"], header["records"]
+            self.state, _ = read_checkpoint(self.folder / CHECKPOINT, self.state)
+            say(f"continuing after step {int(self.state.step)}")
+        self.folder.restore_metrics(self.last, self.records)
+        return self.state
 
     def __call__(self, state: TrainingState, record: dict[str, Any]) -> None:
         with interrupts_deferred():
             self.folder.append_metrics(record)
+            self.last, self.records = record, self.records + 1
             self.checkpoint(state)
         if time.monotonic() > self.end:
             raise _BudgetSpent
 
     def checkpoint(self, state: TrainingState) -> None:
-        write_checkpoint(self.folder / CHECKPOINT, state, {"config": self.config, "step": int(state.step)})
+        header = {"config": self.config, "step": int(state.step), "last": self.last, "records": self.records}
+        write_checkpoint(self.folder / CHECKPOINT, state, header)
         self.state = state
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._checks import integers
 from ..lattice import convolve, hypercubic_orbits, site_sum, symbol
 from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractVectorField
@@ -48,6 +49,8 @@ class ConvolutionField(AbstractVectorField):
     ):
         if not isinstance(manifold, RealField):
             raise TypeError(f"ConvolutionField acts on a RealField, but was given {manifold}.")
+        integers("ConvolutionField", 1, sines=sines, site_features=site_features, time_features=time_features)
+        integers("ConvolutionField", 0, harmonics=harmonics)
         dtype = jnp.zeros(0).dtype if dtype is None else dtype
         frequency_key, site_key, time_key = jax.random.split(key, 3)
         orthogonal = jax.nn.initializers.orthogonal()

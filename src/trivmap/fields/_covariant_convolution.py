@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
+from .._checks import integers, positive
 from ..lattice import displacements, hypercubic_orbits, site_sum, squared_momentum
 from ..loops import Path
 from ..manifolds import AbstractManifold, LinkField
@@ -71,13 +72,10 @@ class CovariantConvolutionField(AbstractVectorField):
         dtype: DTypeLike | None = None,
     ):
         manifold = check_links(type(self).__name__, manifold)
-        if features < 1 or gates < 0 or times < 1 or (radius is not None and radius < 0):
-            raise ValueError(
-                "CovariantConvolutionField needs features >= 1, gates >= 0, times >= 1, radius >= 0, but was given "
-                f"{features}, {gates}, {times}, {radius}."
-            )
-        if mass is not None and mass <= 0:
-            raise ValueError(f"CovariantConvolutionField needs a mass > 0 or None, but was given {mass}.")
+        integers("CovariantConvolutionField", 1, features=features, times=times)
+        integers("CovariantConvolutionField", 0, gates=gates, radius=0 if radius is None else radius)
+        if mass is not None:
+            positive("CovariantConvolutionField: mass", mass)
         self.manifold = manifold
         self.tables = make_tables(manifold.lattice, all_images(loops, len(manifold.lattice)), False)
         self.radius, self.mass = radius, None if mass is None else float(mass)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import integers
 from ..groups._matrix import adjoint, anti_hermitian_traceless, matrix_product, trace
 from ..lattice import shift
 from ..manifolds import AbstractManifold, LinkField
@@ -71,10 +72,7 @@ class CovariantUNet(eqx.Module):
         dtype: DTypeLike | None = None,
     ):
         self.manifold = check_links(type(self).__name__, manifold)
-        if min(channels, levels, times) < 1:
-            raise ValueError(
-                f"CovariantUNet needs channels, levels and times >= 1, but was given {channels}, {levels} and {times}."
-            )
+        integers("CovariantUNet", 1, channels=channels, levels=levels, times=times)
         if theory is not None and not (isinstance(theory, WilsonAction) and theory.manifold == manifold):
             raise TypeError(f"CovariantUNet starts from a WilsonAction on {manifold}, but was given {theory}.")
         dim = len(self.manifold.lattice)

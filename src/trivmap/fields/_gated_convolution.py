@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float
 
+from .._checks import finite, integers
 from ..groups import U1
 from ..lattice import accumulator_dtype, displacements, hartley, hypercubic_orbits, shift, site_sum, squared_momentum, symbol
 from ..manifolds import AbstractManifold, LinkField, RealField
@@ -134,10 +135,8 @@ class GatedConvolutionField(AbstractVectorField):
     ):
         if features is None:
             features = 8 if isinstance(manifold, RealField) else 4
-        if min(features, gates, times) < 1:
-            raise ValueError(
-                f"GatedConvolutionField needs features, gates and times >= 1, but was given {features}, {gates}, {times}."
-            )
+        integers("GatedConvolutionField", 1, features=features, gates=gates, times=times)
+        finite("GatedConvolutionField: frequency_range", np.asarray(frequency_range))
         dtype = jnp.zeros(0).dtype if dtype is None else dtype
         self.manifold = manifold
         if isinstance(manifold, RealField):

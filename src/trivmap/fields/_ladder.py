@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
+from .._checks import finite, integers
 from ..groups import SU, AbstractGroup
 from ..lattice import shift, site_sum
 from ..manifolds import AbstractManifold, LinkField
@@ -110,8 +111,9 @@ class LadderField(AbstractVectorField):
         largest = float(beta if largest_coupling is None else largest_coupling)
         if not 0 < beta <= largest:
             raise ValueError(f"LadderField needs 0 < beta <= largest_coupling, but was given {beta} and {largest}.")
-        if times < 1 or gates < 0:
-            raise ValueError(f"LadderField needs times >= 1 and gates >= 0, but was given {times} and {gates}.")
+        finite("LadderField: largest_coupling", largest)
+        integers("LadderField", 1, times=times, degree=degree)
+        integers("LadderField", 0, gates=gates, reach=0 if reach is None else reach)
         dtype = jnp.zeros(0).dtype if dtype is None else dtype
         reach = max(manifold.lattice) // 2 if reach is None else reach
         self.potential = ClassPotential.trivializing(manifold.group.n, largest, degree=degree, dtype=dtype)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
+from .._checks import integer
 from ..loops import LoopAlgebra, LoopFamily, Path, Term, trivializing_series
 from ..manifolds import AbstractManifold, LinkField
 from ..theories import AbstractTheory, WilsonAction
@@ -38,10 +39,9 @@ class TimeDependence(eqx.Module):
             )
         size = fixed.get(kind, size)
         least = 2 if kind == "spline" else 1
-        if size is None or size < least:
-            raise ValueError(f"time dependence {kind!r}: got {size} coefficients (times), expected {least} or more.")
+        integer(f"time dependence {kind!r}: times", size, least)
         self.kind = kind  # pyright: ignore[reportAttributeAccessIssue]
-        self.size = size
+        self.size = size  # pyright: ignore[reportAttributeAccessIssue]
 
     def __call__(self, t: Float[Array, ""]) -> Float[Array, " size"]:
         """The functions at t."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
+from .._checks import integers
 from .._types import PRNGKey
 from ..lattice import shift, site_sum
 from ..manifolds import AbstractManifold, RealField
@@ -48,8 +49,7 @@ class NeighbourPotential(AbstractPotential):
     ):
         if not isinstance(manifold, RealField):
             raise TypeError(f"NeighbourPotential acts on real fields, but was given {manifold}. For links use LoopPotential.")
-        if min(sites, bonds, times) < 1:
-            raise ValueError(f"NeighbourPotential: got sites={sites}, bonds={bonds}, times={times}, expected one or more.")
+        integers("NeighbourPotential", 1, sites=sites, bonds=bonds, times=times)
         keys = jax.random.split(key, 3)
         self.manifold = manifold
         self.site_strengths, self.bond_strengths = jnp.zeros((times, sites), dtype), jnp.zeros((times, bonds), dtype)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
+from .._checks import at_least, integer
 from .._types import PRNGKey
 from ..lattice import site_sum
 from ..loops import Path
@@ -75,11 +76,12 @@ class NeuralPotential(AbstractPotential):
         dtype: DTypeLike | None = None,
     ):
         manifold = check_links(type(self).__name__, manifold)
-        if not hidden or min(hidden) < 1 or times < 1 or stencil < 0:
-            raise ValueError(
-                "NeuralPotential needs hidden layers of width >= 1, times >= 1 and stencil >= 0, but was given "
-                f"{tuple(hidden)}, {times}, {stencil}."
-            )
+        if not hidden:
+            raise ValueError("NeuralPotential: got no hidden layer, expected the width of one or more, such as (8,).")
+        for width in hidden:
+            integer("NeuralPotential: width of a hidden layer", width, 1)
+        integer("NeuralPotential: times", times, 1)
+        at_least("NeuralPotential: stencil", stencil, 0)
         if base is not None and base.manifold != manifold:
             raise ValueError(f"NeuralPotential on {manifold}: got a base on {base.manifold}, expected the same manifold.")
         # Traces of SU(2) are real.

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
+from .._parameters import fixed_numbers
 from ..manifolds import AbstractManifold
-from ._score import fixed_numbers
 
 
 class AbstractFlow(eqx.Module):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import equinox as eqx
 from jaxtyping import Array, Float, Inexact
 
+from .._checks import integers
 from ..fields import AbstractVectorField
 from ..integrators import LSCFRK4, Integration, integrate
 from ..manifolds import AbstractManifold
@@ -63,8 +64,9 @@ class ContinuousFlow(AbstractFlow):
             raise ValueError(
                 f"ContinuousFlow needs either steps or controller, but was given steps={steps}, controller={controller}."
             )
-        if steps is not None and steps < 1:
-            raise ValueError(f"ContinuousFlow needs at least one step, but was given steps={steps}.")
+        if steps is not None:
+            integers("ContinuousFlow", 1, steps=steps)
+        integers("ContinuousFlow", 1, max_steps=max_steps)
         self.field = field
         self.solver = LSCFRK4() if solver is None else solver
         self.controller = controller
@@ -75,6 +77,10 @@ class ContinuousFlow(AbstractFlow):
     @property
     def manifold(self) -> AbstractManifold:
         return self.field.manifold
+
+    def frozen_fields(self) -> tuple[str, ...]:
+        """Tableaus and tolerances are not learned."""
+        return ("solver", "controller")
 
     def integrate(
         self, x: Inexact[Array, "*shape"], t0: float = 0.0, t1: float = 1.0, *, error: bool = False

@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import integers
+from .._parameters import fixed_numbers
 from ..lattice import site_sum
 from ..manifolds import AbstractManifold, RealField
 from ..transforms import AbstractTransform, Affine
 from ._base import AbstractFlow
 from ._masks import checkerboard, require_multiples
 from ._networks import Conditioner, extended, require_inputs, scan_layers, stacked_conditioners
-from ._score import coupling_score, fixed_numbers
+from ._score import coupling_score
 
 
 class CouplingFlow(AbstractFlow):
@@ -70,8 +72,7 @@ class CouplingFlow(AbstractFlow):
                 "Affine() or RationalQuadraticSpline(8)."
             )
         lattice = require_multiples("CouplingFlow", manifold.lattice, 2, "neighbours must have different colours")
-        if reach < 1:
-            raise ValueError(f"CouplingFlow: got reach={reach}, expected an integer >= 1.")
+        integers("CouplingFlow", 1, layers=layers, reach=reach)
         neighbours = checkerboard(lattice, reach).neighbours.shape[-1]
         self.conditioners = stacked_conditioners(
             key, layers, (neighbours, *hidden), transform, equivariance, activation, dtype

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
+from .._checks import integers, positive
 from ..lattice import hartley, hypercubic_orbits, site_sum, squared_momentum
 from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractFlow
@@ -71,10 +72,8 @@ class FourierFlow(AbstractFlow):
     manifold: RealField = eqx.field(static=True)
 
     def __init__(self, manifold: AbstractManifold, *, mass: float = 1.0, knots: int = 8, dtype: DTypeLike | None = None):
-        if not mass > 0:
-            raise ValueError(f"FourierFlow: got mass={mass}, expected a positive number in lattice units.")
-        if knots < 2:
-            raise ValueError(f"FourierFlow: got knots={knots}, expected an integer >= 2.")
+        positive("FourierFlow: mass", mass)
+        integers("FourierFlow", 2, knots=knots)
         self.manifold = _scalar("FourierFlow", manifold)
         dtype = jnp.zeros(0).dtype if dtype is None else dtype
         self.log_mass = jnp.log(jnp.asarray(mass, dtype))

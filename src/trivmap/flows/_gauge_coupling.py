@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import integers
+from .._parameters import fixed_numbers
 from ..groups import U1
 from ..lattice import site_sum
 from ..manifolds import AbstractManifold, LinkField
@@ -15,7 +17,7 @@ from ..transforms import AbstractTransform, CircularSpline, Composition, Phase
 from ._base import AbstractFlow
 from ._masks import PlaquetteTables, gauge_masks, plaquette_tables
 from ._networks import Conditioner, extended, require_inputs, scan_layers, stacked_conditioners
-from ._score import coupling_score, fixed_numbers
+from ._score import coupling_score
 
 
 class GaugeCouplingFlow(AbstractFlow):
@@ -76,8 +78,7 @@ class GaugeCouplingFlow(AbstractFlow):
                 f"GaugeCouplingFlow: got {type(transform).__name__}, a map of the line, expected one of the circle such as "
                 "CircularSpline(8), Moebius(4) or NonCompactProjection(4), composed with Phase()."
             )
-        if reach < 1:
-            raise ValueError(f"GaugeCouplingFlow: got reach={reach}, expected an integer >= 1.")
+        integers("GaugeCouplingFlow", 1, layers=layers, reach=reach)
         gauge_masks(manifold.lattice, mask)
         inputs = _inputs(plaquette_tables(manifold.lattice, mask, reach), pairs)
         self.conditioners = stacked_conditioners(key, layers, (inputs, *hidden), transform, equivariance, activation, dtype)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._checks import integer
 from ..transforms import AbstractTransform
 
 # Scale of the last layer: new couplings are nearly the identity, but components of a mixture differ.
@@ -41,7 +42,9 @@ class PointwiseNetwork(eqx.Module):
         activation: Callable[[Array], Array] = jax.nn.silu,
         dtype: DTypeLike | None = None,
     ):
-        if len(sizes) < 2 or min(sizes) < 1:
+        for size in sizes:
+            integer("PointwiseNetwork: channels of a layer (hidden=)", size, 1)
+        if len(sizes) < 2:
             raise ValueError(f"PointwiseNetwork: got sizes={sizes}, expected two or more positive numbers of channels.")
         dtype = jnp.zeros(0).dtype if dtype is None else dtype
         keys = jax.random.split(key, len(sizes) - 1)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import integers, positive
+from .._parameters import fixed_numbers
 from ..fields import AbstractPotential, LoopPotential
 from ..fields._reach import Reach, check_reach
 from ..lattice import accumulator_dtype
@@ -89,8 +91,9 @@ class ResidualFlow(AbstractFlow):
         hidden: tuple[int, ...] | None = None,
         key: Key[Array, ""] | None = None,
     ):
-        if sweeps < 1:
-            raise ValueError(f"ResidualFlow needs sweeps >= 1, but was given {sweeps}.")
+        integers("ResidualFlow", 1, sweeps=sweeps)
+        if curvature is not None:
+            positive("ResidualFlow: curvature", curvature)
         if not 0 < bound < 1:
             raise ValueError(f"ResidualFlow: got bound={bound}, expected a Lipschitz constant in (0, 1), such as 0.9.")
         reach = potential_reach(potential) if reach is None else check_reach(reach, potential.manifold)
@@ -270,7 +273,7 @@ def _forward(group: Any, update: AbstractUpdate, u: Array) -> tuple[Array, Array
 
 def _inverse(group: Any, update: AbstractUpdate, moved: Array) -> tuple[Array, Array]:
     """u with exp(Z(u)) u = moved; one Newton step from the fixed point carries the derivatives."""
-    fixed = _fixed_point(group, _constant(update), lax.stop_gradient(moved))
+    fixed = _fixed_point(group, fixed_numbers(update), lax.stop_gradient(moved))
     z, curvature = update.velocity_and_curvature(fixed)
     error = group.multiply(moved, group.adjoint(_moved(group, z, fixed)))
     residual = group.coordinates(group.project_algebra(error))
@@ -278,10 +281,6 @@ def _inverse(group: Any, update: AbstractUpdate, moved: Array) -> tuple[Array, A
     u = _moved(group, step, fixed)
     z, curvature = update.velocity_and_curvature(u)
     return u, -log_abs_det(group, z, curvature)
-
-
-def _constant(update: AbstractUpdate) -> AbstractUpdate:
-    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, update)
 
 
 def _fixed_point(group: Any, update: AbstractUpdate, moved: Array) -> Array:

@@ -1,17 +1,10 @@
 """How the derivative of the log density moves through a flow, without a second pass."""
 
 from collections.abc import Callable
-from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
-
-
-def fixed_numbers(tree: Any) -> Any:
-    """The same tree with numbers that have no derivative."""
-    return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, tree)
 
 
 def coupling_score(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import integers
 from ..groups import SU
 from ..lattice import accumulator_dtype, site_sum
 from ..manifolds import AbstractManifold, LinkField
@@ -125,8 +126,8 @@ class SpectralCouplingFlow(AbstractFlow):
             )
         if loop not in ("staples", "plaquette"):
             raise ValueError(f"SpectralCouplingFlow: got loop={loop!r}, expected 'staples' or 'plaquette'.")
-        if sweeps < 1 or reach < 0:
-            raise ValueError(f"SpectralCouplingFlow: got sweeps={sweeps}, reach={reach}, expected sweeps >= 1, reach >= 0.")
+        integers("SpectralCouplingFlow", 1, sweeps=sweeps)
+        integers("SpectralCouplingFlow", 0, reach=reach)
         self.manifold, self.sweeps, self.loop = manifold, sweeps, loop
         self.reach, self.checkpoint = reach, checkpoint
         layers, staples = sweeps * self._features.masks.count, 2 * (len(manifold.lattice) - 1)

@@ -6,7 +6,9 @@ from typing import Any, Literal
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
+from jax.core import Tracer
 
+from .._checks import finite, integer
 from .._types import Array, Float, Inexact
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
@@ -151,16 +153,15 @@ def _check_steps(solver: Any, steps: Any, controller: Any) -> None:
     if controller is not None:
         if not has_error(solver):
             raise ValueError(f"{solver} does not estimate its error, so steps cannot adapt; give steps= or another solver.")
-    elif isinstance(steps, bool) or not isinstance(steps, int):
-        raise TypeError(
-            f"steps must be a Python integer (it fixes the program), got {steps!r} of type {type(steps).__name__}."
-        )
-    elif steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}.")
+    elif isinstance(steps, Tracer):
+        raise TypeError("integrate: steps is traced, expected a Python integer: it fixes the program.")
+    else:
+        integer("integrate: steps", steps, 1)
 
 
 def _time(t: Any, name: str) -> Float[Array, ""]:
     """Times in the accumulator dtype; they are cast to the state's precision only after the arithmetic."""
     if jnp.shape(t) != ():
         raise ValueError(f"{name} must be one number, got shape {jnp.shape(t)}.")
+    finite(f"integrate: {name}", t)
     return jnp.asarray(t, accumulator_dtype())

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._checks import at_least, positive
 from .._types import Array, Float
 from ..lattice import accumulator_dtype
 from ._base import Integration, VectorField, counts, evaluate, real_dtype, remat, squared_norm
@@ -157,6 +158,9 @@ def with_leafwise_norm(controller: Any) -> Any:
     **Raises:** `ValueError` for controllers that do not adapt the step.
     """
     if isinstance(controller, diffrax.PIDController):
+        at_least("controller: rtol", controller.rtol, 0)
+        at_least("controller: atol", controller.atol, 0)
+        positive("controller: rtol + atol", controller.rtol + controller.atol)
         default = next(f.default for f in dataclasses.fields(diffrax.PIDController) if f.name == "norm")
         return dataclasses.replace(controller, norm=max_norm) if controller.norm is default else controller
     if isinstance(controller, diffrax.ClipStepSizeController):

@@ -1,6 +1,7 @@
-"""Files: checkpoints of any pytree, ensembles and chains in HDF5, gauge links in the formats of other codes, recipes."""
+"""Files and locks: checkpoints of any pytree, ensembles and chains in HDF5, gauge links in other codes' formats, recipes."""
 
 from ._atomic import atomic_path as atomic_path
+from ._atomic import write_bytes as write_bytes
 from ._atomic import write_text as write_text
 from ._attributes import ensemble_attributes as ensemble_attributes
 from ._checkpoint import CheckpointError as CheckpointError
@@ -10,6 +11,7 @@ from ._checkpoint import read_header as read_header
 from ._checkpoint import save as save
 from ._checkpoint import write_checkpoint as write_checkpoint
 from ._gauge_links import GaugeFileError as GaugeFileError
+from ._gauge_links import GaugeFileWarning as GaugeFileWarning
 from ._hdf5 import EnsembleFileError as EnsembleFileError
 from ._hdf5 import append_ensemble as append_ensemble
 from ._hdf5 import file_kind as file_kind
@@ -19,12 +21,16 @@ from ._hdf5 import write_chain as write_chain
 from ._hdf5 import write_ensemble as write_ensemble
 from ._ildg import read_ildg as read_ildg
 from ._ildg import write_ildg as write_ildg
+from ._json import encode_json as encode_json
+from ._json import finite as finite
+from ._lock import LockedError as LockedError
+from ._lock import locked as locked
 from ._matrix_last import from_matrix_last as from_matrix_last
-from ._matrix_last import read_npz as read_npz
 from ._matrix_last import to_matrix_last as to_matrix_last
-from ._matrix_last import write_npz as write_npz
 from ._nersc import read_nersc as read_nersc
 from ._nersc import write_nersc as write_nersc
+from ._npz import read_npz as read_npz
+from ._npz import write_npz as write_npz
 from ._recipe import Recipe as Recipe
 from ._recipe import read_recipe as read_recipe
 from ._recipe import write_recipe as write_recipe

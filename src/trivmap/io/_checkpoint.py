@@ -7,18 +7,19 @@ JSON, and the leaves as written by `equinox.tree_serialise_leaves`.
 import dataclasses
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import msgspec
 from jaxtyping import PyTree
 
-from ._atomic import atomic_path
+from ._atomic import write_bytes
+from ._content import file_bytes, npy_record, parse_json
+from ._json import encode_json
 from ._versions import versions
 
 _MAGIC = b"TRIVMAP\x01"
@@ -40,12 +41,14 @@ def write_checkpoint(path: str | os.PathLike, tree: PyTree, header: dict[str, An
     - `header`: anything JSON can hold, e.g. configuration and step. Versions and the structure of `tree` are added.
     """
     full = dict(header or {}) | {"versions": versions(), "leaves": _describe(tree)}
-    encoded = json.dumps(full).encode()
+    encoded = encode_json(full).encode()
     payload = io.BytesIO()
     eqx.tree_serialise_leaves(payload, jax.tree.map(_without_key, tree))
-    body = len(encoded).to_bytes(8, "little") + encoded + payload.getvalue()
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_MAGIC + hashlib.sha256(body).digest() + body)
+    body = (len(encoded).to_bytes(8, "little"), encoded, payload.getbuffer())
+    digest = hashlib.sha256()
+    for part in body:
+        digest.update(part)
+    write_bytes(path, _MAGIC, digest.digest(), *body)
 
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:
@@ -69,10 +72,11 @@ def read_checkpoint(path: str | os.PathLike, like: PyTree) -> tuple[PyTree, dict
     **Raises:** `CheckpointError` as `read_header`, and if `like` has other leaves, shapes or dtypes than the file.
     """
     header, payload = _read(path)
-    _check_structure(path, header["leaves"], _describe(like))
-    skeleton = jax.tree.map(_without_key, like)
+    expected = _describe(like)
+    _check_structure(path, header["leaves"], expected)
     try:
-        raw = eqx.tree_deserialise_leaves(io.BytesIO(payload), skeleton)
+        _check_payload(payload, len(expected))
+        raw = eqx.tree_deserialise_leaves(io.BytesIO(payload), jax.tree.map(_without_key, like))
     except Exception as error:
         raise CheckpointError(f"{path}: the stored leaves do not fit the expected ones: {error}") from error
     return jax.tree.map(_with_key, raw, like), header
@@ -100,24 +104,54 @@ def load(path: str | os.PathLike, build: Callable[[Any], PyTree]) -> tuple[PyTre
     **Returns:** the model and the header. **Raises:** `CheckpointError` as `read_checkpoint`.
     """
     config = read_header(path).get("config")
-    return read_checkpoint(path, eqx.filter_eval_shape(lambda: build(config)))
+    return read_checkpoint(path, structure(path, lambda: build(config)))
 
 
-def _read(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
+def structure(path: str | os.PathLike, build: Callable[[], PyTree]) -> PyTree:
+    """What `build` makes, without its numbers. **Raises:** `CheckpointError` where it fails on what the file says."""
     try:
-        data = Path(path).read_bytes()
+        return eqx.filter_eval_shape(build)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{path}: nothing can be built from the stored configuration ({why})") from error
+
+
+class _Header(msgspec.Struct):
+    """What every header has, beside the entries of the user."""
+
+    versions: dict[str, str]
+    leaves: list[tuple[str, list[int], str]]
+
+
+def _read(path: str | os.PathLike) -> tuple[dict[str, Any], memoryview]:
+    try:
+        data = file_bytes(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
     if not data.startswith(_MAGIC):
         raise CheckpointError(f"{path}: not a trivmap checkpoint (it does not start with the right bytes)")
-    digest, body = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
+    digest, body = data[len(_MAGIC) : len(_MAGIC) + 32], memoryview(data)[len(_MAGIC) + 32 :]
     if hashlib.sha256(body).digest() != digest:
         raise CheckpointError(
             f"{path}: the checkpoint is damaged (its checksum is wrong: cut short, or changed after writing). "
             "Nothing was loaded; use an earlier checkpoint or a copy."
         )
-    length = int.from_bytes(body[:8], "little")
-    return json.loads(body[8 : 8 + length]), body[8 + length :]
+    stop = 8 + int.from_bytes(body[:8], "little")
+    try:
+        text = bytes(body[8:stop])
+        parse_json(text, _Header)
+        return parse_json(text, dict[str, Any]), body[stop:]
+    except ValueError as error:
+        raise CheckpointError(f"{path}: the header of the checkpoint is not one of trivmap: {error}") from error
+
+
+def _check_payload(payload: memoryview, leaves: int) -> None:
+    """**Raises:** `ValueError` unless as many arrays as leaves are there, in full and without anything behind them."""
+    position = 0
+    for _ in range(leaves):
+        position = npy_record(payload, position).stop
+    if position != len(payload):
+        raise ValueError(f"{len(payload) - position} bytes follow the last one")
 
 
 def _is_struct(x: Any) -> bool:

@@ -1,23 +1,33 @@
 """Ensembles and chains in HDF5: one data set per array, one checked header.
 
-The rows of an ensemble come in segments, one per append, each under a checksum of its own.
+All bytes are under the checksum of `_hdf5_image.seal`. Files of earlier versions have none; there the rows of an ensemble
+come in segments, one per append, each under a checksum of its own.
 """
 
 import hashlib
+import io
 import json
 import os
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from ..statistics import Chain, Ensemble
-from ._atomic import atomic_path
+from ._atomic import write_bytes
+from ._content import check_arrays, file_bytes, parse_json
+from ._hdf5_image import attributes as image_attributes
+from ._hdf5_image import datasets, is_sealed, read_image, sealed, try_out
+from ._json import encode_json, finite
+from ._lock import locked
 from ._versions import versions
 
 _CHUNK_BYTES = 1 << 20
-_FORMAT = 2
+_FORMAT = 3  # 1: one checksum of the data; 2: segments; 3: sealed
+_UNDER_SEAL = ""  # in the place of the checksum of a segment
+_WAIT = 60.0  # seconds for another process that appends
 _CHAIN_ARRAYS = ("configurations", "accepted", "delta_h", "indices")
 _CHAIN_NUMBERS = {"force_evaluations": int, "unitarity_defect": float}
 
@@ -36,32 +46,28 @@ def write_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict
     - `attributes`: JSON values to keep beside the data: theory, beta, seed. Versions are added.
     """
     arrays = {"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}
-    _write(path, "ensemble", arrays, ensemble.observables, {}, attributes)
+    _write(path, "ensemble", arrays, ensemble.observables, {}, ensemble.cautions, attributes)
 
 
 def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict[str, Any] | None = None) -> None:
     """Add samples to a file of `write_ensemble`, or start one.
 
-    The file is copied, extended and renamed: an interrupt leaves the old one. Only the new rows are read and checked.
+    The file is read, checked, extended in memory and replaced: an interrupt or a full disk leaves the old one. One process
+    appends at a time; another one waits up to a minute.
 
     **Arguments:** `path`; `ensemble`: arrays of the same names, shapes per sample and dtypes as in the file;
     `attributes`: `None`, or what the file says already: samples of another theory, model or seed do not belong here.
 
-    **Raises:** `EnsembleFileError` if the file is damaged, of another kind, or does not fit.
+    **Raises:** `EnsembleFileError` if the file is damaged, of another kind, or does not fit; `LockedError` if another
+    process keeps writing to it; `OSError` if it cannot be written.
     """
-    if not Path(path).exists():
-        write_ensemble(path, ensemble, attributes)
-        return
-    import h5py
-
     data = _named({"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}, ensemble.observables)
-    with atomic_path(path) as temporary:
-        shutil.copyfile(path, temporary)
-        try:
-            with h5py.File(temporary, "r+") as file:
-                _extend(path, file, data, attributes)
-        except _DAMAGE as error:
-            raise _damaged(path, str(error)) from error
+    check_arrays("append_ensemble", ensemble.observables, data)
+    with locked(path, wait=_WAIT):
+        if not Path(path).exists():
+            write_ensemble(path, ensemble, attributes)
+            return
+        _write_sealed(path, _extended(path, data, ensemble.cautions, attributes))
 
 
 def read_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
@@ -70,8 +76,7 @@ def read_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
     **Raises:** `EnsembleFileError` if the file is missing, damaged (every byte that is returned is under a checksum) or
     holds something else.
     """
-    arrays, observables, _, attributes = _read(path, "ensemble")
-    return Ensemble(arrays.get("configurations"), arrays["log_weights"], observables), attributes
+    return _load(path, Ensemble)
 
 
 def write_chain(path: str | os.PathLike, chain: Chain, attributes: dict[str, Any] | None = None) -> None:
@@ -79,30 +84,27 @@ def write_chain(path: str | os.PathLike, chain: Chain, attributes: dict[str, Any
     arrays = {name: getattr(chain, name) for name in _CHAIN_ARRAYS}
     given = {name: getattr(chain, name) for name in _CHAIN_NUMBERS}
     numbers = {name: None if value is None else _CHAIN_NUMBERS[name](value) for name, value in given.items()}
-    _write(path, "chain", arrays, chain.observables, numbers, attributes)
+    _write(path, "chain", arrays, chain.observables, numbers, chain.cautions, attributes)
 
 
 def read_chain(path: str | os.PathLike) -> tuple[Chain, dict[str, Any]]:
     """Chains and their attributes, checked like `read_ensemble`."""
-    arrays, observables, numbers, attributes = _read(path, "chain")
-    configurations = arrays.pop("configurations", None)
-    return Chain(configurations, observables, **arrays, **numbers), attributes
+    return _load(path, Chain)
 
 
 def file_kind(path: str | os.PathLike) -> str:
     """What a file holds, "ensemble" or "chain". **Raises:** `EnsembleFileError` if it is neither."""
-    import h5py
-
-    path = _existing(path)
-    try:
-        with h5py.File(path, "r") as file:
-            return _header(path, file)["kind"]
-    except (OSError, RuntimeError) as error:
-        raise _damaged(path, str(error)) from error
+    return _read(path)[0].kind
 
 
-# h5py reports damage to its own structures by whatever exception its C library maps to.
-_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, UnicodeDecodeError, MemoryError)
+class _Header(msgspec.Struct):
+    format: int
+    kind: Literal["ensemble", "chain"]
+    numbers: dict[str, int | float | None]
+    versions: dict[str, str]
+    data: list[str]
+    attributes: dict[str, Any]
+    cautions: list[str] = []
 
 
 def _named(arrays: dict, observables: dict) -> dict[str, np.ndarray]:
@@ -110,21 +112,32 @@ def _named(arrays: dict, observables: dict) -> dict[str, np.ndarray]:
     return data | {f"observables/{name}": np.asarray(value) for name, value in observables.items()}
 
 
-def _write(path, kind: str, arrays: dict, observables: dict, numbers: dict, attributes: dict | None) -> None:
+def _write(
+    path, kind: str, arrays: dict, observables: dict, numbers: dict, cautions: Sequence[str], attributes: dict | None
+) -> None:
     data = _named(arrays, observables)
+    check_arrays(f"write_{kind}", observables, data)
     header = {"format": _FORMAT, "kind": kind, "numbers": numbers, "versions": versions(), "data": sorted(data)}
-    header |= {"attributes": attributes or {}}
-    encoded = json.dumps(header)
+    header |= {"cautions": list(cautions), "attributes": attributes or {}}
+    encoded = encode_json(header)
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
         for name, value in data.items():
             chunks = _chunks(kind, value)
             grows = kind == "ensemble" and chunks is not None
             limit = (None, *value.shape[1:]) if grows else None
             file.create_dataset(name, data=value, chunks=chunks, maxshape=limit)
         file.attrs["trivmap"] = encoded
-        _sign(file, encoded, [[_rows(kind, data), _digest(encoded, data)]])
+        _sign(file, encoded, [[_rows(kind, data), _UNDER_SEAL]])
+        file.flush()
+    with locked(path, wait=_WAIT):
+        _write_sealed(path, image)
+
+
+def _write_sealed(path, image: io.BytesIO) -> None:
+    write_bytes(path, *sealed(image.getbuffer()))
 
 
 def _rows(kind: str, data: dict[str, np.ndarray]) -> int | None:
@@ -132,52 +145,80 @@ def _rows(kind: str, data: dict[str, np.ndarray]) -> int | None:
     return len(data["log_weights"]) if kind == "ensemble" else None
 
 
-def _sign(file: Any, header: str, segments: list[list[Any]]) -> None:
+def _sign(file: Any, header: str, segments: Sequence[Sequence[Any]]) -> None:
     encoded = json.dumps(segments)
     file.attrs["segments"] = encoded
     file.attrs["sha256"] = hashlib.sha256((header + encoded).encode()).hexdigest()
 
 
-def _extend(path, file: Any, data: dict[str, np.ndarray], attributes: dict[str, Any] | None) -> None:
-    header = _header(path, file)
-    segments = _segments(path, file)
-    if header["kind"] != "ensemble":
-        raise EnsembleFileError(f"{path}: holds {header['kind']!r}; samples can be appended to ensembles only")
-    if attributes is not None and json.loads(json.dumps(attributes)) != header["attributes"]:
-        raise EnsembleFileError(f"{path}: holds samples of {header['attributes']}, not of {attributes}")
-    stored = {name: f"{file[name].dtype}{list(file[name].shape[1:])}" for name in header["data"]}
-    given = {name: f"{value.dtype}{list(value.shape[1:])}" for name, value in sorted(data.items())}
-    if stored != given:
-        raise EnsembleFileError(f"{path}: holds {stored} per sample, cannot append {given}")
-    if segments[0][0] is None or any(file[name].maxshape[0] is not None for name in stored):
+def _extended(
+    path, data: dict[str, np.ndarray], cautions: Sequence[str], attributes: dict[str, Any] | None
+) -> io.BytesIO:
+    import h5py
+
+    content, under_seal = _content(path)
+    extended = io.BytesIO(content)
+    try:
+        if not under_seal and not _intact(*read_image(content), under_seal):
+            raise ValueError("its checksum is wrong")
+        with h5py.File(extended, "r+") as file:
+            _extend(path, file, len(content), data, cautions, attributes)
+            file.flush()
+    except EnsembleFileError:
+        raise
+    except Exception as error:  # h5py reports damage by whatever exception its C library maps to
+        raise _damaged(path, str(error)) from error
+    return extended
+
+
+def _extend(
+    path, file: Any, size: int, data: dict[str, np.ndarray], cautions: Sequence[str], attributes: dict[str, Any] | None
+) -> None:
+    texts, stored = image_attributes(file), datasets(file, size)
+    header, segments = _header(path, texts["trivmap"]), _segments(texts)
+    if header.kind != "ensemble":
+        raise EnsembleFileError(f"{path}: holds {header.kind!r}; samples can be appended to ensembles only")
+    if attributes is not None and finite(attributes) != header.attributes:
+        raise EnsembleFileError(f"{path}: holds samples of {header.attributes}, not of {attributes}")
+    if new := set(cautions) - set(header.cautions):
+        said = "; ".join(sorted(new))
+        raise EnsembleFileError(f"{path}: cannot add samples with cautions of their own ({said}); write a new file")
+    found = {name: f"{dataset.dtype}{list(dataset.shape[1:])}" for name, dataset in stored.items()}
+    given = {name: f"{value.dtype}{list(value.shape[1:])}" for name, value in data.items()}
+    if found != given:
+        raise EnsembleFileError(f"{path}: holds {found} per sample, cannot append {given}")
+    if segments[0][0] is None or any(dataset.maxshape[0] is not None for dataset in stored.values()):
         raise EnsembleFileError(f"{path}: was written in full and cannot grow; read it and write it again")
+    if any(len(dataset) != sum(rows or 0 for rows, _ in segments) for dataset in stored.values()):
+        raise ValueError("its segments do not add up")
     rows = len(data["log_weights"])
     for name, value in data.items():
-        dataset = file[name]
+        dataset = stored[name]
         dataset.resize(len(dataset) + rows, axis=0)
         dataset[len(dataset) - rows :] = value
-    encoded = str(file.attrs["trivmap"])
-    _sign(file, encoded, [*segments, [rows, _digest(encoded, data)]])
+    _sign(file, texts["trivmap"], [[rows + sum(before or 0 for before, _ in segments), _UNDER_SEAL]])
 
 
-def _segments(path, file: Any) -> list[list[Any]]:
-    """Rows and checksum of every segment; files of the first format are one segment."""
-    header = str(file.attrs["trivmap"])
-    if "segments" not in file.attrs:
-        return [[None, str(file.attrs["sha256"])]]
-    encoded = str(file.attrs["segments"])
-    if hashlib.sha256((header + encoded).encode()).hexdigest() != file.attrs["sha256"]:
-        raise _damaged(path, "its checksum is wrong")
-    return json.loads(encoded)
+def _segments(texts: dict[str, str]) -> list[tuple[int | None, str]]:
+    """Rows and checksum of every segment; files of the first format are one segment. **Raises:** `ValueError`."""
+    if "segments" not in texts:
+        return [(None, texts["sha256"])]
+    if hashlib.sha256((texts["trivmap"] + texts["segments"]).encode()).hexdigest() != texts["sha256"]:
+        raise ValueError("its checksum is wrong")
+    segments = parse_json(texts["segments"], list[tuple[int | None, str]])
+    if not segments or (len(segments) > 1 and any(rows is None or rows < 0 for rows, _ in segments)):
+        raise ValueError("its segments are none")
+    return segments
 
 
-def _intact(path, file: Any, data: dict[str, np.ndarray]) -> bool:
-    header, start = str(file.attrs["trivmap"]), 0
-    for rows, digest in _segments(path, file):
+def _intact(texts: dict[str, str], data: dict[str, np.ndarray], under_seal: bool) -> bool:
+    start = 0
+    for rows, digest in _segments(texts):
         if rows is not None and any(value.ndim == 0 for value in data.values()):
             return False
         part = data if rows is None else {name: value[start : start + rows] for name, value in data.items()}
-        if _digest(header, part) != digest:
+        right = under_seal if digest == _UNDER_SEAL else digest == _digest(texts["trivmap"], part)
+        if not right:
             return False
         start += rows or 0
     return start == 0 or all(len(value) == start for value in data.values())
@@ -196,16 +237,10 @@ def _chunks(kind: str, value: np.ndarray) -> tuple[int, ...] | None:
 def _digest(header: str, data: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256(header.encode())
     for name in sorted(data):
-        value = np.ascontiguousarray(data[name])
+        value = data[name]
         digest.update(f"{name} {value.dtype.str} {value.shape}".encode())
-        digest.update(value.tobytes() if value.size else b"")
+        digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _existing(path: str | os.PathLike) -> Path:
-    if not Path(path).is_file():
-        raise EnsembleFileError(f"{path}: no such file")
-    return Path(path)
 
 
 def _damaged(path, why: str) -> EnsembleFileError:
@@ -214,31 +249,59 @@ def _damaged(path, why: str) -> EnsembleFileError:
     )
 
 
-def _header(path, file: Any) -> dict[str, Any]:
-    if "trivmap" not in file.attrs or "sha256" not in file.attrs:
-        raise _damaged(path, "it has no trivmap header")
+def _content(path: str | os.PathLike) -> tuple[bytes, bool]:
+    """The file, fit for HDF5, and whether it is sealed. **Raises:** `EnsembleFileError` if it is missing or was changed."""
     try:
-        return json.loads(str(file.attrs["trivmap"]))
+        content = file_bytes(path)
+    except FileNotFoundError as error:
+        raise EnsembleFileError(f"{path}: no such file") from error
+    except OSError as error:
+        raise EnsembleFileError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        if not (under_seal := is_sealed(content)):
+            try_out(content)
     except ValueError as error:
-        raise _damaged(path, "its header is not readable") from error
-
-
-def _read(path, kind: str) -> tuple[dict, dict, dict, dict]:
-    import h5py
-
-    path = _existing(path)
-    try:
-        with h5py.File(path, "r") as file:
-            header = _header(path, file)
-            data = {name: np.asarray(file[name]) for name in header["data"]}
-            intact = _intact(path, file, data)
-    except _DAMAGE as error:
         raise _damaged(path, str(error)) from error
-    if not intact:
-        raise _damaged(path, "its checksum is wrong")
-    if header["kind"] != kind:
-        stored = header["kind"]
-        raise EnsembleFileError(f"{path}: holds {stored!r}, expected {kind!r}; read it with read_{stored}")
-    arrays = {name: value for name, value in data.items() if "/" not in name}
+    return content, under_seal
+
+
+def _header(path, text: str) -> _Header:
+    """**Raises:** `EnsembleFileError` for later formats, `ValueError` where the header is not one."""
+    given = parse_json(text, dict[str, Any])
+    if isinstance(given.get("format"), int) and given["format"] > _FORMAT:
+        raise EnsembleFileError(f"{path}: is of format {given['format']} of a later trivmap; this one reads up to {_FORMAT}")
+    header = parse_json(text, _Header)
+    known = _CHAIN_ARRAYS if header.kind == "chain" else ("configurations", "log_weights")
+    unknown = [name for name in header.data if name not in known and not name.startswith("observables/")]
+    unknown += [name for name in header.numbers if name not in _CHAIN_NUMBERS or header.kind != "chain"]
+    if unknown or (header.kind == "ensemble" and "log_weights" not in header.data):
+        raise ValueError(f"its header names {[*header.data, *header.numbers]}, not the parts of one {header.kind}")
+    return header
+
+
+def _read(path: str | os.PathLike, kind: str | None = None) -> tuple[_Header, dict[str, np.ndarray]]:
+    content, under_seal = _content(path)
+    try:
+        texts, data = read_image(content)
+        header = _header(path, texts["trivmap"])
+        if not _intact(texts, data, under_seal):
+            raise ValueError("its checksum is wrong")
+    except EnsembleFileError:
+        raise
+    except Exception as error:
+        raise _damaged(path, str(error)) from error
+    if kind is not None and header.kind != kind:
+        raise EnsembleFileError(f"{path}: holds {header.kind!r}, expected {kind!r}; read it with read_{header.kind}")
+    return header, data
+
+
+def _load(path: str | os.PathLike, kind: type) -> tuple[Any, dict[str, Any]]:
+    header, data = _read(path, kind.__name__.lower())
+    arrays: dict[str, Any] = {"configurations": None}
+    arrays |= {name: value for name, value in data.items() if "/" not in name}
     observables = {name.split("/", 1)[1]: value for name, value in data.items() if "/" in name}
-    return arrays, observables, header["numbers"], header["attributes"] | {"versions": header["versions"]}
+    try:
+        loaded = kind(**arrays, observables=observables, cautions=header.cautions, **header.numbers)
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    return loaded, header.attributes | {"versions": header.versions}

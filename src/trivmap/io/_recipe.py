@@ -4,14 +4,15 @@ import os
 import platform
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import equinox as eqx
 import jax
+import msgspec
 
 from ..samplers import sample
 from ..statistics import Ensemble
-from ._checkpoint import read_checkpoint, read_header, write_checkpoint
+from ._checkpoint import CheckpointError, read_checkpoint, read_header, structure, write_checkpoint
 from ._versions import versions
 
 
@@ -40,9 +41,19 @@ class Recipe(eqx.Module):
         dtype = None if self.dtype is None else jax.numpy.dtype(self.dtype)
         drawn = sample(self.key, self.model, self.theory, count, batch_size=size, measure=measure, dtype=dtype, first=first)
         part = slice(start - first, stop - first)
-        configurations = None if drawn.configurations is None else drawn.configurations[part]
-        observables = {name: values[part] for name, values in drawn.observables.items()}
-        return Ensemble(configurations, drawn.log_weights[part], observables)
+        return drawn[part]
+
+
+class _Drawn(msgspec.Struct, forbid_unknown_fields=True):
+    n: Annotated[int, msgspec.Meta(ge=1)]
+    batch_size: Annotated[int, msgspec.Meta(ge=1)]
+    dtype: str | None
+
+
+class _Header(msgspec.Struct):
+    recipe: _Drawn
+    versions: dict[str, str]
+    platform: dict[str, str]
 
 
 def write_recipe(path: str | os.PathLike, recipe: Recipe, config: Any = None) -> None:
@@ -66,14 +77,19 @@ def read_recipe(path: str | os.PathLike, build: Callable[[Any], tuple[Any, Any]]
     **Raises:** `CheckpointError` as `read_checkpoint`.
     """
     header = read_header(path)
-    like = eqx.filter_eval_shape(lambda: (*build(header.get("config")), jax.random.key(0)))
+    try:
+        stored = msgspec.convert(header, _Header)
+        jax.numpy.dtype(stored.recipe.dtype or "float32")
+    except (msgspec.ValidationError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a recipe: {error}") from error
+    like = structure(path, lambda: (*build(header.get("config")), jax.random.key(0)))
     (model, theory, key), _ = read_checkpoint(path, like)
     now = versions() | _platform()
-    then = header["versions"] | header["platform"]
+    then = stored.versions | stored.platform
     if changed := [name for name in then if then[name] != now.get(name)]:
         shown = ", ".join(f"{name} {then[name]} (now {now.get(name)})" for name in changed)
         warnings.warn(f"{path}: the recipe was written with {shown}: samples may differ in the last bits", stacklevel=2)
-    return Recipe(model, theory, key, **header["recipe"])
+    return Recipe(model, theory, key, **msgspec.structs.asdict(stored.recipe))
 
 
 def _platform() -> dict[str, str]:

@@ -7,6 +7,8 @@ from ._momenta import hartley as hartley
 from ._momenta import squared_momentum as squared_momentum
 from ._momenta import symbol as symbol
 from ._orbits import hypercubic_orbits as hypercubic_orbits
+from ._precision import PrecisionWarning as PrecisionWarning
+from ._precision import warn_of_single_precision as warn_of_single_precision
 from ._shift import shift as shift
 from ._sites import accumulator_dtype as accumulator_dtype
 from ._sites import check_lattice as check_lattice

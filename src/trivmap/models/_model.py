@@ -2,12 +2,17 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from ..flows import AbstractFlow, ContinuousFlow
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..stochastic import AbstractStochasticFlow
+
+# In the embedded error: the configuration moves along many directions at once, the log-det is a single number that enters
+# the weight directly.
+_POSITION_WEIGHT = 10.0
 
 
 class Model(eqx.Module):
@@ -42,7 +47,8 @@ class Model(eqx.Module):
         if isinstance(self.transport, AbstractStochasticFlow):
             key, path_key = jax.random.split(key)
             z = self.prior.sample(key, dtype)
-            x, log_weight = self.transport.forward_and_log_weight(path_key, z)
+            # One prior: the copy inside of the transport follows the one of the model, which may be learned.
+            x, log_weight = self.transport.started_from(self.prior).forward_and_log_weight(path_key, z)
             return x, self.prior.log_prob(z) - log_weight
         z = self.prior.sample(key, dtype)
         x, log_det = self.transport.forward_and_log_det(z)
@@ -60,6 +66,25 @@ class Model(eqx.Module):
             )
         z, log_det = self.transport.inverse_and_log_det(x)
         return self.prior.log_prob(z) + log_det
+
+    def sample_with_error(
+        self, key: Key[Array, ""], dtype: DTypeLike | None = None
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
+        """A configuration, its log density, and the embedded error of the flow that made it (zero without integrator)."""
+        if not isinstance(self.transport, ContinuousFlow):
+            x, log_prob = self.sample_and_log_prob(key, dtype)
+            return x, log_prob, jnp.zeros_like(log_prob)
+        z = self.prior.sample(key, dtype)
+        result = self.transport.integrate(z, error=True)
+        assert result.error_x is not None
+        assert result.error_log_det is not None
+        error = result.error_log_det + _POSITION_WEIGHT * result.error_x
+        return result.x, self.prior.log_prob(z) - result.log_det, error
+
+    @property
+    def refinable(self) -> bool:
+        """Whether the model has integration steps that `refined` makes smaller."""
+        return isinstance(self.transport, ContinuousFlow) and self.transport.steps is not None
 
     def refined(self, factor: int = 2) -> "Model":
         """The model with `factor` times as many integration steps in its continuous flow.

@@ -39,13 +39,31 @@ class SymmetrisedModel(eqx.Module):
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """One configuration and its log density."""
         key, sign_key = jax.random.split(key)
-        x, log_q = self.model.sample_and_log_prob(key, dtype)
-        sign = jax.random.rademacher(sign_key, (), x.dtype)
-        return sign * x, _mean(log_q, self.model.log_prob(-x))
+        return self._mirrored(sign_key, *self.model.sample_and_log_prob(key, dtype))
+
+    def sample_with_error(
+        self, key: Key[Array, ""], dtype: DTypeLike | None = None
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
+        """A configuration, its log density, and the embedded error of the flow that made it (zero without integrator)."""
+        key, sign_key = jax.random.split(key)
+        x, log_q, error = self.model.sample_with_error(key, dtype)
+        return *self._mirrored(sign_key, x, log_q), error
+
+    @property
+    def refinable(self) -> bool:
+        """Whether the model has integration steps that `refined` makes smaller."""
+        return self.model.refinable
+
+    def refined(self, factor: int = 2) -> "SymmetrisedModel":
+        """The model with `factor` times as many integration steps in its continuous flow."""
+        return SymmetrisedModel(self.model.refined(factor))
 
     def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
         """The log density of a given configuration."""
         return _mean(self.model.log_prob(x), self.model.log_prob(-x))
+
+    def _mirrored(self, key: Array, x: Array, log_q: Array) -> tuple[Array, Array]:
+        return jax.random.rademacher(key, (), x.dtype) * x, _mean(log_q, self.model.log_prob(-x))
 
 
 def _mean(a: Array, b: Array) -> Array:

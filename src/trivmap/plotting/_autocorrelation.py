@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..statistics import analyse_autocorrelation
+from ..statistics import Autocorrelation, analyse_autocorrelation
 from ._save import style
 
 
@@ -21,8 +21,9 @@ def plot_autocorrelation(data: Mapping[str, Any], s: float = 2.0) -> Any:
         figure = Figure(figsize=(7.0, 2.8))
         left, right = figure.subplots(1, 2)
         for name, values in data.items():
-            if np.ptp(values) > 0.0:
-                _series(left, right, name, values, s)
+            found = analyse_autocorrelation(values, s)
+            if not np.isnan(found.rho[0]):
+                _series(left, right, name, found)
         left.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
         left.set(xlabel="$t$", ylabel=r"$\rho(t)$")
         right.set(xlabel="window $W$", ylabel=r"$\tau_{int}(W)$")
@@ -30,8 +31,7 @@ def plot_autocorrelation(data: Mapping[str, Any], s: float = 2.0) -> Any:
     return figure
 
 
-def _series(left: Any, right: Any, name: str, values: Any, s: float) -> None:
-    found = analyse_autocorrelation(values, s)
+def _series(left: Any, right: Any, name: str, found: Autocorrelation) -> None:
     t = np.arange(len(found.rho))
     (line,) = left.plot(t, found.rho, label=name)
     for axes, middle, error in ((left, found.rho, found.drho), (right, found.tau_int, found.dtau_int)):

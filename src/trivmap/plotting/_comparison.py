@@ -59,7 +59,8 @@ def _pulls(axes: Any, rows: list[dict[str, Any]]) -> None:
     axes.axvspan(-1, 1, color="0.9", zorder=0)
     axes.axvline(0, color="0.5", linewidth=0.8, zorder=1)
     for index, row in enumerate(rows):
-        found = [(row["pulls"][name], len(names) - 1 - k) for k, name in enumerate(names) if name in row["pulls"]]
+        shown = {name: pull for name, pull in row["pulls"].items() if pull is not None}
+        found = [(shown[name], len(names) - 1 - k) for k, name in enumerate(names) if name in shown]
         if found:
             x, y = np.array(found).T
             offset = 0.5 * (index + 0.5) / len(rows) - 0.25

@@ -1,13 +1,12 @@
 """Figures as PNG and PDF, with the plotted numbers beside them."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..io import atomic_path, write_text
+from ..io import atomic_path, encode_json, write_text
 
 STYLE = Path(__file__).with_name("trivmap.mplstyle")
 
@@ -37,5 +36,5 @@ def save_figure(path: str | os.PathLike, figure: Any, data: dict[str, Any]) -> l
         kind = target.suffix[1:]
         with atomic_path(target) as temporary, style():
             figure.savefig(temporary, format=kind, metadata=metadata[kind])
-    write_text(targets[2], json.dumps(data) + "\n")
+    write_text(targets[2], encode_json(data) + "\n")
     return targets

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import finite
+from .._parameters import all_fields
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ..statistics import StoredConfigurations
@@ -38,12 +40,17 @@ class EnsemblePrior(AbstractPrior):
     def __init__(self, theory: AbstractTheory, data: Any, log_z: float = 0.0):
         self.theory = theory
         self.data = StoredConfigurations(data, type(self).__name__)
+        finite("EnsemblePrior: log_z", log_z)
         self.log_z = jnp.asarray(log_z, accumulator_dtype())
         theory.manifold.check(self.data.configurations[0])
 
     @property
     def manifold(self) -> AbstractManifold:
         return self.theory.manifold
+
+    def frozen_fields(self) -> frozenset[str]:
+        """All of them: neither the theory nor its configurations are learned."""
+        return all_fields(self)
 
     def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
         return self.data.draw(key, 1, float if dtype is None else dtype)[0]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .._checks import integers
 from ..manifolds import LinkField
 from ..statistics import Chain
 from ._interrupt import SamplingInterrupted, progress_bar
@@ -57,6 +58,8 @@ def run_chains(
     functions = None if measure is None else primary_functions(measure)
     if thermalisation is None:
         thermalisation = 100 if isinstance(initial, str) else 0
+    integers(name, 1, n=n, thin=thin, chunk=chunk)
+    integers(name, 0, thermalisation=thermalisation)
     chains = jnp.arange(len(state.configuration), dtype=jnp.uint32)
     keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(chains)
     static = (functions, min(chunk, n), thin, _group_size(state.configuration))
@@ -88,12 +91,6 @@ def run_chains(
             partial = chain(state)
             raise SamplingInterrupted(partial, partial.shape[1], n) from interrupt
     return chain(state)
-
-
-def check_positive(name: str, numbers: dict[str, int]) -> None:
-    for argument, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"{name}: {argument} must be a positive integer, got {value}")
 
 
 def unitarity_defect(manifold: Any, x: jax.Array) -> jax.Array:

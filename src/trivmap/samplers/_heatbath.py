@@ -6,10 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._checks import integers
 from ..statistics import Chain
 from ..theories import WilsonAction
 from ..updates import HeatbathUpdate, OverrelaxationUpdate
-from ._chain_loop import AbstractStep, check_positive, run_chains
+from ._chain_loop import AbstractStep, run_chains
 from ._hmc_state import initial_configurations
 
 
@@ -55,7 +56,8 @@ def heatbath(
 
     **Raises:** `TypeError` for a theory other than `WilsonAction`; `SamplingInterrupted`, which carries the chain so far.
     """
-    check_positive("heatbath", {"n": n, "chains": chains, "thin": thin, "chunk": chunk})
+    integers("heatbath", 1, chains=chains, attempts=attempts)
+    integers("heatbath", 0, overrelaxation=overrelaxation)
     initial_key, chain_key = jax.random.split(key)
     if isinstance(initial, HeatbathState):
         state = initial

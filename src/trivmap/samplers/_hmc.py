@@ -6,9 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._checks import integers, positive, within
+from ..lattice import warn_of_single_precision
 from ..statistics import Chain
-from ..updates import Splitting, energy, molecular_dynamics, splitting_of
-from ._chain_loop import AbstractStep, check_positive, run_chains, unitarity_defect
+from ..updates import DEFAULT_SPREAD, Splitting, energy, molecular_dynamics, random_length, splitting_of
+from ._chain_loop import AbstractStep, run_chains, unitarity_defect
 from ._hmc_state import HMCState, initial_state
 
 
@@ -18,7 +20,7 @@ def hmc(
     n: int,
     *,
     trajectory_length: float = 1.0,
-    length_spread: float = 0.0,
+    length_spread: float = DEFAULT_SPREAD,
     steps: int = 10,
     chains: int = 1,
     integrator: str | Splitting = "leapfrog",
@@ -43,7 +45,8 @@ def hmc(
     - `trajectory_length`, `steps`: integration time in units in which the kinetic term is p^2/2, and steps per
       trajectory. Aim at an acceptance of 0.7 to 0.95.
     - `length_spread`: r in [0, 1): every trajectory has a length drawn uniformly from (1 - r, 1 + r) times
-      `trajectory_length`. With one length for all, a mode whose period it is never moves, as in nearly free theories.
+      `trajectory_length`. With one length for all (r = 0), a mode of which it is half a period keeps its amplitude for ever,
+      as in nearly free theories: the chain is not ergodic, and nothing in it shows this.
     - `chains`: independent chains, computed together.
     - `integrator`: "leapfrog", "omf2" (twice the force evaluations per step, an order less error), "omf4" (five per
       step, fourth order) or a `Splitting`.
@@ -61,11 +64,10 @@ def hmc(
     **Raises:** `SamplingInterrupted`, which carries the chain so far, on an interrupt from the keyboard.
     """
     splitting = splitting_of(integrator)
-    check_positive("hmc", {"n": n, "steps": steps, "chains": chains, "thin": thin, "chunk": chunk})
-    if not 0 <= length_spread < 1:
-        raise ValueError(
-            f"hmc: got length_spread={length_spread}, expected a number in [0, 1), relative to trajectory_length."
-        )
+    integers("hmc", 1, steps=steps, chains=chains)
+    positive("hmc: trajectory_length", trajectory_length)
+    within("hmc: length_spread", length_spread, 0, 1)
+    warn_of_single_precision("hmc")
     initial_key, chain_key = jax.random.split(key)
     state = initial_state(initial_key, theory, chains, initial, dtype)
     return run_chains(
@@ -105,8 +107,7 @@ class _Trajectory(AbstractStep):
         momentum_key, accept_key = jax.random.split(jax.random.fold_in(key, state.trajectory))
         theory, x = self.theory, state.configuration
         manifold = theory.manifold
-        length_key = jax.random.fold_in(momentum_key, 1)
-        length = self.length * (1 + self.spread * jax.random.uniform(length_key, dtype=self.spread.dtype, minval=-1.0))
+        length = random_length(jax.random.fold_in(momentum_key, 1), self.length, self.spread)
         p = manifold.random_tangent(momentum_key, jnp.real(x).dtype)
         x_new, p_new, gradient = molecular_dynamics(
             theory, self.splitting, x, p, state.gradient, length, self.steps

@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 
-from ..statistics import Chain, Ensemble
+from ..statistics import Chain, Ensemble, merged_cautions
 from ..statistics._resample import host_generator
-from ..statistics._weights import check_log_weights
+from ..statistics._weight_cautions import weight_cautions
+from ..statistics._weights import check_log_weights, normalised_weights
 
 
 def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensemble | None = None) -> Chain:
@@ -21,8 +22,9 @@ def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensembl
     - `initial`: a one-sample `Ensemble`, the state before the first proposal (to continue a chain, say). By default
       the first proposal is accepted.
 
-    **Returns:** one `Chain` of length `len(ensemble)`, with `accepted` and `indices` (the proposal held at each step,
-    -1 for `initial`); see also `acceptance_rate`, `longest_rejection`, `expectation`.
+    **Returns:** one `Chain` of length `len(ensemble)`, with `accepted`, `indices` (the proposal held at each step,
+    -1 for `initial`) and the cautions of the weights, since a chain misses what its proposals miss; see also
+    `acceptance_rate`, `longest_rejection`, `expectation`.
     """
     log_weights = check_log_weights(ensemble)
     uniform = host_generator(key).random(len(log_weights))
@@ -43,7 +45,8 @@ def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensembl
         name: held(values, None if initial is None else _initial_observable(initial, name))
         for name, values in ensemble.observables.items()
     }
-    return Chain(configurations, observables, accepted=accepted[None], indices=indices[None])
+    cautions = merged_cautions(ensemble.cautions, weight_cautions(normalised_weights(log_weights)))
+    return Chain(configurations, observables, accepted=accepted[None], indices=indices[None], cautions=cautions)
 
 
 def _scan(log_weights: np.ndarray, log_uniform: np.ndarray, start: float | None) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,5 @@
 """Independent samples of a model with their log weights."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,9 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..lattice import accumulator_dtype
+from .._checks import integers
+from ..lattice import accumulator_dtype, warn_of_single_precision
 from ..statistics import Ensemble
 from ._interrupt import in_batches
+
+# `fold_in` takes 32 bits.
+_INDICES = 2**32
 
 
 def sample(
@@ -45,19 +48,24 @@ def sample(
     **Raises:** `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries the samples drawn so far, on
     an interrupt from the keyboard.
     """
-    _check(model, theory, n, batch_size)
+    _check(model, theory, n, batch_size, first)
+    warn_of_single_precision("sample")
     size = min(batch_size, n)
     functions = None if measure is None else primary_functions(measure)
 
     def batch(start: int) -> tuple[Any, jax.Array]:
-        indices = jnp.arange(first + start, first + start + size, dtype=jnp.uint32)
-        return _sample_batch(model, theory, functions, key, indices, dtype)
+        return _sample_batch(model, theory, functions, key, sample_indices(first + start, size), dtype)
 
     def assemble(parts: tuple[Any, np.ndarray]) -> Ensemble:
         kept, log_weights = parts
         return Ensemble(kept, log_weights) if functions is None else Ensemble(None, log_weights, kept)
 
     return in_batches("sample", batch, n, size, assemble, progress)
+
+
+def sample_indices(start: int, size: int) -> jax.Array:
+    """Indices of samples as `fold_in` takes them. Those of padding may pass 2^32, and nobody sees their samples."""
+    return jnp.asarray(((start + np.arange(size, dtype=np.int64)) % _INDICES).astype(np.uint32))
 
 
 def primary_functions(measure: Any) -> dict[str, Callable]:
@@ -83,19 +91,16 @@ def _sample_batch(model, theory, functions, key, indices, dtype):
     return jax.vmap(one)(indices)
 
 
-def _check(model: Any, theory: Any, n: int, batch_size: int) -> None:
-    if n < 1 or batch_size < 1:
-        raise ValueError(f"sample: n and batch_size must be positive, got n = {n}, batch_size = {batch_size}")
+def _check(model: Any, theory: Any, n: int, batch_size: int, first: int) -> None:
+    integers("sample", 1, n=n, batch_size=batch_size)
+    integers("sample", 0, first=first)
+    if first + n > _INDICES:
+        raise ValueError(
+            f"sample: got first = {first} and n = {n}, expected first + n <= 2^32: the index of a sample has 32 bits, and "
+            "later samples would repeat the first ones. Take another key for more."
+        )
     if model.manifold != theory.manifold:
         raise ValueError(
             f"the model samples {model.manifold}, but the theory lives on {theory.manifold}: lattice, group and "
             "kind of field must agree. Build the prior from theory.manifold"
-        )
-    epsilon = float(jnp.finfo(accumulator_dtype()).eps)
-    if epsilon * theory.manifold.dimension > 1e-3:
-        warnings.warn(
-            f"x64 is off: sums over {theory.manifold.dimension} degrees of freedom leave log weights with errors of "
-            f"order {epsilon * theory.manifold.dimension:.0e}. Switch it on with "
-            "jax.config.update('jax_enable_x64', True); the fields may stay float32 (dtype=)",
-            stacklevel=3,
         )

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import integer, integers, within
 from ..statistics import Ensemble
 from ..stochastic import AnnealedFlow, run_population
-from ._chain_loop import check_positive
 from ._interrupt import in_batches
-from ._sample import primary_functions
+from ._sample import primary_functions, sample_indices
 
 
 def smc(
@@ -46,13 +46,15 @@ def smc(
 
     **Raises:** `SamplingInterrupted`, which carries the populations so far.
     """
-    check_positive("smc", {"n": n, "particles": particles})
+    integer("smc: n", n, 1, 2**32)
+    integers("smc", 1, particles=particles)
+    within("smc: resample_below", resample_below, 0, 1, closed=True)
     functions = None if measure is None else primary_functions(measure)
     size = min(n, _POPULATIONS_PER_CALL)
     threshold = jnp.asarray(resample_below, float)
 
     def batch(start: int) -> Any:
-        indices = jnp.arange(start, start + size, dtype=jnp.uint32)
+        indices = sample_indices(start, size)
         return _populations(flow, functions, (particles, dtype), key, indices, threshold)
 
     def assemble(parts: Any) -> Ensemble:

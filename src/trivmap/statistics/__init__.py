@@ -12,6 +12,7 @@ from ._data import Chain as Chain
 from ._data import Ensemble as Ensemble
 from ._estimate import Estimate as Estimate
 from ._estimate import format_estimate as format_estimate
+from ._estimate import merged_cautions as merged_cautions
 from ._expectation import expectation as expectation
 from ._expectation import measure as measure
 from ._gamma import autocorrelation as autocorrelation

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ._autocovariance import autocovariance
-from ._gamma import as_chains, gamma_and_window
+from ._gamma import check_s, gamma_and_window, scalar_fluctuations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +28,16 @@ class Autocorrelation:
 def analyse_autocorrelation(data: Any, s: float = 2.0) -> Autocorrelation:
     """Autocorrelation function and windowed integrals up to a few windows, of `(n,)` or `(chains, n)` scalar data.
 
-    **Arguments:** `data`; `s`: as for `gamma_method`. **Raises:** `ValueError` for data without variation.
+    All numbers are nan for data that never change.
+
+    **Arguments:** `data`; `s`: as for `gamma_method`.
     """
-    samples = as_chains(data)
-    if samples.ndim != 2:
-        raise ValueError(f"analyse_autocorrelation: got data of shape {np.shape(data)}, expected (n,) or (chains, n)")
-    deltas, total = samples - samples.mean(), samples.size
+    check_s(s)
+    deltas = scalar_fluctuations(data, "analyse_autocorrelation")
+    total = deltas.size
     if not np.any(deltas):
-        raise ValueError("analyse_autocorrelation: the data never change: they have no autocorrelation function")
+        unknown = np.full(1, np.nan)
+        return Autocorrelation(unknown, unknown, unknown, unknown, 0)
     _, window = gamma_and_window(deltas, s)
     gamma = autocovariance(deltas, 4 * window + 20)
     # The subtracted mean lowers every Gamma(t) by the variance of the mean (hep-lat/0306017, equation 49).

@@ -1,17 +1,24 @@
 """Numbers that characterise a Markov chain."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ._data import Chain
-from ._estimate import Estimate
+from ._estimate import Estimate, merged_cautions
 from ._expectation import expectation
 from ._gamma import gamma_method
+from ._weight_cautions import weight_cautions
+
+_LARGEST_FALL = 600.0  # whose exponential is a number
 
 
 def n_eff(chain: Chain, observable: Any, *, batch_size: int = 256) -> Any:
-    """Effective number of independent measurements, `N / (2 tau_int)`, over all chains together."""
+    """Effective number of independent measurements, `N / (2 tau_int)`, over all chains together.
+
+    More than N for anticorrelated data, nan for data that never change. `expectation` says where it cannot be trusted.
+    """
     chains, n = chain.shape
     tau_int = np.asarray(expectation(chain, observable, batch_size=batch_size).tau_int, float)
     result = chains * n / (2.0 * tau_int)
@@ -41,7 +48,17 @@ def longest_rejection(chain: Chain) -> int:
 
 
 def creutz(chain: Chain) -> Estimate:
-    r"""Creutz equality of HMC: $\langle e^{-\Delta H}\rangle$, which is one in equilibrium."""
+    r"""Creutz equality of HMC: $\langle e^{-\Delta H}\rangle$, which is one in equilibrium.
+
+    A mean of weights, and cautioned like one where few trajectories make it. Infinite where an energy has fallen by more than
+    600, as it does on the way to equilibrium.
+    """
     if chain.delta_h is None:
         raise ValueError("this chain records no energy violations; only HMC does")
-    return gamma_method(np.exp(-np.asarray(chain.delta_h, float)))
+    falls = -np.asarray(chain.delta_h, float)
+    if np.max(falls) > _LARGEST_FALL:
+        fall = f"the energy falls by {np.max(falls):.0f} in a trajectory: the chain is not in equilibrium"
+        return Estimate(math.inf, math.nan, math.nan, math.nan, math.nan, cautions=merged_cautions(chain.cautions, (fall,)))
+    weights = np.exp(falls)
+    tail = weight_cautions(weights.ravel() / weights.sum()) if np.any(weights) else ()
+    return gamma_method(weights, cautions=merged_cautions(chain.cautions, tail))

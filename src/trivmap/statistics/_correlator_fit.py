@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from ._data import Chain, Ensemble
-from ._estimate import Estimate
+from ._estimate import Estimate, merged_cautions
 from ._expectation import stored_or_measured
 from ._gamma import gamma_method
+from ._input import real_array
+from ._weight_cautions import weight_cautions
 from ._weights import normalised_weights
 
 
@@ -78,10 +80,11 @@ def fit_correlator(
     parameters = _minimise(mean, whitener, times, extent, states)
     jacobian = whitener @ _model(parameters, times, extent)[1]
     response = np.linalg.pinv(jacobian) @ whitener  # d parameters / d data at fixed covariance
-    errors = _propagate(series, mean, weights, response)
+    errors, further = _propagate(series, mean, weights, response)
+    cautions = merged_cautions(data.cautions, estimate.cautions, further)
     order = np.argsort(np.exp(parameters[:states]))
     masses, amplitudes = (
-        Estimate.of(np.exp(parameters[part])[order], (np.exp(parameters[part]) * errors[part])[order])
+        Estimate.of(np.exp(parameters[part])[order], (np.exp(parameters[part]) * errors[part])[order], cautions=cautions)
         for part in (slice(0, states), slice(states, None))
     )
     fitted = _model(parameters, times, extent)[0]
@@ -91,8 +94,8 @@ def fit_correlator(
 
 def _series(data: Any, values: np.ndarray, connected: Any, batch_size: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Measurements (chains or 1, n, T) whose mean is the correlator to first order in fluctuations, and weights."""
-    values = values.astype(np.float64)
-    scalar = None if connected is None else stored_or_measured(data, connected, batch_size).astype(np.float64)
+    values = real_array(values, "the correlator", "fit")
+    scalar = None if connected is None else real_array(stored_or_measured(data, connected, batch_size), "connected", "use")
     weights = None
     if not isinstance(data, Chain):
         weights = normalised_weights(data.log_weights)
@@ -113,7 +116,7 @@ def _covariance(series: np.ndarray, weights: np.ndarray | None, correlated: bool
         mean = np.tensordot(weights, series[0], axes=1)
         deltas = weights[:, None] * (series[0] - mean)
         single = deltas.T @ deltas
-        estimate = Estimate.of(mean, np.sqrt(np.diag(single)))
+        estimate = Estimate.of(mean, np.sqrt(np.diag(single)), cautions=weight_cautions(weights))
     sigma = np.asarray(estimate.error)
     if not np.all(sigma > 0.0):
         raise ValueError("fit_correlator: the correlator does not vary from sample to sample: it has no error")
@@ -154,11 +157,15 @@ def _minimise(mean: np.ndarray, whitener: np.ndarray, times: np.ndarray, extent:
     return found.x
 
 
-def _propagate(series: np.ndarray, mean: np.ndarray, weights: np.ndarray | None, response: np.ndarray) -> np.ndarray:
+def _propagate(
+    series: np.ndarray, mean: np.ndarray, weights: np.ndarray | None, response: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Errors of the parameters, and cautions of their series."""
     projected = (series - mean) @ response.T
     if weights is None:
-        return np.atleast_1d(gamma_method(projected).error)
-    return np.sqrt(np.tensordot(weights**2, projected[0] ** 2, axes=1))
+        found = gamma_method(projected)
+        return np.atleast_1d(found.error), found.cautions
+    return np.sqrt(np.tensordot(weights**2, projected[0] ** 2, axes=1)), ()
 
 
 def _probability(chi2: float, degrees: int) -> float:

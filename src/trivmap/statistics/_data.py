@@ -1,19 +1,28 @@
 """Results of sampling, kept on the host: weighted ensembles and Markov chains."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 
+from ._input import plain_array
 
-def _host(x: Any) -> np.ndarray | None:
-    return None if x is None else np.asarray(x)
+
+def _host(x: Any, what: str) -> np.ndarray | None:
+    return None if x is None else plain_array(x, what)
+
+
+def _sentences(cautions: Any) -> tuple[str, ...]:
+    if isinstance(cautions, str) or not all(isinstance(c, str) for c in cautions):
+        raise TypeError(f"cautions are a tuple of sentences, got {cautions!r}")
+    return tuple(cautions)
 
 
 def _host_observables(observables: Any, leading: tuple[int, ...], what: str) -> dict[str, np.ndarray]:
     result = {}
     for name, values in (observables or {}).items():
-        values = np.asarray(values)
+        values = plain_array(values, f"observable {name!r}")
         if values.shape[: len(leading)] != leading:
             raise ValueError(
                 f"observable {name!r} has shape {values.shape}, expected the leading axes {leading} ({what}): "
@@ -23,23 +32,31 @@ def _host_observables(observables: Any, leading: tuple[int, ...], what: str) -> 
     return result
 
 
+def _check_slice(part: Any) -> None:
+    if not isinstance(part, slice) or (part.step is not None and part.step < 1):
+        raise TypeError(f"expected a slice that goes forward, such as [100:], got {part!r}")
+
+
 class Ensemble(eqx.Module):
     """Configurations with log weights `log w = -S(x) - log q(x)`, from a flow or any other proposal density.
 
     - `log_weights`: float64 array `(samples,)`; `-inf` marks a sample of weight zero;
     - `configurations`: array `(samples, *configuration shape)`, or `None` where only observables were kept;
-    - `observables`: measured values by name, each of shape `(samples, ...)`.
+    - `observables`: measured values by name, each of shape `(samples, ...)`;
+    - `cautions`: reasons not to trust errors from these samples, which every estimate from them repeats.
     """
 
     configurations: Any  # an array or None; Any spares users of type checkers a cast
     log_weights: np.ndarray
     observables: dict[str, np.ndarray]
+    cautions: tuple[str, ...] = eqx.field(static=True)
 
-    def __init__(self, configurations: Any, log_weights: Any, observables: Any = None):
-        self.log_weights = np.asarray(log_weights, np.float64)
+    def __init__(self, configurations: Any, log_weights: Any, observables: Any = None, cautions: Iterable[str] = ()):
+        self.cautions = _sentences(cautions)
+        self.log_weights = np.asarray(plain_array(log_weights, "log_weights"), np.float64)
         if self.log_weights.ndim != 1:
             raise ValueError(f"log_weights must have shape (samples,), got {self.log_weights.shape}")
-        self.configurations = _host(configurations)
+        self.configurations = _host(configurations, "configurations")
         n = len(self.log_weights)
         if self.configurations is not None and self.configurations.shape[:1] != (n,):
             raise ValueError(
@@ -50,6 +67,18 @@ class Ensemble(eqx.Module):
 
     def __len__(self) -> int:
         return len(self.log_weights)
+
+    def __getitem__(self, part: slice) -> "Ensemble":
+        """Some of the samples: `ensemble[:1000]`."""
+        _check_slice(part)
+        configurations = None if self.configurations is None else self.configurations[part]
+        observables = {name: values[part] for name, values in self.observables.items()}
+        return Ensemble(configurations, self.log_weights[part], observables, self.cautions)
+
+    @property
+    def precisions(self) -> tuple[Any, ...]:
+        """Types of the fields from which observables were computed, where known."""
+        return () if self.configurations is None else (self.configurations.dtype,)
 
 
 class Chain(eqx.Module):
@@ -62,7 +91,8 @@ class Chain(eqx.Module):
     - `force_evaluations`: gradients of the action per trajectory and chain, the unit of cost of HMC;
     - `unitarity_defect`: largest violation met before re-unitarisation, for SU(N);
     - `indices`: `(chains, n)`, the proposal held at each step of independence Metropolis;
-    - `state`: what the sampler needs to continue, bit for bit.
+    - `state`: what the sampler needs to continue, bit for bit;
+    - `cautions`: reasons not to trust errors from these chains, which every estimate from them repeats.
     """
 
     configurations: Any
@@ -73,6 +103,7 @@ class Chain(eqx.Module):
     unitarity_defect: float | None
     indices: Any
     state: Any
+    cautions: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -84,9 +115,12 @@ class Chain(eqx.Module):
         unitarity_defect: float | None = None,
         indices: Any = None,
         state: Any = None,
+        cautions: Iterable[str] = (),
     ):
-        self.configurations = _host(configurations)
-        self.accepted, self.delta_h, self.indices = _host(accepted), _host(delta_h), _host(indices)
+        self.cautions = _sentences(cautions)
+        self.configurations = _host(configurations, "configurations")
+        self.accepted, self.delta_h = _host(accepted, "accepted"), _host(delta_h, "delta_h")
+        self.indices = _host(indices, "indices")
         self.force_evaluations = force_evaluations
         self.unitarity_defect = unitarity_defect
         self.state = state
@@ -102,6 +136,33 @@ class Chain(eqx.Module):
         if arrays and arrays[0].ndim < 2:
             raise ValueError(f"{what} of a chain need the leading axes (chains, n), got shape {arrays[0].shape}")
         return arrays[0].shape[:2] if arrays else ()
+
+    @property
+    def precisions(self) -> tuple[Any, ...]:
+        """Types of the fields from which observables were computed, where known."""
+        fields = (self.configurations, getattr(self.state, "configuration", None))
+        return tuple(field.dtype for field in fields if field is not None)
+
+    def __getitem__(self, part: slice) -> "Chain":
+        """Some of the measurements of every chain, `chain[100:]`, with their decisions, without the sampler's state."""
+        _check_slice(part)
+        start, stop, _ = part.indices(self.shape[1])
+        cut = lambda a: None if a is None else a[:, part]  # noqa: E731
+
+        def decisions(a: Any) -> Any:
+            thin = 0 if a is None else a.shape[1] // self.shape[1]
+            return None if a is None else a[:, start * thin : stop * thin]
+
+        return Chain(
+            cut(self.configurations),
+            {name: cut(values) for name, values in self.observables.items()},
+            decisions(self.accepted),
+            decisions(self.delta_h),
+            self.force_evaluations,
+            self.unitarity_defect,
+            cut(self.indices),
+            cautions=self.cautions,
+        )
 
     @property
     def shape(self) -> tuple[int, int]:

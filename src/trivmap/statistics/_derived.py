@@ -9,6 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def of_means(function: Any) -> Callable | None:
+    """The function of means, also of a derived observable."""
+    function = getattr(function, "function", function)
+    if function is not None and not callable(function):
+        raise TypeError(f"expected a function of the means or a DerivedObservable, got {function!r}")
+    return function
+
+
+def undefined_cautions(value: Any) -> tuple[str, ...]:
+    """Of a function of means that has no value there, as a mass from a correlator that is noise."""
+    return () if np.all(np.isfinite(value)) else ("the function of the means is not finite at the measured means",)
+
+
 def linearise(function: Callable, means: Any, spread: Any) -> tuple[np.ndarray, np.ndarray]:
     """Value and Jacobian (*value shape, *means shape) of a function at the means.
 

@@ -34,9 +34,14 @@ def _plain(value: float, error: float, decimals: int) -> str:
     return f"{value:.{decimals}f}({shown})"
 
 
+def merged_cautions(*cautions: tuple[str, ...]) -> tuple[str, ...]:
+    """Each once, in order."""
+    return tuple(dict.fromkeys(caution for group in cautions for caution in group))
+
+
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean value with its standard error; prints as `0.69753(12)`.
+    """A mean value with its standard error; prints as `0.69753(12)`, or `0.69753(12)!` where there are cautions.
 
     - `value`, `error`: floats, or arrays of one shape for vector observables;
     - `tau_int`, `dtau_int`: integrated autocorrelation time and its error in units of one measurement, 1/2 for
@@ -73,6 +78,9 @@ class Estimate:
         return cls(*(float(x) if x.ndim == 0 else x for x in fields), cautions=cautions)
 
     def __str__(self) -> str:
+        return self._numbers() + ("!" if self.cautions else "")
+
+    def _numbers(self) -> str:
         if np.ndim(self.value) == 0:
             return format_estimate(float(self.value), None if self.error is None else float(self.error))
         values = np.ravel(np.asarray(self.value, float))

@@ -1,5 +1,6 @@
 """Expectation values of observables in ensembles and chains."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._cautions import weight_cautions
 from ._data import Chain, Ensemble
-from ._derived import linearise, project
-from ._estimate import Estimate
+from ._derived import linearise, of_means, project, undefined_cautions
+from ._estimate import Estimate, merged_cautions
 from ._gamma import gamma_method
+from ._input import real_array
+from ._outliers import outlier_cautions
+from ._rounding import fluctuations, resolution, root_sum_squares, rounding_cautions
+from ._weight_cautions import weight_cautions
 from ._weights import normalised_weights
 
 
@@ -36,18 +40,26 @@ def expectation(
     - `observable`: a function of one configuration, real and of any shape; a `DerivedObservable`; or the name of a
       stored measurement.
     - `function`: optional map from the vector of means to a scalar or vector, for derived quantities of stored
-      measurements.
+      measurements; also a `DerivedObservable`, whose primary values were stored.
     - `batch_size`: configurations measured at once.
     - `s`: the parameter of the automatic window for chains.
     """
     if _is_derived(observable):
         if function is not None:
             raise ValueError("a derived observable brings its own function; drop `function=`")
+        if isinstance(data, Ensemble | Chain) and data.configurations is None:
+            raise ValueError(
+                "this data keeps no configurations. Where the derived observable was measured, its primary values are stored "
+                f"under a name ({_names(data)}): expectation(data, NAME, function=DERIVED); otherwise sample again without "
+                "`measure=`"
+            )
         observable, function = observable.primary, observable.function
+    function = of_means(function)
     values = stored_or_measured(data, observable, batch_size)
+    epsilon = resolution(values, *data.precisions)
     if isinstance(data, Chain):
-        return gamma_method(values, function, s)
-    return _reweighted(values, data.log_weights, function)
+        return gamma_method(values, function, s, cautions=data.cautions, epsilon=epsilon)
+    return _reweighted(values, data, function, epsilon)
 
 
 def measure(observable: Callable, configurations: Any, batch_size: int = 256) -> np.ndarray:
@@ -79,6 +91,29 @@ def _is_derived(observable: Any) -> bool:
     return hasattr(observable, "primary") and hasattr(observable, "function")
 
 
+def _names(data: Ensemble | Chain) -> str:
+    return ", ".join(map(repr, sorted(data.observables))) or "there are none"
+
+
+def _check_takes_one(observable: Any) -> None:
+    if _is_derived(observable):
+        raise TypeError("a derived observable has no value on one configuration: pass a function of one, or use expectation")
+    if not callable(observable):
+        raise TypeError(
+            f"an observable is a function of one configuration, a DerivedObservable or a name, got {observable!r}"
+        )
+    try:
+        inspect.signature(observable).bind(None)
+    except TypeError as error:
+        name = getattr(observable, "__name__", "observable")
+        raise TypeError(
+            f"an observable is a function of one configuration, but {name} takes other arguments ({error}): fix them, "
+            f"for example `lambda x: {name}(x, ...)`"
+        ) from error
+    except ValueError:  # a function without a signature
+        pass
+
+
 def stored_or_measured(data: Ensemble | Chain, observable: Any, batch_size: int) -> np.ndarray:
     kind = type(data).__name__.lower()
     if not isinstance(data, Ensemble | Chain):
@@ -90,10 +125,7 @@ def stored_or_measured(data: Ensemble | Chain, observable: Any, batch_size: int)
                 'Ask for it when sampling: measure={"name": function}'
             )
         return data.observables[observable]
-    if not callable(observable):
-        raise TypeError(
-            f"an observable is a function of one configuration, a DerivedObservable or a name, got {observable!r}"
-        )
+    _check_takes_one(observable)
     if data.configurations is None:
         raise ValueError(
             f"this {kind} keeps no configurations, only the measurements {sorted(data.observables)}: pass one of these "
@@ -107,27 +139,30 @@ def stored_or_measured(data: Ensemble | Chain, observable: Any, batch_size: int)
     return values.reshape(chains, n, *values.shape[1:])
 
 
-def _reweighted(values: np.ndarray, log_weights: np.ndarray, function: Callable | None) -> Estimate:
-    if np.iscomplexobj(values):
-        raise TypeError(
-            "the observable is complex: estimate its real part, imaginary part or modulus, "
-            "for example with `lambda x: jnp.real(observable(x))`"
-        )
-    weights = normalised_weights(log_weights)
+def _reweighted(values: np.ndarray, data: Ensemble, function: Callable | None, epsilon: float) -> Estimate:
+    samples = real_array(values, "the observable", "estimate")
+    weights = normalised_weights(data.log_weights)
     if len(weights) < 2:
         raise ValueError("an error needs at least two samples")
+    cautions = merged_cautions(data.cautions, weight_cautions(weights))
     # A sample of weight zero may hold anything, nan included.
     kept = weights > 0.0
-    weights, values = weights[kept], values[kept].astype(np.float64)
-    bad = values.size - np.isfinite(values).sum()
+    weights, samples = weights[kept], samples[kept]
+    bad = samples.size - np.isfinite(samples).sum()
     if bad:
-        raise ValueError(f"{bad} of {values.size} measured values are nan or infinite at samples of non-zero weight")
-    means = np.tensordot(weights, values, axes=1)
-    deltas = values - means
-    spread = np.sqrt(np.tensordot(weights**2, deltas**2, axes=1))
-    cautions = weight_cautions(weights)
+        raise ValueError(f"{bad} of {samples.size} measured values are nan or infinite at samples of non-zero weight")
+    centre, deltas = fluctuations(samples, (0,), epsilon)
+    shift = np.tensordot(weights, deltas, axes=1)
+    means, deltas = centre + shift, deltas - shift
+    cautions = merged_cautions(cautions, rounding_cautions(samples, deltas, (0,), epsilon))
+    if not np.all(np.any(deltas, axis=0)):
+        cautions = merged_cautions(cautions, ("the data never change: their error is unknown",))
+    terms = weights.reshape(-1, *[1] * (samples.ndim - 1)) * deltas
+    spread = root_sum_squares(terms)
     if function is None:
-        return Estimate.of(means, spread, cautions=cautions)
+        return Estimate.of(means, spread, cautions=merged_cautions(cautions, outlier_cautions(terms)))
     value, jacobian = linearise(function, means, spread)
-    projected = project(deltas, jacobian, values.ndim - 1)
-    return Estimate.of(value, np.sqrt(np.tensordot(weights**2, projected**2, axes=1)), cautions=cautions)
+    projected = project(deltas, jacobian, samples.ndim - 1)
+    cautions = merged_cautions(cautions, undefined_cautions(value))
+    terms = weights.reshape(-1, *[1] * (projected.ndim - 1)) * projected
+    return Estimate.of(value, root_sum_squares(terms), cautions=merged_cautions(cautions, outlier_cautions(terms)))

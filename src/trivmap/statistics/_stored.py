@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._parameters import all_fields
 from ..groups._matrix import to_complex
 from ._data import Chain, Ensemble
 
@@ -33,6 +34,10 @@ class StoredConfigurations(eqx.Module):
         self.configurations = jnp.asarray(configurations)
         weights = data.log_weights if isinstance(data, Ensemble) else np.zeros(len(configurations))
         self.log_weights = jnp.asarray(weights, jnp.zeros(0).dtype)
+
+    def frozen_fields(self) -> frozenset[str]:
+        """All of them: data are not learned."""
+        return all_fields(self)
 
     def draw(self, key: Key[Array, ""], count: int, dtype: DTypeLike | None) -> Inexact[Array, "count ..."]:
         """Configurations drawn by their weights, in the given real precision."""

@@ -5,16 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from ._cautions import weight_cautions
 from ._data import Ensemble
-from ._estimate import Estimate
+from ._estimate import Estimate, merged_cautions
+from ._input import plain_array
+from ._weight_cautions import weight_cautions
+
+_ROUNDING = 1e-9  # of an average of effective sample sizes
 
 
 def check_log_weights(log_weights: Any) -> np.ndarray:
     """Log weights as a float64 vector; `-inf` (weight zero) is allowed, nan, `+inf` and all-zero weights are not."""
     if isinstance(log_weights, Ensemble):
         log_weights = log_weights.log_weights
-    lw = np.asarray(log_weights, np.float64)
+    lw = np.asarray(plain_array(log_weights, "log weights"), np.float64)
     if lw.ndim != 1 or lw.size == 0:
         raise ValueError(f"log weights must have shape (samples,) with at least one sample, got shape {lw.shape}")
     bad = np.isnan(lw) | (lw == np.inf)
@@ -28,15 +31,22 @@ def check_log_weights(log_weights: Any) -> np.ndarray:
     return lw
 
 
-def log_sum_exp(x: np.ndarray) -> float:
+def log_mean_exp(x: np.ndarray) -> float:
+    """Exact for equal numbers."""
     top = x.max()
-    return float(top + np.log(np.sum(np.exp(x - top))))
+    return float(top + np.log(np.mean(np.exp(x - top))))
+
+
+def relative_weights(log_weights: Any) -> np.ndarray:
+    """Weights divided by the largest one."""
+    lw = check_log_weights(log_weights)
+    return np.exp(lw - lw.max())
 
 
 def normalised_weights(log_weights: Any) -> np.ndarray:
     """Weights with sum one."""
-    lw = check_log_weights(log_weights)
-    return np.exp(lw - log_sum_exp(lw))
+    w = relative_weights(log_weights)
+    return w / w.sum()
 
 
 def ess_fraction(log_weights: Any) -> float:
@@ -45,12 +55,12 @@ def ess_fraction(log_weights: Any) -> float:
     Biased upwards for few samples, and blind to modes that the model never visits: see also `forward_ess`.
     `log_weights` is a vector or an `Ensemble`.
     """
-    lw = check_log_weights(log_weights)
-    return math.exp(2.0 * log_sum_exp(lw) - log_sum_exp(2.0 * lw)) / lw.size
+    w = relative_weights(log_weights)
+    return min(float(np.mean(w) ** 2 / np.mean(w**2)), 1.0)
 
 
 def forward_ess(log_weights: Any) -> float:
-    r"""Effective sample size per sample from configurations of the *theory*: $1 / (E_p[w]\,E_p[1/w])$.
+    r"""Effective sample size per sample from configurations of the *theory*: $1 / (E_p[w]\,E_p[1/w]) \in [0, 1]$.
 
     The log weights $-S - \log q$ are those of configurations drawn from the theory (by HMC, say). Unlike
     `ess_fraction` it sees modes that the model misses.
@@ -58,7 +68,7 @@ def forward_ess(log_weights: Any) -> float:
     lw = check_log_weights(log_weights)
     if np.any(lw == -np.inf):
         raise ValueError("a configuration drawn from the theory cannot have weight zero, but a log weight is -inf")
-    return math.exp(2.0 * math.log(lw.size) - log_sum_exp(lw) - log_sum_exp(-lw))
+    return min(math.exp(-log_mean_exp(lw) - log_mean_exp(-lw)), 1.0)
 
 
 def log_z(ensemble: Any) -> Estimate:
@@ -69,9 +79,11 @@ def log_z(ensemble: Any) -> Estimate:
     a vector of log weights (arXiv:2007.07115).
     """
     lw = check_log_weights(ensemble)
-    variance = (1.0 / ess_fraction(lw) - 1.0) / lw.size
-    error = math.sqrt(max(variance, 0.0)) if lw.size > 1 else math.nan
-    return Estimate(log_sum_exp(lw) - math.log(lw.size), error, cautions=weight_cautions(normalised_weights(lw)))
+    w = relative_weights(lw)
+    # The variance of w / mean(w), from the differences: 1/ESS - 1 would leave nothing of weights that are nearly equal.
+    error = math.sqrt(float(np.mean((w / w.mean() - 1.0) ** 2)) / w.size) if w.size > 1 else math.nan
+    inherited = ensemble.cautions if isinstance(ensemble, Ensemble) else ()
+    return Estimate(log_mean_exp(lw), error, cautions=merged_cautions(inherited, weight_cautions(w / w.sum())))
 
 
 def expected_acceptance(log_weights: Any) -> float:
@@ -84,7 +96,7 @@ def expected_acceptance(log_weights: Any) -> float:
         raise ValueError("the acceptance needs at least two log weights")
     w = np.exp(lw - lw[-1])
     pairs = np.arange(lw.size - 1, -1, -1)
-    return float(2.0 * np.dot(w, pairs) / ((lw.size - 1) * w.sum()))
+    return min(float(2.0 * np.dot(w, pairs) / ((lw.size - 1) * w.sum())), 1.0)
 
 
 def lognormal_acceptance(ess: float) -> float:
@@ -92,6 +104,6 @@ def lognormal_acceptance(ess: float) -> float:
 
     A consistency check between a reported `ess_fraction` and a reported acceptance; a large difference tells of tails.
     """
-    if not 0.0 < ess <= 1.0:
-        raise ValueError(f"an effective sample size per sample lies in (0, 1], got {ess}")
-    return math.erfc(0.5 * math.sqrt(-math.log(ess)))
+    if not 0.0 <= ess <= 1.0 + _ROUNDING:
+        raise ValueError(f"an effective sample size per sample lies in [0, 1], got {ess}")
+    return math.erfc(0.5 * math.sqrt(-math.log(min(ess, 1.0)))) if ess > 0.0 else 0.0

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import integers
 from ..flows import AbstractFlow
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
@@ -15,7 +16,7 @@ from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ..updates import AbstractUpdate
 from ._base import AbstractStochasticFlow
-from ._path import Schedule, interpolate
+from ._path import Schedule, interpolate, with_prior
 from ._scan import scan_steps
 
 
@@ -61,8 +62,7 @@ class AnnealedFlow(AbstractStochasticFlow):
     ):
         if prior.manifold != theory.manifold:
             raise ValueError(f"The prior lives on {prior.manifold}, the theory on {theory.manifold}.")
-        if repeats < 1:
-            raise ValueError(f"AnnealedFlow needs repeats >= 1, but {repeats} was given.")
+        integers("AnnealedFlow", 1, repeats=repeats)
         self.prior, self.theory, self.update, self.layers = prior, theory, update, layers
         self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
         self.repeats, self.checkpoint = repeats, checkpoint
@@ -77,6 +77,13 @@ class AnnealedFlow(AbstractStochasticFlow):
     @property
     def manifold(self) -> AbstractManifold:
         return self.theory.manifold
+
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The ends of the path: in a `Model` the prior is that of the model, which may be learned there."""
+        return ("prior", "theory")
+
+    def started_from(self, prior: AbstractPrior) -> "AnnealedFlow":
+        return with_prior(self, prior)
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]

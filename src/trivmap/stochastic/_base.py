@@ -6,6 +6,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, Inexact, Key
 
 from ..manifolds import AbstractManifold
+from ..priors import AbstractPrior
 
 
 class AbstractStochasticFlow(eqx.Module):
@@ -32,3 +33,7 @@ class AbstractStochasticFlow(eqx.Module):
         self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """A path by the backward transitions from x: its start and sum_k log F - log B along it."""
+
+    def started_from(self, prior: AbstractPrior) -> "AbstractStochasticFlow":
+        """The flow with the prior of its model in the place of its own copy, where it has one of the same kind."""
+        return self

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._parameters import fixed_numbers
 from ..fields import AbstractVectorField, GradientField
 from ..theories import AbstractTheory
 from ._langevin import LangevinFlow
@@ -105,13 +106,16 @@ def action_matching(
 
 def _trained(name: str, model: Any, theory: AbstractTheory, batch_size: int) -> tuple[LangevinFlow, AbstractVectorField]:
     """The flow as constants, and its drift."""
-    flow = model.transport
+    flow = getattr(model, "transport", model)
     if not isinstance(flow, LangevinFlow) or flow.drift is None:
-        raise TypeError(f"{name} trains the drift of a LangevinFlow: give it one, such as a GradientField.")
+        raise TypeError(
+            f"{name} trains the drift of a LangevinFlow: got {type(flow).__name__}, expected one with a drift, such as a "
+            "GradientField."
+        )
     if batch_size < 2:
         raise ValueError(f"{name} takes means over a batch of two or more, but batch_size is {batch_size}.")
-    fixed = eqx.tree_at(lambda f: f.theory, flow, theory)
-    return jax.tree.map(lambda a: jax.lax.stop_gradient(a) if eqx.is_inexact_array(a) else a, fixed), flow.drift
+    fixed = eqx.tree_at(lambda f: f.theory, flow.started_from(model.prior), theory)
+    return fixed_numbers(fixed), flow.drift
 
 
 def _paths(key: Array, flow: LangevinFlow, batch_size: int, dtype: DTypeLike | None) -> tuple[Array, Array, Array]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import lineax
 from jaxtyping import Array, Inexact
 
+from .._checks import integers
 from ..manifolds import AbstractManifold
 from ._langevin import LangevinFlow
 from ._path import combine, gradients
@@ -112,8 +113,7 @@ def solve_langevin(
 
     **Raises:** `ValueError` for fewer than one substep.
     """
-    if substeps < 1:
-        raise ValueError(f"solve_langevin needs substeps >= 1, but {substeps} was given.")
+    integers("solve_langevin", 1, substeps=substeps)
     flow.manifold.check(x)
     # Times in the precision of the configuration, which diffrax would promote to theirs.
     steps, dtype = flow.schedule.steps, jnp.real(x).dtype

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import integers, positive
 from ..fields import AbstractVectorField
 from ..flows import ContinuousFlow
 from ..lattice import accumulator_dtype
@@ -71,11 +72,8 @@ class ScoreDiffusion(AbstractStochasticFlow):
     ):
         if noising.manifold != field.manifold:
             raise ValueError(f"The noising lives on {noising.manifold}, the field on {field.manifold}.")
-        if corrections < 0 or not correction_size > 0:
-            raise ValueError(
-                "ScoreDiffusion needs corrections >= 0 and a correction_size above zero, but was given "
-                f"{corrections} and {correction_size}."
-            )
+        integers("ScoreDiffusion", 0, corrections=corrections)
+        positive("ScoreDiffusion: correction_size", correction_size)
         self.noising, self.field, self.checkpoint, self.corrections = noising, field, checkpoint, corrections
         self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
         self.log_variance_factors = jnp.zeros_like(self.schedule.log_increments)
@@ -85,6 +83,10 @@ class ScoreDiffusion(AbstractStochasticFlow):
     @property
     def manifold(self) -> AbstractManifold:
         return self.field.manifold
+
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The noise, which the prior is made for."""
+        return ("noising",)
 
     def score(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """The score at time t, and its divergence."""
@@ -209,6 +211,10 @@ class ProbabilityFlowField(AbstractVectorField):
     @property
     def manifold(self) -> AbstractManifold:
         return self.field.manifold
+
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The noise, which the prior is made for."""
+        return ("noising",)
 
     def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         tau = (1 - t).astype(jnp.real(x).dtype)

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import positive
 from ..fields import AbstractVectorField
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ._base import AbstractStochasticFlow
-from ._path import Schedule, combine, gradients
+from ._path import Schedule, combine, gradients, with_prior
 from ._scan import scan_steps
 from ._step import gaussian_step
 
@@ -68,15 +69,21 @@ class LangevinFlow(AbstractStochasticFlow):
                 raise ValueError(f"The {name} lives on {other.manifold}, the theory on {theory.manifold}.")
         self.prior, self.theory, self.drift = prior, theory, drift
         self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
+        positive("LangevinFlow: step_size", step_size)
         sizes = np.broadcast_to(np.asarray(step_size, float), (self.schedule.steps,))
-        if not np.all(sizes > 0):
-            raise ValueError(f"LangevinFlow needs step sizes above zero, but was given {step_size}.")
         self.log_step_sizes = jnp.asarray(np.log(sizes), jnp.zeros(0).dtype)
         self.checkpoint = checkpoint
 
     @property
     def manifold(self) -> AbstractManifold:
         return self.theory.manifold
+
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The ends of the path: in a `Model` the prior is that of the model, which may be learned there."""
+        return ("prior", "theory")
+
+    def started_from(self, prior: AbstractPrior) -> "LangevinFlow":
+        return with_prior(self, prior)
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]

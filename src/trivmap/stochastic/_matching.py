@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
+from .._checks import at_least
+from .._parameters import fixed_numbers
 from ..flows import ContinuousFlow
 from ..manifolds import LinkField
 from ..statistics import Chain, Ensemble, StoredConfigurations
@@ -53,12 +55,13 @@ class ScoreMatching(eqx.Module):
     ):
         if kind not in ("denoising", "implicit"):
             raise ValueError(f'ScoreMatching: kind is "denoising" or "implicit", but {kind!r} was given.')
+        at_least("ScoreMatching: anchor", anchor, 0)
         self.data, self.kind, self.anchor = StoredConfigurations(data, type(self).__name__), kind, anchor
 
     def __call__(
         self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-        diffusion = model.transport
+        diffusion = getattr(model, "transport", model)
         if not isinstance(diffusion, ScoreDiffusion):
             raise TypeError(f"ScoreMatching trains a ScoreDiffusion, but the transport is {type(diffusion).__name__}.")
         data_key, time_key, key = jax.random.split(key, 3)
@@ -116,10 +119,10 @@ class FlowMatching(eqx.Module):
     def __call__(
         self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-        flow, prior = model.transport, jax.lax.stop_gradient(eqx.filter(model.prior, eqx.is_array))
-        prior = eqx.combine(prior, model.prior)
+        flow = getattr(model, "transport", model)
         if not isinstance(flow, ContinuousFlow):
             raise TypeError(f"FlowMatching trains a ContinuousFlow, but the transport is {type(flow).__name__}.")
+        prior = fixed_numbers(model.prior)
         data_key, time_key, key = jax.random.split(key, 3)
         x = self.data.draw(data_key, batch_size, dtype)
         t = _stratified(time_key, batch_size, jnp.real(x).dtype)

@@ -1,6 +1,7 @@
 """Noise that turns configurations of a theory into those of a prior, with known transition densities."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, Key
 
+from .._checks import integers, positive, within
 from ..groups import SU, AbstractGroup
 from ..manifolds import AbstractManifold, LinkField, RealField
 from ..priors import AbstractPrior, GaussianPrior, HaarPrior
@@ -96,7 +98,7 @@ class VariancePreserving(_GaussianNoising):
     rates: tuple[float, float] = eqx.field(static=True, default=(0.5, 10.0))
 
     def __check_init__(self):
-        _check_real("VariancePreserving", self.manifold, self.data_width, min(self.rates))
+        _check_real("VariancePreserving", self.manifold, data_width=self.data_width, rates=np.asarray(self.rates))
 
     def marginal(self, tau):
         decay = _decay(self.rates, tau)
@@ -115,7 +117,7 @@ class SubVariancePreserving(_GaussianNoising):
     rates: tuple[float, float] = eqx.field(static=True, default=(0.5, 10.0))
 
     def __check_init__(self):
-        _check_real("SubVariancePreserving", self.manifold, self.data_width, min(self.rates))
+        _check_real("SubVariancePreserving", self.manifold, data_width=self.data_width, rates=np.asarray(self.rates))
 
     def marginal(self, tau):
         decay = _decay(self.rates, tau)
@@ -136,7 +138,8 @@ class VarianceExploding(_GaussianNoising):
     ratio: float = eqx.field(static=True, default=50.0)
 
     def __check_init__(self):
-        _check_real("VarianceExploding", self.manifold, self.data_width, self.sigma)
+        _check_real("VarianceExploding", self.manifold, data_width=self.data_width, sigma=self.sigma)
+        positive("VarianceExploding: ratio - 1", self.ratio - 1)
 
     def marginal(self, tau):
         growth = 2 * float(np.log(self.ratio))
@@ -161,10 +164,9 @@ class HeatKernelNoising(AbstractNoising):
     def __check_init__(self):
         if not isinstance(self.manifold, LinkField):
             raise TypeError(f"HeatKernelNoising acts on links, but was given {self.manifold}; see VariancePreserving.")
-        if not 0 < self.remainder < 1 or self.walk < 1:
-            raise ValueError(
-                f"HeatKernelNoising needs 0 < remainder < 1 and walk >= 1, but was given {self.remainder} and {self.walk}."
-            )
+        positive("HeatKernelNoising: remainder", self.remainder)
+        within("HeatKernelNoising: remainder", self.remainder, 0, 1)
+        integers("HeatKernelNoising", 1, walk=self.walk)
 
     @property
     def prior(self) -> AbstractPrior:
@@ -201,8 +203,8 @@ def _decay(rates: tuple[float, float], tau: Array) -> Array:
     return first * tau + (last - first) * tau**2 / 2
 
 
-def _check_real(name: str, manifold: AbstractManifold, *sizes: float) -> None:
+def _check_real(name: str, manifold: AbstractManifold, **sizes: Any) -> None:
     if not isinstance(manifold, RealField):
         raise TypeError(f"{name} acts on a RealField, but was given {manifold}; for links use HeatKernelNoising.")
-    if min(sizes) <= 0:
-        raise ValueError(f"{name} needs widths and rates above zero.")
+    for argument, size in sizes.items():
+        positive(f"{name}: {argument}", size)

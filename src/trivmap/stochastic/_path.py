@@ -1,6 +1,7 @@
 """Families of theories that lead from a prior to a theory."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from .._checks import integers
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior, EnsemblePrior, HaarPrior
 from ..theories import AbstractTheory, WilsonAction
@@ -64,6 +66,12 @@ def _beta(prior: AbstractPrior) -> Array | None:
     return None
 
 
+def with_prior(flow: Any, prior: AbstractPrior) -> Any:
+    """The flow with another prior of the same kind; one of another kind is not the start of this path."""
+    same = jax.tree.structure(flow.prior) == jax.tree.structure(prior)
+    return eqx.tree_at(lambda f: f.prior, flow, prior) if same else flow
+
+
 def gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:
     """Gradients of S and of -log r (`None` where it is constant): every theory in between is a sum of them."""
     if isinstance(prior, HaarPrior):
@@ -89,8 +97,10 @@ class Schedule(eqx.Module):
     log_increments: Float[Array, " steps"]
 
     def __init__(self, levels: int | Sequence[float] | Array | np.ndarray):
-        values = np.linspace(0.0, 1.0, levels + 1) if isinstance(levels, int) else np.asarray(levels, float)
-        if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or np.any(np.diff(values) <= 0):
+        if np.ndim(levels) == 0:
+            integers("Schedule", 1, levels=levels)
+        values = np.linspace(0.0, 1.0, int(np.asarray(levels)) + 1) if np.ndim(levels) == 0 else np.asarray(levels, float)
+        if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not np.all(np.diff(values) > 0):
             raise ValueError(f"Schedule: got {levels}, expected a positive number or values that increase from 0 to 1.")
         self.log_increments = jnp.asarray(np.log(np.diff(values)), jnp.zeros(0).dtype)
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Key
 
+from .._checks import within
+from .._parameters import fixed_numbers
 from ..lattice import accumulator_dtype
 from ..theories import AbstractTheory
 from ._annealed import AnnealedFlow
@@ -88,10 +90,11 @@ def craft(
 
     **Raises:** `TypeError` for another transport.
     """
-    flow = model.transport
+    flow = getattr(model, "transport", model)
     if not isinstance(flow, AnnealedFlow):
         raise TypeError(f"craft trains the layers of an AnnealedFlow, but the transport is {type(flow).__name__}.")
-    flow = eqx.tree_at(lambda f: f.theory, flow, theory)
+    flow = eqx.tree_at(lambda f: f.theory, flow.started_from(fixed_numbers(model.prior)), theory)
+    within("craft: resample_below", resample_below, 0, 1, closed=True)
     population = run_population(key, flow, batch_size, resample_below, dtype)
     return population.loss, population.log_weights
 

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Inexact, Key
 
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
+from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ..updates import AbstractUpdate
 from ._base import AbstractStochasticFlow
@@ -31,6 +32,9 @@ class StochasticSequence(AbstractStochasticFlow):
     @property
     def manifold(self) -> AbstractManifold:
         return self.flows[0].manifold
+
+    def started_from(self, prior: AbstractPrior) -> "StochasticSequence":
+        return StochasticSequence(self.flows[0].started_from(prior), *self.flows[1:])
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
@@ -76,6 +80,10 @@ class UpdateFlow(AbstractStochasticFlow):
     @property
     def manifold(self) -> AbstractManifold:
         return self.theory.manifold
+
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The theory, which is physics."""
+        return ("theory",)
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]

@@ -7,6 +7,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .._checks import finite
+from .._parameters import all_fields
 from .._types import Array, Shape
 from ..manifolds import AbstractManifold
 
@@ -31,6 +32,10 @@ class AbstractTheory(eqx.Module):
     def lattice(self) -> Shape:
         """Extents of the periodic lattice, axis 0 is time."""
         return self.manifold.lattice
+
+    def frozen_fields(self) -> frozenset[str]:
+        """All of them: couplings are physics, which no training changes."""
+        return all_fields(self)
 
     def gradient(self, x: Array) -> Array:
         """Gradient of the action, a tangent vector (right-trivialised on groups); the force is minus this."""

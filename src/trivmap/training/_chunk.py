@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
+from .._parameters import trainable
 from ..lattice import accumulator_dtype
-from ..models import ConditionalModel
 from ..theories import AbstractTheory
 from ._moving_theory import AbstractMovingTheory
-from ._state import TrainingState
+from ._state import TrainingState, model_at
 
 
 class Trace(eqx.Module):
@@ -64,12 +64,11 @@ class Chunk(eqx.Module):
         return Trace(jnp.zeros((), jnp.int32), row, row, weights, jnp.ones((), bool))
 
     def _update(self, state: TrainingState, theory: AbstractTheory, trace: Trace) -> tuple[TrainingState, Trace]:
-        parameters, static = eqx.partition(state.model, eqx.is_inexact_array)
+        parameters, static = eqx.partition(state.model, trainable(state.model))
 
         def loss_of(parameters):
             key = jax.random.fold_in(state.key, state.step)
-            model = eqx.combine(parameters, static)
-            model = model.at(theory) if isinstance(model, ConditionalModel) else model
+            model = model_at(eqx.combine(parameters, static), theory)
             return self.objective(key, model, theory, self.batch_size, dtype=self.dtype)
 
         (loss, log_weights), gradient = jax.value_and_grad(loss_of, has_aux=True)(parameters)

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Key
 
+from .._checks import integers
 from ..flows import AbstractFlow, FlowSequence
 from ..models import Model
 
@@ -23,8 +24,7 @@ def deepen(key: Key[Array, ""], model: Model, layers: int) -> Model:
 
     **Raises:** `TypeError` for a model without such a flow, `ValueError` for less than one layer.
     """
-    if layers < 1:
-        raise ValueError(f"deepen: got layers={layers}, expected one or more.")
+    integers("deepen", 1, layers=layers)
     return eqx.tree_at(lambda m: m.transport, model, _deeper(key, model.transport, layers))
 
 

@@ -12,15 +12,15 @@ import optax
 from jaxtyping import Array as JaxArray
 from jaxtyping import DTypeLike, Key
 
-from ..flows import ContinuousFlow
-from ..models import ConditionalModel, Model
+from .._checks import integers, positive, within
+from ..lattice import warn_of_single_precision
 from ..statistics import ess_fraction, expected_acceptance
 from ..theories import AbstractTheory
 from ._chunk import Chunk, Trace
 from ._history import History, Record
 from ._moving_theory import AbstractMovingTheory
 from ._optimiser import default_optimiser
-from ._state import TrainingState, initial_state
+from ._state import TrainingState, initial_state, model_at
 from .objectives import reverse_kl
 
 _HALVING_SAMPLES = 128
@@ -47,7 +47,7 @@ class TrainingInterrupted(_Stopped, KeyboardInterrupt):
 
 def fit(
     key: Key[JaxArray, ""],
-    model: Model | ConditionalModel,
+    model: Any,
     theory: AbstractTheory,
     *,
     objective: Callable = reverse_kl,
@@ -62,12 +62,16 @@ def fit(
     state: TrainingState | None = None,
     on_chunk: Callable[[TrainingState, Record], None] | None = None,
 ) -> tuple[Any, History]:
-    """Train every inexact array of a model, and report what matters for its weights after each chunk of steps.
+    """Train the parameters of a model, and report what matters for its weights after each chunk of steps.
+
+    Parameters are what `trainable` says: couplings, theories and stored configurations stay bit for bit as they are.
 
     **Arguments:**
 
-    - `key`: randomness of the samples. `model`, `theory`: on the same manifold; the couplings of an `AnnealedTheory` move
-      during the training, those of a `CouplingRange` visit a range, which is how a `ConditionalModel` is trained.
+    - `key`: randomness of the samples. `model`: a `Model`, `SymmetrisedModel` or `ConditionalModel`, or any Equinox module
+      with `manifold` and `sample_and_log_prob(key, dtype)`. `theory`: on the same manifold; the couplings of an
+      `AnnealedTheory` move during the training, those of a `CouplingRange` visit a range, which is how a
+      `ConditionalModel` is trained.
     - `objective`: `reverse_kl`, `log_variance` or a function of the same signature; its options by `functools.partial`.
     - `steps`: total number of updates, counted from the start of the run also when it is resumed.
     - `batch_size`: samples per update.
@@ -83,11 +87,17 @@ def fit(
 
     **Returns:** the trained model and its `History`.
 
-    **Raises:** `ValueError` for arguments out of range, different manifolds or a `state` of another run;
+    **Raises:** `ValueError` for arguments out of range, different manifolds, a model without parameters or a `state` of
+    another run;
     `TrainingDiverged` at the first loss or gradient that is not finite; `TrainingInterrupted` (a `KeyboardInterrupt`) on
     Ctrl-C. The last two carry the last good `state`.
     """
-    _check(model, theory, steps=steps, batch_size=batch_size, chunk=chunk, ema=ema)
+    _check(model, theory, steps=steps, batch_size=batch_size, chunk=chunk)
+    if ema is not None:
+        within("fit: ema", ema, 0, 1)
+    if clip is not None:
+        positive("fit: clip", clip)
+    warn_of_single_precision("fit")
     optimiser = default_optimiser(steps) if optimiser is None else optimiser
     if clip is not None:
         optimiser = optax.chain(optax.clip_by_global_norm(clip), optimiser)
@@ -136,16 +146,12 @@ def _resumed(state: TrainingState | None, fresh: TrainingState) -> TrainingState
     return state
 
 
-def _check(model: Model | ConditionalModel, theory: AbstractTheory, **numbers) -> None:
+def _check(model: Any, theory: AbstractTheory, **numbers) -> None:
     if model.manifold != theory.manifold:
         raise ValueError(
             f"The model lives on {model.manifold}, the theory on {theory.manifold}. Build the model from theory.manifold."
         )
-    for name in ("steps", "batch_size", "chunk"):
-        if numbers[name] < 1:
-            raise ValueError(f"fit needs {name} >= 1, but was given {name}={numbers[name]}.")
-    if numbers["ema"] is not None and not 0 <= numbers["ema"] < 1:
-        raise ValueError(f"ema is a decay in [0, 1), e.g. 0.99, but {numbers['ema']} was given.")
+    integers("fit", 1, **numbers)
 
 
 class _Compiled:
@@ -174,7 +180,7 @@ class _HalvingChange(eqx.Module):
 
     def __call__(self, state: TrainingState, theory: AbstractTheory):
         theory = theory.end if isinstance(theory, AbstractMovingTheory) else theory
-        model = state.model.at(theory) if isinstance(state.model, ConditionalModel) else state.model
+        model = model_at(state.model, theory)
 
         def log_weight(model, key):
             x, log_prob = model.sample_and_log_prob(key, self.dtype)
@@ -189,9 +195,7 @@ class _HalvingChange(eqx.Module):
 
 
 def _halving_metrics(halving: _Compiled, state: TrainingState, theory: AbstractTheory) -> Record:
-    model = state.model
-    transport = (model.coefficients if isinstance(model, ConditionalModel) else model).transport
-    if not isinstance(transport, ContinuousFlow) or transport.steps is None:
+    if not getattr(state.model, "refinable", False):
         return {}
     change = np.asarray(halving(state, theory))
     return {"halving_mean": float(change.mean()), "halving_std": float(change.std())}

@@ -10,17 +10,18 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, DTypeLike, Key, PyTree
 
-from ..models import Model
+from .._checks import at_least, integers, within
+from .._parameters import trainable
 from ..statistics import ess_fraction
 from ..theories import AbstractTheory
 
 
 def gauss_newton(
     key: Key[Array, ""],
-    model: Model,
+    model: Any,
     theory: AbstractTheory,
     *,
-    parameters: Callable[[Model], PyTree],
+    parameters: Callable[[Any], PyTree],
     steps: int = 2,
     samples: int = 512,
     batch_size: int = 32,
@@ -29,7 +30,7 @@ def gauss_newton(
     floor: float = 0.3,
     dtype: DTypeLike | None = None,
     progress: bool = True,
-) -> tuple[Model, list[dict[str, Any]]]:
+) -> tuple[Any, list[dict[str, Any]]]:
     r"""Minimises Var[log w] over chosen parameters, each step by damped linear least squares.
 
     With the derivative of every log weight by every parameter, $J_{ik} = d \log w_i / d\theta_k$ at fixed prior samples,
@@ -40,7 +41,8 @@ def gauss_newton(
     **Arguments:**
 
     - `key`: randomness of the samples. `model`, `theory`: on the same manifold.
-    - `parameters`: picks the arrays to change, such as `lambda model: model.transport.field.gates`.
+    - `parameters`: picks the arrays to change, such as `lambda model: model.transport.field.gates`; what `trainable` says is
+      no parameter stays as it is, so that whole parts of a model may be picked.
     - `steps`: number of updates. `samples`: per update, several times the number of parameters.
     - `batch_size`: samples per compiled call.
     - `reverse`: one reverse pass per sample instead of one linearised flow per parameter; for more than a few dozen
@@ -52,14 +54,23 @@ def gauss_newton(
 
     **Returns:** the model, and for every evaluation (one more than updates) the variance of log w, the ESS, the step.
 
-    **Raises:** `ValueError` for fewer samples than twice the parameters, a floor outside of [0, 1], or when log weights are
-    not finite.
+    **Raises:** `ValueError` for fewer samples than twice the parameters, no parameter at all, a floor outside of [0, 1], or
+    when log weights are not finite.
     """
     from tqdm import tqdm  # keeps `import trivmap` light
 
-    if not 0 <= floor <= 1:
-        raise ValueError(f"gauss_newton: got floor={floor}, expected a fraction between 0 and 1.")
-    flat, unravel = ravel_pytree(parameters(model))
+    integers("gauss_newton", 1, samples=samples, batch_size=batch_size)
+    integers("gauss_newton", 0, steps=steps)
+    at_least("gauss_newton: damping", damping, 0)
+    within("gauss_newton: floor", floor, 0, 1, closed=True)
+    chosen, fixed = eqx.partition(parameters(model), parameters(trainable(model)))
+    flat, unravel = ravel_pytree(chosen)
+    if flat.size == 0:
+        raise ValueError("gauss_newton: `parameters` picks no number to train; couplings and stored configurations are none.")
+
+    def changed(model: Any, fixed: PyTree, values: Array) -> Any:
+        return eqx.tree_at(parameters, model, eqx.combine(unravel(values), fixed))
+
     if samples < 2 * flat.size:
         raise ValueError(
             f"gauss_newton: got {samples} samples for {flat.size} parameters, expected at least {2 * flat.size}."
@@ -69,7 +80,7 @@ def gauss_newton(
     records: list[dict[str, Any]] = []
     for step in tqdm(range(steps + 1), desc="Gauss-Newton", unit="step", disable=not progress):
         keys = jax.random.split(jax.random.fold_in(key, step), (count, batch_size))
-        batches = [_linearised(model, theory, parameters, unravel, flat, batch, dtype, reverse) for batch in keys]
+        batches = [_linearised(model, theory, changed, fixed, flat, batch, dtype, reverse) for batch in keys]
         log_weights, slopes = (
             np.concatenate([np.asarray(part, float) for part in parts]) for parts in zip(*batches, strict=True)
         )
@@ -85,7 +96,7 @@ def gauss_newton(
         best = {"flat": flat, "variance": variance, "error": error}
         if step < steps:
             flat = flat + jnp.asarray(_step(log_weights, slopes, damping, floor), flat.dtype)
-    return eqx.tree_at(parameters, model, unravel(best["flat"])), records
+    return changed(model, fixed, best["flat"]), records
 
 
 def _step(log_weights: np.ndarray, slopes: np.ndarray, damping: float, floor: float) -> np.ndarray:
@@ -100,11 +111,11 @@ def _step(log_weights: np.ndarray, slopes: np.ndarray, damping: float, floor: fl
 
 
 @eqx.filter_jit
-def _linearised(model, theory, parameters, unravel, flat, keys, dtype, reverse):
+def _linearised(model, theory, changed, fixed, flat, keys, dtype, reverse):
     """Log weights and their derivatives, shapes `(batch,)` and `(batch, parameters)`."""
 
     def log_weight(values: Array, key: Array) -> Array:
-        x, log_prob = eqx.tree_at(parameters, model, unravel(values)).sample_and_log_prob(key, dtype)
+        x, log_prob = changed(model, fixed, values).sample_and_log_prob(key, dtype)
         return -theory.action(x) - log_prob
 
     def forward(key: Array) -> tuple[Array, Array]:

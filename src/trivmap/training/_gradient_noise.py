@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,13 +11,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, DTypeLike, Key
 
-from ..models import Model
+from .._checks import integers
+from .._parameters import trainable
 from ..theories import AbstractTheory
+from ._state import checked_parameters
 
 
 def gradient_noise(
     key: Key[Array, ""],
-    model: Model,
+    model: Any,
     theory: AbstractTheory,
     objectives: Mapping[str, Callable],
     *,
@@ -33,9 +36,10 @@ def gradient_noise(
     `cosine` of the angle between the mean gradient and that of the first objective, `seconds` per gradient after
     compilation.
     """
-    if repeats < 2:
-        raise ValueError(f"gradient_noise needs repeats >= 2 for a variance, but {repeats} was given.")
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    integers("gradient_noise", 1, batch_size=batch_size)
+    integers("gradient_noise", 2, repeats=repeats)  # a variance needs two
+    checked_parameters("gradient_noise", model)
+    parameters, static = eqx.partition(model, trainable(model))
     report: dict[str, dict[str, float]] = {}
     reference = None
     for name, objective in objectives.items():

@@ -3,11 +3,13 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key, PyTree
 
-from ..models import ConditionalModel, Model
+from .._parameters import parameters
+from ..theories import AbstractTheory
 
 
 class TrainingState(eqx.Module):
@@ -16,7 +18,7 @@ class TrainingState(eqx.Module):
     The random numbers of step n depend on `key` and n alone, so that neither chunks nor interruptions change them.
     """
 
-    model: Model | ConditionalModel
+    model: Any
     optimiser_state: PyTree
     average: PyTree
     key: Key[Array, ""]
@@ -29,9 +31,31 @@ class TrainingState(eqx.Module):
 
 
 def initial_state(
-    key: Key[Array, ""], model: Model | ConditionalModel, optimiser: optax.GradientTransformation, ema: float | None = None
+    key: Key[Array, ""], model: Any, optimiser: optax.GradientTransformation, ema: float | None = None
 ) -> TrainingState:
-    """The state before the first step; its structure is that of every later state of the same run."""
-    parameters = eqx.filter(model, eqx.is_inexact_array)
-    average = None if ema is None else parameters
-    return TrainingState(model, optimiser.init(parameters), average, key, jnp.zeros((), jnp.int32))
+    """The state before the first step; its structure is that of every later state of the same run.
+
+    The optimiser and the moving average see the parameters of the model only, as `trainable` tells them.
+
+    **Raises:** `ValueError` for a model without parameters.
+    """
+    learned = checked_parameters("fit", model)
+    average = None if ema is None else learned
+    return TrainingState(model, optimiser.init(learned), average, key, jnp.zeros((), jnp.int32))
+
+
+def checked_parameters(name: str, model: Any) -> PyTree:
+    """The parameters of a model that has some."""
+    learned = parameters(model)
+    if not sum(leaf.size for leaf in jax.tree.leaves(learned)):
+        raise ValueError(
+            f"{name}: the {type(model).__name__} has no number to train. Couplings, priors inside of stochastic flows and "
+            "stored configurations are never trained, nor what a class names in frozen_fields(); give the model a transport "
+            "with parameters, or sample it as it is."
+        )
+    return learned
+
+
+def model_at(model: Any, theory: AbstractTheory) -> Any:
+    """The model itself, or that of this theory where the model is one for a range of couplings."""
+    return model.at(theory) if hasattr(model, "at") else model

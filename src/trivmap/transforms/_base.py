@@ -5,8 +5,6 @@ import abc
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from .._checks import integer
-
 Mapped = tuple[Float[Array, "*shape"], Float[Array, "*shape"]]
 
 
@@ -57,11 +55,3 @@ class AbstractTransform(eqx.Module):
                 f"{type(self).__name__}: got parameters of shape {parameters.shape} for values of shape {x.shape}, "
                 f"expected {(self.parameters, *x.shape)}; a conditioner has to deliver {self.parameters} numbers per element."
             )
-
-
-def positive(name: str, value: int, least: int = 1) -> int:
-    """Refuses counts under `least` and what is no integer."""
-    integer(name, value)
-    if value < least:
-        raise ValueError(f"{name}: got {value}, expected an integer >= {least}.")
-    return value

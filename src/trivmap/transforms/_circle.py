@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import positive as require_positive
+from .._checks import integers, positive
 from .._types import Array
-from ._base import AbstractTransform, positive
+from ._base import AbstractTransform
 from ._inverse import bracketed_inverse
 
 
@@ -54,8 +54,8 @@ class NonCompactProjection(AbstractTransform):
     periodic: ClassVar[bool] = True
 
     def __check_init__(self):
-        positive("NonCompactProjection mixtures", self.mixtures)
-        require_positive("NonCompactProjection: limit", self.limit)
+        integers("NonCompactProjection", 1, mixtures=self.mixtures)
+        positive("NonCompactProjection: limit", self.limit)
 
     @property
     def parameters(self) -> int:
@@ -105,7 +105,7 @@ class Moebius(AbstractTransform):
     periodic: ClassVar[bool] = True
 
     def __check_init__(self):
-        positive("Moebius mixtures", self.mixtures)
+        integers("Moebius", 1, mixtures=self.mixtures)
         if not 0 < self.limit < 1:
             raise ValueError(f"Moebius: got limit={self.limit}, expected a bound for |w| between 0 and 1.")
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import finite
+from .._checks import finite, integer
 from .._types import Array
-from ._base import AbstractTransform, positive
+from ._base import AbstractTransform
 from ._circle import wrap
 
 # Smallest share of a bin in the interval and smallest slope at a knot: they bound the condition of the inverse.
@@ -145,8 +145,7 @@ class RationalQuadraticSpline(AbstractTransform):
         ends: str = "identity",
     ):
         self.bins = _bins("RationalQuadraticSpline", bins)
-        finite("RationalQuadraticSpline: lower end", interval[0])
-        finite("RationalQuadraticSpline: upper end", interval[1])
+        finite("RationalQuadraticSpline: interval", np.asarray(interval))
         if not interval[0] < interval[1]:
             raise ValueError(f"RationalQuadraticSpline: got interval={interval}, expected (lower, upper) with lower < upper.")
         if ends not in ("identity", "fixed"):
@@ -236,8 +235,5 @@ class CircularSpline(AbstractTransform):
 
 
 def _bins(name: str, bins: int) -> int:
-    positive(f"{name} bins", bins, 2)
-    most = round(1 / _LEAST_BIN) // 2
-    if bins > most:
-        raise ValueError(f"{name}: got {bins} bins, expected at most {most}.")
+    integer(f"{name}: bins", bins, 2, round(1 / _LEAST_BIN) // 2 + 1)
     return bins

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Inexact, Key
 
+from .._checks import integers
 from ..groups import AbstractGroup
 from ..theories import AbstractTheory
 from ._base import AbstractUpdate
@@ -34,8 +35,7 @@ class HeatbathUpdate(AbstractUpdate):
     attempts: int = eqx.field(static=True)
 
     def __init__(self, attempts: int = 3):
-        if attempts < 1:
-            raise ValueError(f"HeatbathUpdate needs attempts >= 1, but {attempts} was given.")
+        integers("HeatbathUpdate", 1, attempts=attempts)
         self.attempts = attempts
 
     def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
@@ -68,8 +68,7 @@ class OverrelaxationUpdate(AbstractUpdate):
     sweeps: int = eqx.field(static=True)
 
     def __init__(self, sweeps: int = 1):
-        if sweeps < 1:
-            raise ValueError(f"OverrelaxationUpdate needs sweeps >= 1, but {sweeps} was given.")
+        integers("OverrelaxationUpdate", 1, sweeps=sweeps)
         self.sweeps = sweeps
 
     def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:

@@ -12,6 +12,7 @@ from ...samplers import independence_metropolis, step_halving
 from ...statistics import Chain, Ensemble, acceptance_rate, ess_fraction, expectation, expected_acceptance, log_z
 from .._build import build_theory
 from .._observables import observables
+from .._report import by_caution, pair
 from .._run_folder import RunFolder
 from ._clock import peak_megabytes, reset_peak
 from ._comparison import Comparison
@@ -25,7 +26,7 @@ _HALVING_SAMPLES = 128
 def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: dict[str, Any]) -> dict[str, Any]:
     """All numbers of a method with a seed, for JSON. `programs` is shared by the seeds of a method."""
     begin, memory = time.perf_counter(), reset_peak()
-    folder = RunFolder(path)
+    folder = RunFolder(path, about=settings.identity() | {"method": name, "seed": seed})
     folder.path.mkdir(parents=True, exist_ok=True)
     theory, method = build_theory(settings.theory), METHODS[name]
     functions = programs.setdefault("observables", observables(theory))  # the same functions: compiled once
@@ -40,7 +41,9 @@ def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: di
         if method.rate > 0.0:
             if "data" not in programs:  # one for all seeds, part of the compiled program
                 matches = method.matches is not None
-                programs["data"] = draw_configurations(chain_key, theory, settings) if matches else (None, 0.0, 0.0)
+                # The key of the first seed, also where a run goes on with a later one.
+                first = jax.random.split(jax.random.key(settings.seed), 4)[3]
+                programs["data"] = draw_configurations(first, theory, settings) if matches else (None, 0.0, 0.0)
             data, drawn, data_compile = programs["data"]
             objective = method.objective if method.matches is None else method.matches(data)
             training = train_for(
@@ -82,7 +85,7 @@ def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: di
 def _weights(sampled: Sampled, key: jax.Array) -> dict[str, Any]:
     data: Any = sampled.data
     ess, n = ess_fraction(data.log_weights), len(data)
-    chain = independence_metropolis(key, Ensemble(None, data.log_weights, data.observables))
+    chain = independence_metropolis(key, Ensemble(None, data.log_weights, data.observables, data.cautions))
     estimates = {name: expectation(data, name) for name in data.observables} | {"log_z": log_z(data)}
     tau, slowest = _slowest({name: expectation(chain, name) for name in data.observables})
     return {
@@ -92,17 +95,17 @@ def _weights(sampled: Sampled, key: jax.Array) -> dict[str, Any]:
         "tau_int": tau,
         "slowest": slowest,
         "observables": _plain(estimates),
-        "cautions": _cautions(estimates),
+        **_cautions(estimates),
         "cost": sampled.seconds / (n * ess),
         "evaluations": None if sampled.evaluations is None else sampled.evaluations / ess,
         "log_weights": _quantiles(data.log_weights),
     }
 
 
-def _integration(key: jax.Array, model: Any, theory: Any, error: float) -> list[str]:
+def _integration(key: jax.Array, model: Any, theory: Any, error: float | None) -> list[str]:
     """A caution where the error of the solver, seen by halving its steps, reaches the statistical error of log Z."""
     change = float(step_halving(key, model, theory, _HALVING_SAMPLES).mean)
-    if abs(change) < error:
+    if error is None or abs(change) < error:
         return []
     return [f"log weights change by {change:+.2g} when the solver's steps are halved, log Z has the error {error:.2g}"]
 
@@ -120,7 +123,7 @@ def _chain(sampled: Sampled) -> dict[str, Any]:
         "tau_int": tau,
         "slowest": slowest,
         "observables": _plain(estimates),
-        "cautions": _cautions(estimates),
+        **_cautions(estimates),
         "cost": None if independent is None else sampled.seconds / (chains * n) * independent,
         "evaluations": None if independent is None or sampled.evaluations is None else sampled.evaluations * independent,
     }
@@ -135,12 +138,14 @@ def _slowest(estimates: dict[str, Any]) -> tuple[float | None, str | None]:
     return times[name], name
 
 
-def _plain(estimates: dict[str, Any]) -> dict[str, list[float]]:
-    return {name: [float(e.value), float(e.error)] for name, e in estimates.items() if np.ndim(e.value) == 0}
+def _plain(estimates: dict[str, Any]) -> dict[str, Any]:
+    return {name: pair(e) for name, e in estimates.items() if np.ndim(e.value) == 0}
 
 
-def _cautions(estimates: dict[str, Any]) -> list[str]:
-    return [f"{name}: {caution}" for name, e in estimates.items() for caution in e.cautions][:6]
+def _cautions(estimates: dict[str, Any]) -> dict[str, list[str]]:
+    """Sentences, each with the observables that it is about, and the names of all these."""
+    sentences = [f"{', '.join(names)}: {caution}" for caution, names in by_caution(estimates).items()]
+    return {"cautions": sentences, "cautioned": [name for name, e in estimates.items() if e.cautions]}
 
 
 def _quantiles(log_weights: np.ndarray) -> list[float]:

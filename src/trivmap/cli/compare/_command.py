@@ -3,8 +3,8 @@
 import dataclasses
 
 from .._config import CompareCommand
-from .._report import announce, complain, listing, say
-from .._run_folder import CommandError
+from .._interrupt import on_interrupt
+from .._report import announce, listing, say
 from ._comparison import SHIPPED, Comparison, find_comparison
 from ._methods import METHODS
 from ._run import run_comparison
@@ -23,11 +23,8 @@ def compare_command(command: CompareCommand) -> int:
     announce("compare", settings.identity() | {"seed": settings.seed})
     say(f"{len(settings.methods)} methods, {settings.seeds} seeds; for each, compilation apart,")
     say(f"{settings.training:.3g} s of training and {settings.sampling:.3g} s of sampling")
-    try:
-        summary = run_comparison(settings, out)
-    except KeyboardInterrupt:
-        complain(f"interrupted; what was computed is in {out}. The same command goes on from there.")
-        return 130
+    on_interrupt(lambda: f"what was computed is in {out}. The same command goes on from there.")
+    summary = run_comparison(settings, out)
     say()
     say(terminal(summary))
     say(f"results in {out}: summary.json, comparison.csv, .md, .png")
@@ -40,8 +37,6 @@ def _settings(command: CompareCommand) -> Comparison:
         settings = settings.small()
     seeds = settings.seeds if command.seeds is None else command.seeds
     settings = dataclasses.replace(settings, methods=command.methods or settings.methods, seeds=seeds)
-    if command.budget is not None and not command.budget > 0:
-        raise CommandError(f"--budget must be positive, but {command.budget} was given.")
     return settings if command.budget is None else settings.within(command.budget)
 
 

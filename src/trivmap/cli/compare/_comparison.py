@@ -1,20 +1,21 @@
 """What a comparison is told, and the comparisons that are shipped."""
 
 import dataclasses
-import tomllib
-from pathlib import Path
 from typing import Any
 
-from .._config import THEORY_CONFIGS, Phi4Config, SUConfig, U1Config, theory_as_json
-from .._run_folder import CommandError
+from ...theories import AbstractTheory
+from .._config import PARTS, Count, Phi4Config, Positive, Precision, Seed, Seeds, SUConfig, U1Config, theory_as_json
+from .._errors import CommandError
+from .._reading import Naming, in_file, read_fields, suggestion, toml_file
 from ._methods import METHODS
+from ._own_theory import own_theory_as_json
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """Methods on equal terms: one theory, and the same seconds of training and of sampling for each method and seed.
 
-    - `theory`: a `U1Config`, `SUConfig` or `Phi4Config`;
+    - `theory`: a `U1Config`, `SUConfig` or `Phi4Config`, or any `AbstractTheory`;
     - `methods`: names of `trivmap compare list`; methods that do not apply to the theory are listed with the reason;
     - `training`, `sampling`: seconds of wall clock for each seed, compilation apart;
     - `seeds`: independent repetitions, with seeds `seed`, `seed` + 1, ...;
@@ -22,37 +23,44 @@ class Comparison:
     - `precision`: of the fields; weights are summed in float64.
     """
 
-    theory: U1Config | SUConfig | Phi4Config
+    theory: U1Config | SUConfig | Phi4Config | AbstractTheory
     methods: tuple[str, ...] = tuple(METHODS)
-    training: float = 60.0
-    sampling: float = 30.0
-    seeds: int = 2
-    seed: int = 0
-    batch_size: int = 128
-    sample_batch: int = 256
-    chains: int = 16
-    precision: str = "float64"
+    training: Positive = 60.0
+    sampling: Positive = 30.0
+    seeds: Seeds = 2
+    seed: Seed = 0
+    batch_size: Count = 128
+    sample_batch: Count = 256
+    chains: Count = 16
+    precision: Precision = "float64"
 
     def __post_init__(self):
-        if unknown := sorted(set(self.methods) - set(METHODS)):
-            raise CommandError(f"No method {', '.join(unknown)}; there are {', '.join(METHODS)}.")
-        for name in ("training", "sampling", "seeds", "batch_size", "sample_batch", "chains"):
-            if not getattr(self, name) > 0:
-                raise CommandError(f"{name} must be positive, but {getattr(self, name)} was given.")
-        if self.precision not in ("float32", "float64"):
-            raise CommandError(f"precision is float32 or float64, but {self.precision!r} was given.")
+        for name, value in read_fields(Comparison, vars(self), in_file("Comparison"), parts=_PARTS).items():
+            object.__setattr__(self, name, value)  # 2 for a number is 2.0 in every file
+        for name in self.methods:
+            if name not in METHODS:
+                raise CommandError(f"No method {name}{suggestion(name, METHODS)}.")
+        if len(set(self.methods)) < len(self.methods) or not self.methods:
+            raise CommandError(f"methods: got {', '.join(self.methods) or 'none'}, expected one or more different ones.")
 
     def identity(self) -> dict[str, Any]:
         """What the results of one method and seed depend on: further methods and seeds may join a folder later."""
-        plain = dataclasses.asdict(self) | {"theory": theory_as_json(self.theory)}
-        return {name: value for name, value in plain.items() if name not in ("methods", "seeds", "seed")}
+        plain = {name: value for name, value in vars(self).items() if name not in ("methods", "seeds", "seed")}
+        if isinstance(self.theory, AbstractTheory):
+            return plain | {"theory": own_theory_as_json(self.theory)}
+        return plain | {"theory": theory_as_json(self.theory)}
 
     def within(self, budget: float) -> "Comparison":
         """So that a method takes `budget` seconds: two thirds for training, one for sampling, shared by the seeds."""
         return dataclasses.replace(self, training=2 * budget / 3 / self.seeds, sampling=budget / 3 / self.seeds)
 
     def small(self) -> "Comparison":
-        """The same theory on a lattice of extent four, seconds of work."""
+        """The same theory on a lattice of extent four, seconds of work.
+
+        **Raises:** `CommandError` for a theory of one's own, which nobody here can put on another lattice.
+        """
+        if isinstance(self.theory, AbstractTheory):
+            raise CommandError(f"{type(self.theory).__name__}: build the theory on a small lattice for a small comparison.")
         lattice = tuple(4 if len(self.theory.lattice) < 4 else 2 for _ in self.theory.lattice)
         return dataclasses.replace(
             self,
@@ -65,6 +73,13 @@ class Comparison:
             sample_batch=64,
             chains=4,
         )
+
+
+def _read_theory(value: Any, name: Naming, at: tuple[str, ...]) -> Any:
+    return value if isinstance(value, AbstractTheory) else PARTS["theory"](value, name, at)
+
+
+_PARTS = PARTS | {"theory": _read_theory}
 
 
 def _phi4(extent: int, lam: float) -> Comparison:
@@ -93,30 +108,11 @@ def find_comparison(name: str) -> Comparison:
     if name in SHIPPED:
         return SHIPPED[name]
     if not name.endswith(".toml"):
-        raise CommandError(f"No comparison {name!r}: there are {', '.join(SHIPPED)}; or give a file NAME.toml.")
+        raise CommandError(f"No comparison {name!r}{suggestion(name, SHIPPED)}; or give a file NAME.toml.")
     return read_comparison(name)
 
 
 def read_comparison(path: str) -> Comparison:
     """A comparison from a TOML file: the fields of `Comparison`, with a table `theory` that has a `kind`."""
-    try:
-        plain = tomllib.loads(Path(path).read_text())
-    except OSError as error:
-        raise CommandError(f"{path}: cannot read the comparison: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise CommandError(f"{path}: not TOML: {error}") from error
-    theory = plain.pop("theory", None)
-    if not isinstance(theory, dict) or theory.get("kind") not in THEORY_CONFIGS:
-        raise CommandError(
-            f"{path}: needs theory = {{ kind = ..., lattice = [...] }}, kind one of {', '.join(THEORY_CONFIGS)}"
-        )
-    kind = THEORY_CONFIGS[theory.pop("kind")]
-    values = _typed(path, "theory", kind, theory)
-    return Comparison(kind(**values), **_typed(path, "comparison", Comparison, plain))
-
-
-def _typed(path: str, what: str, target: type, values: dict[str, Any]) -> dict[str, Any]:
-    known = {field.name for field in dataclasses.fields(target)}
-    if unknown := sorted(set(values) - known):
-        raise CommandError(f"{path}: the {what} has no {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plain = toml_file(path)
+    return Comparison(**read_fields(Comparison, plain, in_file(path), parts=PARTS))

@@ -1,14 +1,14 @@
 """Runs a comparison in a folder: resumes, skips what is done, goes on where a method fails."""
 
-import json
 import textwrap
 import traceback
 from typing import Any
 
-from ...io import write_text
+from ...io import finite, write_text
 from ...plotting import plot_comparison, save_figure
 from .._build import build_theory
-from .._observables import exact_values, observables
+from .._exact import Known, exact_values, pending
+from .._observables import observables
 from .._report import say
 from .._run_folder import CommandError, RunFolder
 from ._cells import run_cell
@@ -29,7 +29,11 @@ def run_comparison(settings: Comparison, out: str) -> dict[str, Any]:
     computes one method at a time.
     """
     folder = RunFolder(out)
-    folder.claim("compare", settings.identity(), resume=(folder / "config.json").exists())
+    with folder.claimed("compare", settings.identity(), resume=None):
+        return _run(folder, settings)
+
+
+def _run(folder: RunFolder, settings: Comparison) -> dict[str, Any]:
     (folder / "cells").mkdir(exist_ok=True)
     theory = build_theory(settings.theory)
     applicable, refused = _applicable(settings, theory)
@@ -39,9 +43,16 @@ def run_comparison(settings: Comparison, out: str) -> dict[str, Any]:
         return [_cell(folder, name, settings.seed + i, settings, programs) for i in range(settings.seeds)]
 
     cells = [cell for found in on_devices(of_method, applicable) for cell in found]
-    exact = _exact(folder, theory)
-    summary = summarise(cells, exact, refused)
-    _write(folder, summary, cells)
+    # Before and after the exact values are looked for, which can take long or be stopped.
+    names = [*observables(theory), "log_z"]
+    for known in (lambda: pending(names), lambda: _exact(folder, theory, names)):
+        found = known()
+        summary = summarise(cells, found.values, refused) | {"no_exact": found.reasons}
+        _write(folder, summary)
+    if not summary["rows"]:
+        why = "; ".join(f"{name}: {reason}" for name, reason in (refused | summary["failed"]).items())
+        raise CommandError(f"No method finished. {why} (more in {folder / 'cells'}).", status=1)
+    _draw(folder, summary, cells)
     return summary
 
 
@@ -52,7 +63,9 @@ def _applicable(settings: Comparison, theory: Any) -> tuple[list[str], dict[str,
 
 def _cell(folder: RunFolder, name: str, seed: int, settings: Comparison, programs: dict[str, Any]) -> dict[str, Any]:
     file = f"cells/{name}-{seed}.json"
-    stored = folder.read_json(file)
+    stored = folder.read_signed(file)
+    if stored is None and (folder / file).exists():
+        say(f"{folder / file} is not as it was written: computed again from its parts")
     if stored is not None and "error" not in stored:
         say(f"{name}, seed {seed}: done before")
         return stored
@@ -66,27 +79,29 @@ def _cell(folder: RunFolder, name: str, seed: int, settings: Comparison, program
     else:
         ess = "" if cell["ess"] is None else f"ESS {cell['ess']:.3f}, "
         say(f"{name}, seed {seed}: {ess}{cell['samples']} samples, {cell['total']:.1f} s in all")
-    folder.write_json(file, cell)
+    folder.write_signed(file, cell)
     return cell
 
 
-def _exact(folder: RunFolder, theory: Any) -> dict[str, float | None]:
-    known = folder.read_json("exact.json")
-    if known is None:
-        known = exact_values(theory, [*observables(theory), "log_z"])
-        folder.write_json("exact.json", known)
-    return known
+def _exact(folder: RunFolder, theory: Any, names: list[str]) -> Known:
+    stored = folder.read_signed("exact.json")
+    if stored is None:
+        found = exact_values(theory, names)
+        folder.write_signed("exact.json", found._asdict())
+        return found
+    return Known(**stored)
 
 
-def _write(folder: RunFolder, summary: dict[str, Any], cells: list[dict[str, Any]]) -> None:
+def _write(folder: RunFolder, summary: dict[str, Any]) -> None:
     folder.write_json("summary.json", summary)
     for suffix, text in (("txt", terminal), ("md", markdown), ("csv", comma_separated)):
         write_text(folder / f"{_NAME}.{suffix}", text(summary) if suffix != "txt" else text(summary) + "\n")
-    if not summary["rows"]:
-        raise CommandError(f"No method finished; the reasons are in {folder / 'cells'}.")
+
+
+def _draw(folder: RunFolder, summary: dict[str, Any], cells: list[dict[str, Any]]) -> None:
     data = {
         "rows": summary["rows"],
         "curves": {f"{c['method']}-{c['seed']}": c["curve"] for c in cells if c.get("curve") and c["curve"][-1]["ess"]},
     }
-    plain = json.loads(json.dumps(data))
+    plain = finite(data)
     save_figure(folder / _NAME, plot_comparison(plain), plain)

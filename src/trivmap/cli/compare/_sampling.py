@@ -8,19 +8,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...io import append_ensemble, read_chain, read_checkpoint, read_ensemble, write_chain, write_checkpoint
+from ...io import read_checkpoint, read_header, write_checkpoint
 from ...samplers import heatbath, hmc, sample, smc
 from ...statistics import Chain, Ensemble, acceptance_rate
-from .._hmc import join_chains
 from .._interrupt import interrupts_deferred
 from .._run_folder import RunFolder
 from ._comparison import Comparison
 from ._methods import kind_of
+from ._parts import ChainParts, WeightParts
 
+STATE = "state.ckpt"
 _PARTICLES = 256
 _SWEEPS = 3  # of overrelaxation
 _CONFIGURATIONS = 4000  # about as many, for methods that learn from configurations
-_TRAJECTORY = {"scalar": 1.0, "u1": 2.0, "su": 1.0}
+_TRAJECTORY = {"scalar": 1.0, "u1": 2.0, "su": 1.0, "other": 1.0}
 _ACCEPTANCE = (0.7, 0.95)
 _MOST_MD_STEPS = 80
 
@@ -42,19 +43,16 @@ def sample_weights(
 
     `draw(key, first, n)` gives the samples from `first` on; the first call, which compiles, is not kept.
     """
-    clock = _Clock(folder, seconds)
-    path = folder / "samples.h5"
+    parts = WeightParts(folder)
     compiled = 0.0
-    while clock.unfinished:
+    while parts.unfinished(seconds):
         if not compiled:
             _, first = _timed(lambda: draw(key, 0, piece))
             _, again = _timed(lambda: draw(key, 0, piece))
             compiled = max(first - again, 1e-3)
-        ensemble, spent = _timed(lambda: draw(key, clock.count, piece))
-        with interrupts_deferred():
-            append_ensemble(path, ensemble)
-            clock.add(spent, piece)
-    return read_ensemble(path)[0], clock.spent, compiled
+        ensemble, spent = _timed(lambda: draw(key, parts.samples, piece))
+        parts.add(ensemble, spent)
+    return parts.joined(), parts.seconds, compiled
 
 
 def sample_model(folder: RunFolder, key: jax.Array, model: Any, theory: Any, functions: Any, settings: Comparison) -> Any:
@@ -71,7 +69,7 @@ def sample_populations(folder: RunFolder, key: jax.Array, flow: Any, functions: 
 
     def draw(key: jax.Array, first: int, n: int) -> Ensemble:
         piece = smc(jax.random.fold_in(key, first), flow, n, particles=_PARTICLES, measure=functions, dtype=dtype)
-        return Ensemble(None, piece.log_weights, {name: piece.observables[name] for name in functions})
+        return Ensemble(None, piece.log_weights, {name: piece.observables[name] for name in functions}, piece.cautions)
 
     return sample_weights(folder, key, draw, 4, settings.sampling)
 
@@ -82,7 +80,7 @@ def particles() -> int:
 
 def sample_hmc(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison) -> Sampled:
     """Tunes the number of steps to an acceptance between 0.7 and 0.95, thermalises, samples."""
-    plan = folder.read_json("tuning.json")
+    plan = _plan(folder)
     options = {"trajectory_length": _TRAJECTORY[kind_of(theory)], "chains": settings.chains, "measure": functions}
     options["dtype"] = jnp.dtype(settings.precision)
 
@@ -91,8 +89,7 @@ def sample_hmc(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, s
 
     if plan is None:
         plan, state = _tuned(run)
-        write_checkpoint(folder / "state.ckpt", state, {})
-        folder.write_json("tuning.json", plan)
+        _write_state(folder, state, plan, 0)
     steps = plan["steps"]
     chain, seconds, compiled = _sample_chain(folder, lambda n, state: run(steps, n, state, 0), settings.sampling)
     return Sampled(chain, seconds, plan["compile"] + compiled, plan["seconds"], float(chain.force_evaluations or steps))
@@ -135,56 +132,49 @@ def sample_heatbath(folder: RunFolder, key: jax.Array, theory: Any, functions: A
     def run(n: int, initial: Any, thermalisation: int = 0) -> Chain:
         return heatbath(key, theory, n, initial=initial, thermalisation=thermalisation, chunk=50, **options)
 
-    plan = folder.read_json("tuning.json")
+    plan = _plan(folder)
     if plan is None:
         chain, first = _timed(lambda: run(50, "hot", 100))
         chain, seconds = _timed(lambda: run(50, chain.state))
-        write_checkpoint(folder / "state.ckpt", chain.state, {})
         plan = {"seconds": 4 * seconds, "compile": max(first - 3 * seconds, 0.0)}
-        folder.write_json("tuning.json", plan)
+        _write_state(folder, chain.state, plan, 0)
     chain, seconds, compiled = _sample_chain(folder, run, settings.sampling)
     return Sampled(chain, seconds, plan["compile"] + compiled, plan["seconds"], 1.0 + _SWEEPS)
 
 
 def _sample_chain(folder: RunFolder, run: Callable[[int, Any], Chain], seconds: float) -> tuple[Chain, float, float]:
     """Pieces of 50 measurements from the stored state on."""
-    clock = _Clock(folder, seconds)
-    parts = lambda: sorted(folder.path.glob("part-*.h5"))  # noqa: E731
+    header = read_header(folder / STATE)
+    # A part behind the state will be computed again, under the same name.
+    parts = ChainParts(folder, header["count"])
     compiled = 0.0
-    if clock.unfinished:
+    if parts.unfinished(seconds):
         # A short call compiles, and knows the structure of the state.
         chain, first = _timed(lambda: run(50, "hot"))
         _, again = _timed(lambda: run(50, chain.state))
         compiled = max(first - again, 0.0)
-        state, header = read_checkpoint(folder / "state.ckpt", eqx.filter_eval_shape(lambda: chain.state))
-        for part in parts():
-            if int(part.stem.split("-")[1]) > header.get("count", 0):
-                part.unlink()
-    while clock.unfinished:
+        state, _ = read_checkpoint(folder / STATE, eqx.filter_eval_shape(lambda: chain.state))
+    while parts.unfinished(seconds):
         chain, spent = _timed(lambda s=state: run(50, s))
         state = chain.state
         with interrupts_deferred():
-            write_chain(folder / f"part-{clock.count + 1:06d}.h5", chain)
-            write_checkpoint(folder / "state.ckpt", state, {"count": clock.count + 1})
-            clock.add(spent, 1)
-    return join_chains([read_chain(part)[0] for part in parts()]), clock.spent, compiled
+            parts.add(chain, spent)
+            _write_state(folder, state, header["plan"], parts.count)
+    return parts.joined(), parts.seconds, compiled
 
 
-class _Clock:
-    """Seconds and count of the sampling so far, on disk."""
+def _plan(folder: RunFolder) -> dict[str, Any] | None:
+    """How the chains were tuned and thermalised, `None` where they were not yet."""
+    if not (folder / STATE).exists():
+        return None
+    header = read_header(folder / STATE)
+    folder.check_config(STATE, header.get("about"), folder.about)
+    return header["plan"]
 
-    def __init__(self, folder: RunFolder, budget: float):
-        self._folder, self._budget = folder, budget
-        stored = folder.read_json("sampling.json", {"seconds": 0.0, "count": 0})
-        self.spent, self.count = stored["seconds"], stored["count"]
 
-    @property
-    def unfinished(self) -> bool:
-        return self.count == 0 or self.spent < self._budget
-
-    def add(self, seconds: float, count: int) -> None:
-        self.spent, self.count = self.spent + seconds, self.count + count
-        self._folder.write_json("sampling.json", {"seconds": self.spent, "count": self.count})
+def _write_state(folder: RunFolder, state: Any, plan: dict[str, Any], count: int) -> None:
+    """The state of the chains after `count` parts, in one file with the plan that led to it."""
+    write_checkpoint(folder / STATE, state, {"about": folder.about, "plan": plan, "count": count})
 
 
 def _timed(function: Callable[[], Any]) -> tuple[Any, float]:

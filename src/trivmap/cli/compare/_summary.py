@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...io import finite
 from ._methods import METHODS
 
 _MISSING = float("nan")
@@ -17,19 +18,20 @@ def summarise(cells: list[dict[str, Any]], exact: dict[str, float | None], refus
     observed = {name: _combined(group) for name, group in done.items() if group}
     reference = _references(observed, exact)
     rows = [_row(name, done[name], observed[name], reference, done["hmc"]) for name in observed]
-    return {
+    summary = {
         "rows": rows,
         "reference": {name: {"value": v, "error": e, "source": s} for name, (v, e, s) in reference.items()},
         "not_applicable": refused,
         "failed": failed,
         "cautions": {name: sorted({c for cell in done[name] for c in cell["cautions"]}) for name in observed},
     }
+    return finite(summary)
 
 
 def _combined(group: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
     """Means over seeds, which are independent."""
     names = group[0]["observables"]
-    values = {name: np.array([cell["observables"][name] for cell in group]) for name in names}
+    values = {name: np.array([cell["observables"][name] for cell in group], float) for name in names}
     return {name: (float(v[:, 0].mean()), float(np.sqrt(np.sum(v[:, 1] ** 2)) / len(v))) for name, v in values.items()}
 
 
@@ -56,6 +58,7 @@ def _row(name: str, group: list[dict[str, Any]], observed: Any, reference: Any, 
     row["slowest"] = group[0]["slowest"]
     row["observables"] = observed
     row["pulls"] = {k: _pull(observed[k], reference[k]) for k in observed if k in reference and not _self(name, reference[k])}
+    row["cautioned"] = sorted({name for cell in group for name in cell.get("cautioned", [])})
     pulls = [abs(p) for p in row["pulls"].values() if math.isfinite(p)]
     row["worst_pull"] = max(pulls) if pulls else None
     row["break_even"], why = _break_even(row, name, hmc)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import textwrap
 from typing import Any
 
@@ -37,7 +36,7 @@ def terminal(summary: dict[str, Any]) -> str:
         _FOOTNOTE,
         _observables(summary),
     ]
-    if remarks := _remarks(summary):
+    if remarks := _remarks(summary, most=3):
         parts.append("\n".join(textwrap.fill(remark, 80, subsequent_indent="  ") for remark in remarks))
     return "\n\n".join(parts)
 
@@ -63,11 +62,12 @@ def comma_separated(summary: dict[str, Any]) -> str:
     names = list(summary["reference"])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "seeds", *keys, *(f"{n} {x}" for n in names for x in ("value", "error", "pull"))])
+    measured = [f"{n} {x}" for n in names for x in ("value", "error", "pull")]
+    writer.writerow(["method", "seeds", *keys, *measured, "cautions"])
     for row in summary["rows"]:
         numbers = [row[key] if row[key] is not None else f"n/a: {row['why'].get(key, '')}" for key in keys]
         measured = [x for name in names for x in (*row["observables"].get(name, ("", "")), row["pulls"].get(name, ""))]
-        writer.writerow([row["method"], row["seeds"], *numbers, *measured])
+        writer.writerow([row["method"], row["seeds"], *numbers, *measured, "; ".join(summary["cautions"][row["method"]])])
     for kind in ("not_applicable", "failed"):
         for name, why in summary[kind].items():
             writer.writerow([name, 0, f"{kind.replace('_', ' ')}: {why}"])
@@ -84,8 +84,6 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return "never" if row["why"].get(key, "").startswith("never") else "-"
     if isinstance(value, str | int):
         return str(value)
-    if not math.isfinite(value):
-        return "-"
     spread = row.get(f"{key}_spread")
     if key in ("ess", "acceptance") and spread:
         return f"{value:.3f}({1000 * spread:.0f})"
@@ -99,7 +97,9 @@ def _shown(entry: dict[str, Any]) -> str:
 
 
 def _estimate(row: dict[str, Any], name: str) -> str:
-    return format_estimate(*row["observables"][name]) if name in row["observables"] else "-"
+    """With the mark of a caution, where there is one."""
+    mark = "!" if name in row["cautioned"] else ""
+    return format_estimate(*row["observables"][name]) + mark if name in row["observables"] else "-"
 
 
 def _observables(summary: dict[str, Any]) -> str:
@@ -109,7 +109,7 @@ def _observables(summary: dict[str, Any]) -> str:
         count = next(n for n in (4, 3, 2, 1) if n == 1 or _width(_columns(summary, rows[:n])) <= 80)
         blocks.append(_columns(summary, rows[:count]))
         rows = rows[count:]
-    return "\n\n".join(blocks) + "\n(in brackets: the deviation from the reference in standard errors)"
+    return "\n\n".join(blocks) + "\n(in brackets: the deviation from the reference in standard errors;\n!: see the remarks)"
 
 
 def _width(text: str) -> int:
@@ -125,13 +125,17 @@ def _columns(summary: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 def _with_pull(row: dict[str, Any], name: str) -> str:
     pull = row["pulls"].get(name)
-    return _estimate(row, name) + ("" if pull is None or not math.isfinite(pull) else f" [{pull:+.1f}]")
+    return _estimate(row, name) + ("" if pull is None else f" [{pull:+.1f}]")
 
 
-def _remarks(summary: dict[str, Any]) -> list[str]:
+def _remarks(summary: dict[str, Any], most: int | None = None) -> list[str]:
+    """Why there is no number, and cautions: all, or the first few of a method."""
     remarks = [f"{name}: not applicable: {why}" for name, why in summary["not_applicable"].items()]
     remarks += [f"{name}: failed: {why}" for name, why in summary["failed"].items()]
     for row in summary["rows"]:
         remarks += [f"{row['method']}, {key}: {why}" for key, why in row["why"].items()]
-        remarks += [f"{row['method']}: {caution}" for caution in summary["cautions"][row["method"]][:3]]
+        cautions = summary["cautions"][row["method"]]
+        remarks += [f"{row['method']}: caution! {caution}" for caution in cautions[:most]]
+        if most is not None and len(cautions) > most:
+            remarks.append(f"{row['method']}: {len(cautions) - most} more cautions in summary.json")
     return remarks

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ...io import read_checkpoint, write_checkpoint
+from ...io import read_checkpoint, read_header, write_checkpoint
 from ...models import Model
 from ...statistics import ess_fraction
 from ...training import Chunk, Trace, TrainingState, initial_state
@@ -77,6 +77,7 @@ def train_for(
     state, curve, compiled = initial_state(key, model, optimiser), [], 0.0
     path = folder / "training.ckpt"
     if path.exists():
+        folder.check_config(path.name, read_header(path).get("about"), folder.about)
         state, header = read_checkpoint(path, state)
         curve, compiled = header["curve"], header["compile"]
     while _total(state) == _UNPLANNED or (int(state.step) < _total(state) and curve[-1]["spent"] < 1.2 * seconds):
@@ -97,7 +98,7 @@ def train_for(
         if unplanned and (done == _CHUNK or spent > _PROBE / _CHUNK * seconds):
             state = _planned(state, max(done, int(seconds / spent * done)))
         with interrupts_deferred():
-            write_checkpoint(path, state, {"curve": curve, "compile": compiled})
+            write_checkpoint(path, state, {"about": folder.about, "curve": curve, "compile": compiled})
     return Trained(state.averaged_model, curve[-1]["spent"], compiled, curve)
 
 

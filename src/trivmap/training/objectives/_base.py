@@ -15,33 +15,31 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from ..._parameters import fixed_numbers
 from ...flows import AbstractFlow, ContinuousFlow
 from ...models import Model
 from ...theories import AbstractTheory
 
-# The configuration moves along many directions at once, the log-det is a single number that enters the weight directly.
-_POSITION_WEIGHT = 10.0
-
 
 def sample_with_error(
-    key: Key[Array, ""], model: Model, dtype: DTypeLike | None
+    key: Key[Array, ""], model: Any, dtype: DTypeLike | None
 ) -> tuple[Array, Float[Array, ""], Float[Array, ""]]:
     """A configuration, its log density, and the embedded error of the flow that made it (zero without integrator)."""
-    if not isinstance(model.transport, ContinuousFlow):
-        x, log_prob = model.sample_and_log_prob(key, dtype)
-        return x, log_prob, jnp.zeros_like(log_prob)
-    z = model.prior.sample(key, dtype)
-    result = model.transport.integrate(z, error=True)
-    assert result.error_x is not None
-    assert result.error_log_det is not None
-    error = result.error_log_det + _POSITION_WEIGHT * result.error_x
-    return result.x, model.prior.log_prob(z) - result.log_det, error
+    if hasattr(model, "sample_with_error"):
+        return model.sample_with_error(key, dtype)
+    x, log_prob = model.sample_and_log_prob(key, dtype)
+    return x, log_prob, jnp.zeros_like(log_prob)
 
 
 def sample_with_score(
-    key: Key[Array, ""], model: Model, dtype: DTypeLike | None
+    key: Key[Array, ""], model: Any, dtype: DTypeLike | None
 ) -> tuple[Array, Float[Array, ""], Array, Float[Array, ""]]:
     """A configuration, its log density, the derivative of the log density by x, and the embedded error of the flow."""
+    if not isinstance(model, Model):
+        x, log_prob, error = sample_with_error(key, model, dtype)
+        if not hasattr(model, "log_prob"):
+            raise TypeError(f"path_gradient: a {type(model).__name__} has no method log_prob; use reverse_kl.")
+        return x, log_prob, jax.grad(fixed_numbers(model).log_prob)(jax.lax.stop_gradient(x)), error
     flow = model.transport
     if not isinstance(flow, AbstractFlow):
         raise TypeError(
@@ -58,7 +56,7 @@ def sample_with_score(
     return x, log_prob, score, jnp.zeros_like(log_prob)
 
 
-def over_batch(function: Any, key: Key[Array, ""], model: Model, theory: AbstractTheory, batch_size: int) -> Any:
+def over_batch(function: Any, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int) -> Any:
     """`function(key, model, theory)` for every sample of a batch."""
     keys = jax.random.split(key, batch_size)
     return eqx.filter_vmap(function, in_axes=(0, None, None))(keys, model, theory)

@@ -1,12 +1,13 @@
 """The forward Kullback-Leibler divergence on stored configurations."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from ...models import Model
 from ...statistics import Chain, Ensemble, StoredConfigurations
 from ...theories import AbstractTheory
 
@@ -32,7 +33,7 @@ class ForwardKL(eqx.Module):
         self.data = StoredConfigurations(data, "ForwardKL")
 
     def __call__(
-        self, key: Key[Array, ""], model: Model, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
+        self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
         """The loss and the log weights -S - log q of a batch of the data (its forward ESS is not that of the model)."""
         shape = self.data.configurations.shape[1:]

@@ -1,16 +1,17 @@
 """The variance of the log weights."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from ...models import Model
 from ...theories import AbstractTheory
 from ._reverse_kl import log_weights_and_errors
 
 
 def log_variance(
     key: Key[Array, ""],
-    model: Model,
+    model: Any,
     theory: AbstractTheory,
     batch_size: int,
     *,

@@ -1,12 +1,12 @@
 """Sums of objectives."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from ...models import Model
 from ...theories import AbstractTheory
 
 
@@ -27,7 +27,7 @@ class MixedObjective(eqx.Module):
         self.objectives = tuple(objective for _, objective in terms)
 
     def __call__(
-        self, key: Key[Array, ""], model: Model, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
+        self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
         keys = jax.random.split(key, len(self.weights))
         results = [f(k, model, theory, batch_size, dtype=dtype) for k, f in zip(keys, self.objectives, strict=True)]

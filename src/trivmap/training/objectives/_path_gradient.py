@@ -1,18 +1,19 @@
 """The reverse Kullback-Leibler divergence with path gradients."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
 from ...lattice import site_sum
-from ...models import Model
 from ...theories import AbstractTheory
 from ._base import over_batch, sample_with_score
 
 
 def path_gradient(
     key: Key[Array, ""],
-    model: Model,
+    model: Any,
     theory: AbstractTheory,
     batch_size: int,
     *,

@@ -1,17 +1,18 @@
 """The reverse Kullback-Leibler divergence with the score-function gradient."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from ...models import Model
 from ...theories import AbstractTheory
 from ._base import over_batch, sample_with_error
 
 
 def reinforce(
     key: Key[Array, ""],
-    model: Model,
+    model: Any,
     theory: AbstractTheory,
     batch_size: int,
     *,

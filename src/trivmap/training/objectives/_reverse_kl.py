@@ -1,16 +1,17 @@
 """The reverse Kullback-Leibler divergence with reparametrised gradients."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from ...models import Model
 from ...theories import AbstractTheory
 from ._base import over_batch, sample_with_error
 
 
 def reverse_kl(
     key: Key[Array, ""],
-    model: Model,
+    model: Any,
     theory: AbstractTheory,
     batch_size: int,
     *,

@@ -1,0 +1,30 @@
+"""Arrays as users give them, checked before anything is computed."""
+
+from typing import Any
+
+import numpy as np
+
+
+def plain_array(data: Any, what: str) -> np.ndarray:
+    """A NumPy array without a mask. **Raises:** `ValueError` where entries are masked: dropping the mask would use them."""
+    if isinstance(data, np.ma.MaskedArray):
+        masked = int(np.sum(np.ma.getmaskarray(data)))
+        if masked:
+            raise ValueError(
+                f"{what}: {masked} of {data.size} are masked. Remove them first (`x[~x.mask].data`), or pass `x.data` "
+                "if they are valid; a gap in a Markov chain also breaks its autocorrelation"
+            )
+        data = data.data
+    return np.asarray(data)
+
+
+def real_array(data: Any, what: str, advice: str) -> np.ndarray:
+    """In float64. **Raises:** `TypeError` for complex numbers, text or objects."""
+    array = plain_array(data, what)
+    if np.iscomplexobj(array):
+        raise TypeError(f"the data are complex: {advice} the real part, the imaginary part or the modulus, "
+                        "for example with `lambda x: jnp.real(observable(x))`")
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what}: expected real numbers, got an array of dtype {array.dtype}") from error
