@@ -40,7 +40,7 @@ def jackknife(
     - `log_weights`: `(samples,)` for reweighted means of independent samples; the bins then carry unequal weights and the
       error refers to the ratio of sums.
     - `bins`: number of bins, each much longer than the autocorrelation time. By default at most 200, and so few that their
-      length lowers the variance by a tenth at most: of $20 a / (1 - a^2)$ measurements with
+      length changes the variance by a tenth at most: of $20 |a| / (1 - a^2)$ measurements with
       $a = (2\tau_{int} - 1) / (2\tau_{int} + 1)$.
     - `correct_bias`: subtract the jackknife estimate $(B - 1)(\overline{f_b} - f)$ of the O(1/N) bias.
 
@@ -122,11 +122,11 @@ def _length_and_cautions(samples: np.ndarray, weights: np.ndarray | None, epsilo
     if n < MIN_LENGTH:
         return 1, (f"only {n} samples: their autocorrelation is unknown",)
     estimate = gamma_method(samples.reshape(1, n, -1), epsilon=epsilon)
-    tau = np.asarray(estimate.tau_int)
-    slowest = max(float(np.max(tau, initial=0.5, where=np.isfinite(tau))), 0.5)
-    a = (2.0 * slowest - 1.0) / (2.0 * slowest + 1.0)
-    # A bin of b measurements lacks 2 sum_t t rho(t) / (2 tau_int b) of the variance; rho(t) = a^t.
-    length = math.ceil(2.0 * a / (1.0 - a * a) / _TRUNCATION)
+    tau = np.nan_to_num(np.asarray(estimate.tau_int), nan=0.5)
+    # A bin of b measurements lacks 2 sum_t t rho(t) / (2 tau_int b) of the variance, with rho(t) = a^t; it has too much of it
+    # where the data are anticorrelated.
+    a = np.abs((2.0 * tau - 1.0) / (2.0 * tau + 1.0))
+    length = math.ceil(float(np.max(2.0 * a / (1.0 - a * a))) / _TRUNCATION)
     return min(max(length, 1), max(n // 2, 1)), estimate.cautions
 
 
