@@ -154,8 +154,8 @@ def test_divergence_on_su3_in_three_dimensions():
     [
         (lambda: CovariantConvolutionField(RealField((4, 4))), TypeError, "gauge links.*GatedConvolutionField"),
         (lambda: CovariantConvolutionField(LinkField(SU(2), (4,))), ValueError, "two dimensions or more"),
-        (lambda: CovariantConvolutionField(LinkField(SU(2), (4, 4)), features=0), ValueError, "features >= 1"),
-        (lambda: CovariantConvolutionField(LinkField(SU(2), (4, 4)), mass=0.0), ValueError, "mass > 0"),
+        (lambda: CovariantConvolutionField(LinkField(SU(2), (4, 4)), features=0), ValueError, "features: got 0"),
+        (lambda: CovariantConvolutionField(LinkField(SU(2), (4, 4)), mass=0.0), ValueError, "mass: got 0.0"),
         (lambda: CovariantConvolutionField(LinkField(SU(2), (4, 4)), loops=((1, 2, -1),)), ValueError, "not closed"),
         (lambda: CovariantConvolutionField(LinkField(SU(2), (4, 4)), loops=((1, 3, -1, -3),)), ValueError, "steps"),
         (lambda: CovariantConvolutionField(LinkField(SU(2), (4, 2)), loops=(RECTANGLE,)), ValueError, "larger extents"),

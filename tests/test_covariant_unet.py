@@ -51,7 +51,7 @@ def test_score_matching_and_exact_weights():
     [
         (lambda: tm.CovariantUNet(jax.random.key(0), tm.RealField((4, 4))), TypeError, "gauge links"),
         (lambda: tm.CovariantUNet(jax.random.key(0), tm.LinkField(tm.SU(2), (4,))), ValueError, "two dimensions or more"),
-        (lambda: tm.CovariantUNet(jax.random.key(0), tm.LinkField(tm.SU(2), (4, 4)), levels=0), ValueError, "levels and"),
+        (lambda: tm.CovariantUNet(jax.random.key(0), tm.LinkField(tm.SU(2), (4, 4)), levels=0), ValueError, "levels: got 0"),
         (
             lambda: tm.CovariantUNet(
                 jax.random.key(0), tm.LinkField(tm.SU(2), (4, 4)), theory=tm.WilsonAction(tm.SU(2), (4, 2), beta=1.0)

@@ -1,15 +1,14 @@
 """NERSC and ILDG files: fixtures are built byte by byte from the description of the formats, by other code."""
 
-import itertools
 import struct
 import tempfile
 import time
-import zlib
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gauge_files import ildg_bytes, lime_record, loop_plaquette, nersc_bytes
 from helpers import random_links
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 import trivmap as tm
 from trivmap.io import (
     GaugeFileError,
+    GaugeFileWarning,
     read_ildg,
     read_nersc,
     write_ildg,
@@ -25,91 +25,6 @@ from trivmap.io import (
 
 LATTICE = (4, 2, 3, 5)  # t, x, y, z: all different, so that no order of axes can be mistaken for another
 SMALL = (2, 1, 2, 3)
-
-
-def matrix(links, mu, site):
-    return links[(mu, slice(None), slice(None), *(i % e for i, e in zip(site, links.shape[3:], strict=True)))]
-
-
-def loop_plaquette(links):
-    lattice, total, count = links.shape[3:], 0.0, 0
-    for site in itertools.product(*map(range, lattice)):
-        for mu, nu in itertools.combinations(range(4), 2):
-            right, up = (tuple(i + (k == direction) for k, i in enumerate(site)) for direction in (mu, nu))
-            p = matrix(links, mu, site) @ matrix(links, nu, right)
-            p = p @ matrix(links, mu, up).conj().T @ matrix(links, nu, site).conj().T
-            total, count = total + np.trace(p).real / len(p), count + 1
-    return total / count
-
-
-def site_bytes(links, site, code, rows):
-    """The links of one site in file order: directions x, y, z, t, rows, columns, real and imaginary part."""
-    numbers = []
-    for mu in (1, 2, 3, 0):
-        for row in matrix(links, mu, site)[:rows]:
-            for z in row:
-                numbers += [z.real, z.imag]
-    return struct.pack(f"{code[0]}{len(numbers)}{code[1]}", *numbers)
-
-
-def file_sites(lattice):
-    t, x, y, z = lattice
-    return [(it, ix, iy, iz) for it in range(t) for iz in range(z) for iy in range(y) for ix in range(x)]
-
-
-def nersc_bytes(links, datatype, floating, changes=()):
-    rows, n = (2 if datatype == "4D_SU3_GAUGE" else links.shape[1]), links.shape[1]
-    code = (">" if floating.endswith("BIG") else "<") + ("f" if "32" in floating else "d")
-    data = b"".join(site_bytes(links, site, code, rows) for site in file_sites(links.shape[3:]))
-    words = struct.unpack(f"{code[0]}{len(data) // 4}I", data)
-    trace = np.mean([np.trace(matrix(links, mu, s)).real / n for mu in range(4) for s in file_sites(links.shape[3:])])
-    t, x, y, z = links.shape[3:]
-    header = {
-        "HDR_VERSION": "1.0",
-        "DATATYPE": datatype,
-        "DIMENSION_1": x,
-        "DIMENSION_2": y,
-        "DIMENSION_3": z,
-        "DIMENSION_4": t,
-        "LINK_TRACE": f"{trace:.10g}",
-        "PLAQUETTE": f"{loop_plaquette(links):.10g}",
-        "CHECKSUM": f"{sum(words) % 2**32:X}",
-        "CREATOR": "a test",
-        "FLOATING_POINT": floating,
-    } | dict(changes)
-    text = "".join(f"{key} = {value}\n" for key, value in header.items() if value is not None)
-    return b"BEGIN_HEADER\n" + text.encode() + b"END_HEADER\n" + data
-
-
-def lime_record(kind, payload, first=False, last=False):
-    head = struct.pack(">i", 1164413355) + struct.pack(">hH", 1, (first << 15) | (last << 14))
-    head += struct.pack(">q", len(payload)) + kind.encode().ljust(128, b"\0")
-    return head + payload + b"\0" * ((8 - len(payload) % 8) % 8)
-
-
-def rotate_left(word, by):
-    return ((word << by) | (word >> (32 - by))) & 0xFFFFFFFF
-
-
-def ildg_bytes(links, bits=64, plaquette=True, field="su3gauge", order=">", checksum=True):
-    parts = [site_bytes(links, site, order + ("f" if bits == 32 else "d"), 3) for site in file_sites(links.shape[3:])]
-    a = b = 0
-    for rank, part in enumerate(parts):
-        a ^= rotate_left(zlib.crc32(part), rank % 29)
-        b ^= rotate_left(zlib.crc32(part), rank % 31)
-    t, x, y, z = links.shape[3:]
-    form = (
-        '<?xml version="1.0" encoding="UTF-8"?><ildgFormat xmlns="http://www.lqcd.org/ildg"><version>1.0</version>'
-        f"<field>{field}</field><precision>{bits}</precision>"
-        f"<lx>{x}</lx><ly>{y}</ly><lz>{z}</lz><lt>{t}</lt></ildgFormat>"
-    )
-    sums = f"<scidacChecksum><version>1.0</version><suma>{a:x}</suma><sumb>{b:x}</sumb></scidacChecksum>"
-    records = [("xlf-info", f"plaquette = {loop_plaquette(links):.12f}\n beta = 6.0\n".encode())] if plaquette else []
-    records += [("ildg-format", form.encode()), ("ildg-binary-data", b"".join(parts))]
-    records += [("scidac-checksum", sums.encode())] if checksum else []
-    records += [("some-other-record", b"left alone"), ("ildg-data-lfn", b"lfn://test/1")]
-    last = len(records) - 1
-    return b"".join(lime_record(k, p, i == 0, i == last) for i, (k, p) in enumerate(records))
 
 
 LINKS = random_links(LATTICE)
@@ -146,6 +61,80 @@ def test_ildg_files_by_other_code(bits, tmp_path):
     assert description["precision"] == bits
 
 
+@pytest.mark.parametrize(
+    ("n", "datatype", "floating", "code", "changes"),
+    [
+        (3, "4D_SU3_GAUGE", "IEEE32", ">f", {}),
+        (3, "4D_SU3_GAUGE_3x3", "IEEE64", ">d", {}),
+        (3, "4D_SU3_GAUGE_3X3", "ieee64little", "<d", {}),
+        (3, "4D_SU3_GAUGE", None, "<f", {"FLOATING_POINT": None}),
+        (3, "4D_SU3_GAUGE_3x3", None, ">d", {"FLOATING_POINT": None, "PLAQUETTE": None, "LINK_TRACE": None}),
+        (2, "4D_SU2_GAUGE", "IEEE64BIG", None, {}),
+        (2, "4D_SU2_GAUGE", None, "<f", {"FLOATING_POINT": None}),
+        (2, "4D_SU2_GAUGE", None, ">d", {"FLOATING_POINT": None}),
+        (4, "4D_SU4_GAUGE", "IEEE64BIG", None, {}),
+        (10, "4D_SU10_GAUGE_10x10", "IEEE32BIG", None, {}),
+    ],
+)
+def test_nersc_variants_of_other_codes(n, datatype, floating, code, changes):
+    truth = random_links(SMALL, n, seed=2)
+    content = nersc_bytes(truth, datatype, floating or "", changes, code)
+    links, _ = read_nersc(content, max_defect=5e-6)
+    np.testing.assert_allclose(links, truth, atol=40 * np.finfo(links.dtype).eps)
+    assert (links.dtype == np.complex64) == ("f" in (code or "") or "32" in (floating or ""))
+    with pytest.raises(GaugeFileError):  # the checksum still protects the numbers
+        read_nersc(content[:-3] + bytes([content[-3] ^ 0x40]) + content[-2:])
+
+
+def test_spelling_of_nersc_headers():
+    content = nersc()
+    header, data = content.split(b"END_HEADER\n", 1)
+    spellings = [
+        header.replace(b"\n", b"\r\n") + b"END_HEADER\r\n",
+        header.replace(b" = ", b"=") + b"END_HEADER\n",
+        header.replace(b"\n", b"  \n\n") + b"  END_HEADER \n",
+        header.lower().replace(b"begin_header", b"BEGIN_HEADER") + b"END_HEADER\n",
+        header + b"COMMENT = " + b"x" * 100_000 + b"\nEND_HEADER\n",
+        header + b"CREATOR = a test\nEND_HEADER\n",
+    ]
+    for spelling in spellings:
+        np.testing.assert_array_equal(read_nersc(spelling + data)[0], LINKS)
+
+
+def other_text(content, old, new):
+    assert content.count(old) == 1
+    return content.replace(old, new.rjust(len(old)))
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3.0, 18.0, "nan", "1-", "*******"])
+def test_plaquettes_of_other_codes_in_ildg_files(factor):
+    p = loop_plaquette(LINKS)
+    stated = {"1-": f"{1 - p:.10f}"}.get(factor, factor if isinstance(factor, str) else f"{factor * p:.10f}")
+    original = ildg_bytes(LINKS)
+    content = other_text(original, f"plaquette = {p:.12f}\n beta = 6.0\n".encode(), f"plaquette = {stated}\n".encode())
+    with pytest.warns(GaugeFileWarning, match="checksums are right"):
+        links, description = read_ildg(content)
+    np.testing.assert_array_equal(links, LINKS)
+    assert description["plaquette"] == pytest.approx(p)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda: lime_record("xlf-info", b"plaquette = 0.9\n") + ildg_bytes(LINKS),
+        lambda: ildg_bytes(LINKS) + lime_record("xlf-info", b"plaquette = 0.9\n"),
+        lambda: lime_record("scidac-file-xml", b"<a/>", True, True) + ildg_bytes(LINKS) + lime_record("other", b"\1" * 13),
+        lambda: (ildg_bytes(LINKS) + lime_record("other", b"\1" * 13))[:-3],
+        lambda: other_text(ildg_bytes(LINKS), b' xmlns="http://www.lqcd.org/ildg">', b" ><!-- 4 -->"),
+        lambda: other_text(ildg_bytes(LINKS), b'<?xml version="1.0" encoding="UTF-8"?><ildg', b"\n<ildg"),
+        lambda: other_text(ildg_bytes(LINKS), b"<lx>2</lx><ly>3</ly>", b"<ly>3</ly><lx>2</lx>"),
+        lambda: other_text(ildg_bytes(LINKS), b"<field>su3gauge", b"<field>SU3gauge"),
+    ],
+)
+def test_structures_of_other_ildg_files(content):
+    np.testing.assert_array_equal(read_ildg(content())[0], LINKS)
+
+
 # --- round trips -------------------------------------------------------------------------------------------------------
 
 
@@ -161,6 +150,18 @@ def test_nersc_round_trip(tmp_path, n, rows, precision, order):
     if (n, rows) == (3, 3):
         assert (tmp_path / "a").read_bytes().endswith(nersc_bytes(
             links, "4D_SU3_GAUGE_3x3", f"IEEE{precision}{order.upper()}").split(b"END_HEADER\n", 1)[1])  # fmt: skip
+
+
+@pytest.mark.parametrize("n", range(2, 13))
+def test_every_group_and_long_headers_come_back(tmp_path, n):
+    links = random_links((2, 1, 1, 2), n, seed=n)
+    notes = {f"NOTE_{i}": "x" * 90 for i in range(1000)} | {"plaquette": "mine", "TWO": "lines\nEND_HEADER\nhere"}
+    write_nersc(tmp_path / "a", links, header=notes)
+    back, header = read_nersc(tmp_path / "a")
+    np.testing.assert_array_equal(back, links)
+    assert header["NOTE_999"] == "x" * 90
+    with pytest.raises(ValueError, match="without '='"):
+        write_nersc(tmp_path / "a", links, header={"A=B": 1})
 
 
 def test_ildg_round_trip(tmp_path):

@@ -181,7 +181,7 @@ def test_gaussian_prior_is_normalised_and_has_its_width():
     ("construct", "error", "message"),
     [
         (lambda: _gated(tm.RealField((2, 2))), ValueError, "either steps or controller"),
-        (lambda: _gated(tm.RealField((2, 2)), steps=0), ValueError, "at least one step"),
+        (lambda: _gated(tm.RealField((2, 2)), steps=0), ValueError, "steps: got 0"),
         (lambda: tm.GaussianPrior(tm.RealField((2, 2)), -1.0), ValueError, "positive"),
         (lambda: tm.GaussianPrior(tm.LinkField(tm.U1(), (2, 2))), TypeError, "HaarPrior"),
         (lambda: tm.HaarPrior(tm.RealField((2, 2))), TypeError, "GaussianPrior"),

@@ -193,7 +193,7 @@ def test_unknown_curvature_can_be_given():
         (lambda: _loops(tm.U1(), (4, 4), bound=1.0), ValueError, "Lipschitz"),
         (lambda: _loops(tm.SU(2), (3, 3), RECTANGLES, hidden=(4,)), ValueError, "plaquettes on SU"),
         (lambda: tm.NeighbourPotential(jax.random.key(0), tm.LinkField(tm.U1(), (4, 4))), TypeError, "real fields"),
-        (lambda: tm.NeighbourPotential(jax.random.key(0), tm.RealField((4, 4)), sites=0), ValueError, "one or more"),
+        (lambda: tm.NeighbourPotential(jax.random.key(0), tm.RealField((4, 4)), sites=0), ValueError, "sites: got 0"),
         (
             lambda: _loops(tm.SU(2), (2, 2)).forward(
                 1.1 * FLOWS["su2"]().manifold.reference_sample(jax.random.key(0))[..., :2]

@@ -325,10 +325,10 @@ def test_objective_options_by_partial_and_custom_objectives():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps >= 1"),
-        ({"batch_size": 0}, "batch_size >= 1"),
-        ({"chunk": 0}, "chunk >= 1"),
-        ({"ema": 1.0}, "decay in"),
+        ({"steps": 0}, "steps: got 0"),
+        ({"batch_size": 0}, "batch_size: got 0"),
+        ({"chunk": 0}, "chunk: got 0"),
+        ({"ema": 1.0}, "number in \\[0, 1\\)"),
         ({"theory": tm.WilsonAction(tm.U1(), (6, 6), beta=1.0)}, "theory.manifold"),
         ({"objective": tm.log_variance, "batch_size": 1}, "batch_size >= 2"),
     ],

@@ -50,7 +50,7 @@ def test_every_mode_of_a_free_field_has_its_width(m2, length):
 def test_one_length_for_all_trajectories_leaves_a_mode_where_it_was():
     """The fault that the default mends, so that the test above can fail."""
     values = chain(resonant(1.0), 1.0, n=200, length_spread=0.0).observables["power"][:, :, 0, 0]
-    # Chains differ by their starting values; along a chain the mean field only changes by the error of the integrator.
+    # Chains differ by where they start; along a chain the mean field only changes by the error of the integrator.
     assert np.mean(np.std(values, axis=1)) < 0.1 * np.std(np.mean(values, axis=1)) + 0.1 * exact(resonant(1.0))[0, 0]
 
 
@@ -85,5 +85,5 @@ def test_updates_leave_the_density_invariant(m2, length):
 def test_errors_teach(spread):
     with pytest.raises(ValueError, match=r"expected a number in \[0, 1\)"):
         tm.HMCUpdate(length_spread=spread)
-    with pytest.raises(ValueError, match="expected a positive number"):
+    with pytest.raises(ValueError, match="expected a positive finite number"):
         tm.hmc(jax.random.key(0), tm.FreeScalarAction(LATTICE, m2=1.0), 1, trajectory_length=-abs(spread))

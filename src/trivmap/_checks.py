@@ -6,8 +6,9 @@ Arrays are checked number by number. Tracers pass: their numbers are known to th
 import operator
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 __all__ = ["at_least", "finite", "integer", "integers", "positive", "within"]
 
@@ -35,7 +36,7 @@ def within(name: str, value: Any, low: float | int, high: float | int, *, closed
 
 def integer(name: str, value: Any, least: int | None = None, below: int | None = None) -> None:
     """**Raises:** `TypeError` unless `value` is an integer (no bool), `ValueError` unless `least <= value < below`."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     kinds = {None: "an integer", 0: "an integer of zero or more", 1: "a positive integer"}
     expected = kinds.get(least, f"an integer of at least {least}") + ("" if below is None else f" below {below}")
@@ -56,7 +57,7 @@ def integers(owner: str, least: int, **values: Any) -> None:
 
 
 def _require(name: str, value: Any, holds: Any, expected: str) -> None:
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     numbers = np.asarray(value) if hasattr(value, "dtype") else np.asarray(value, None if _is_number(value) else object)
     if numbers.dtype.kind not in "iuf" and not _is_reduced_float(numbers.dtype):
@@ -70,7 +71,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_reduced_float(dtype: np.dtype) -> bool:
-    return jax.dtypes.issubdtype(dtype, np.floating)  # bfloat16 and others that NumPy takes for opaque bytes
+    return jnp.issubdtype(dtype, np.floating)  # bfloat16 and others that NumPy takes for opaque bytes
 
 
 def _is_bool(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Signals while the program `trivmap` is being imported, which takes seconds: it ends at once. A library touches no signals."""
+"""Signals while the program `trivmap` is being imported, which takes seconds: it ends. A library touches no signals."""
 
 import os
 import signal

@@ -23,8 +23,13 @@ SOLVERS = {"lscfrk4": LSCFRK4, "lscfrk3w7": LSCFRK3W7, "luescher-w3": LuescherW3
 OBJECTIVES = {"reverse-kl": reverse_kl, "log-variance": log_variance}
 
 
-def build_theory(config: U1Config | SUConfig | Phi4Config) -> AbstractTheory:
-    """The theory of a configuration. **Raises:** `CommandError` with the library's message for impossible lattices etc."""
+def build_theory(config: U1Config | SUConfig | Phi4Config | AbstractTheory) -> AbstractTheory:
+    """The theory of a configuration, or one that is built already.
+
+    **Raises:** `CommandError` with the library's message for impossible lattices etc.
+    """
+    if isinstance(config, AbstractTheory):
+        return config
     try:
         if isinstance(config, Phi4Config):
             return Phi4Action(config.lattice, m2=config.m2, lam=config.lam)

@@ -93,7 +93,7 @@ def _of_field(config: dict[str, Any]) -> str:
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_dir():
         raise CommandError(f"{path} is not a folder; give a run folder, or no argument for all works.")
-    known = RunFolder(path).read_json("config.json")
+    known = RunFolder(path).configs()
     if not known:
         raise CommandError(f"{path} is not a run folder (no config.json); give one, or no argument for all works.")
     return known

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ..theories import AbstractTheory, Phi4Action, exact
+from ..theories import AbstractTheory, Phi4Action, WilsonAction, exact
 from ._observables import WILSON
 from ._report import say
 from ._run_folder import RunFolder
@@ -46,11 +46,17 @@ def write_summary(
     return summary
 
 
+def _charge(theory: AbstractTheory) -> float:
+    if isinstance(theory, WilsonAction):
+        return 0.0
+    raise exact.NoExactResultError(f"the mean charge is zero by symmetry for Wilson's action, got {type(theory).__name__}.")
+
+
 def _exact_value(theory: AbstractTheory, name: str) -> tuple[float | None, str | None]:
     functions: dict[str, Callable[[], Any]] = {
         "log_z": lambda: exact.log_z(theory),
         "plaquette": lambda: exact.plaquette(theory),
-        "charge": lambda: 0.0,
+        "charge": lambda: _charge(theory),
         "charge2": lambda: exact.charge_squared(theory),
         "magnetisation": lambda: exact.magnetisation(theory),
         "abs_magnetisation": lambda: exact.abs_magnetisation(theory),

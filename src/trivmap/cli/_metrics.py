@@ -32,7 +32,8 @@ def read_records(file: Path) -> list[dict[str, Any]]:
     for number, record in enumerate(found, 1):
         if record is None:
             raise CommandError(
-                f"{file}, line {number}: damaged (its checksum is wrong). Restore the file, or train in another folder."
+                f"{file}, line {number}: no right checksum (damaged, or of an earlier version). "
+                "Restore the file, or train in another folder."
             )
     return [record for record in found if record is not None]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .. import observables as obs
 from ..groups import U1
-from ..manifolds import LinkField
+from ..manifolds import LinkField, RealField
 from ..theories import AbstractTheory
 from ._run_folder import CommandError
 
@@ -34,8 +34,10 @@ TOPOLOGY = {"charge": obs.topological_charge, "charge2": lambda x: obs.topologic
 def default_names(theory: AbstractTheory) -> list[str]:
     """What is measured for a theory when nothing else is asked for."""
     manifold = theory.manifold
-    if not isinstance(manifold, LinkField):
+    if isinstance(manifold, RealField):
         return list(SCALAR)
+    if not isinstance(manifold, LinkField):
+        return ["action"]
     loops = ["plaquette"] + (["wilson_2x2"] if min(manifold.lattice) > 2 else [])
     if not isinstance(manifold.group, U1):
         return [*loops, "polyakov2"]
@@ -57,7 +59,8 @@ def _observable(theory: AbstractTheory, name: str) -> Callable:
     manifold = theory.manifold
     gauge = isinstance(manifold, LinkField)
     abelian = isinstance(manifold, LinkField) and isinstance(manifold.group, U1)
-    known: dict[str, Callable] = dict(GAUGE) if gauge else dict(SCALAR)
+    known: dict[str, Callable] = {"action": theory.action}
+    known |= GAUGE if gauge else SCALAR if isinstance(manifold, RealField) else {}
     if gauge and not abelian:
         known["polyakov2"] = _polyakov2
     if abelian and len(theory.lattice) == 2:

@@ -85,6 +85,8 @@ def typed(kind: Any, value: Any, name: str) -> Any:
     """The value, if it is of a type within its bounds. **Raises:** `CommandError`, which starts with `name`."""
     try:
         return msgspec.convert(value, kind, strict=True)
+    except UnicodeEncodeError as error:  # half a character: from JSON escapes, or options that are not UTF-8
+        raise CommandError(f"{name}: got {shown(value)}, expected text in UTF-8.") from error
     except msgspec.DecodeError as error:
         text, _, place = str(error).partition(" - at `$")
         place = place.rstrip("`")
@@ -168,5 +170,5 @@ def _expected(kind: Any, text: str, value: Any) -> str:
         return "one of " + ", ".join(choice for choice in choices if isinstance(choice, str))
     if not text.startswith("Expected "):
         return f"another value ({text[0].lower()}{text[1:]})"
-    words = lambda match: " or ".join(_WORDS.get(word, word) for word in match[1].split(" | "))  # noqa: E731
+    words = lambda match: " or ".join(_WORDS.get(word, word) for word in str(match[1]).split(" | "))  # noqa: E731
     return re.sub(r"`([^`]*)`", words, text.removeprefix("Expected ").split(", got ")[0])

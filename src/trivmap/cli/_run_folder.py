@@ -201,7 +201,8 @@ class RunFolder:
 
     def _table(self, name: str) -> dict[str, Any]:
         """A JSON file with one entry per command, empty where there is none."""
-        return typed(dict[str, dict[str, Any]], self.read_json(name, {}), str(self.path / name))
+        table = typed(dict, self.read_json(name, {}), str(self.path / name))
+        return {entry: typed(dict, value, f"{self.path / name}: {entry}") for entry, value in table.items()}
 
     def _occupied(self) -> bool:
         return any(not _PASSING.fullmatch(entry.name) for entry in self.path.iterdir())

@@ -43,11 +43,12 @@ def _sample(folder: RunFolder, command: SampleCommand) -> int:
     check_foreign(folder, command.name)
     folder.claim(f"sample:{command.name}", config)
     announce("sample", config)
+    _say_untrained(header)
     start = time.perf_counter()
     key, dtype = jax.random.key(command.seed), jnp.dtype(command.precision)
     attributes = {"theory": folder.config("train")["theory"], "seed": command.seed, "step": header["step"], "config": config}
     ensemble = drawn_in_pieces(folder, command, key, model, theory, dtype, attributes)
-    more: dict[str, Any] = {"seconds": {"total": time.perf_counter() - start}}
+    more: dict[str, Any] = {"step": header["step"], "seconds": {"total": time.perf_counter() - start}}
     estimates = ensemble_estimates(ensemble)
     build = lambda known: summarise_ensemble(ensemble, estimates, known) | more  # noqa: E731
     folder.write_json(f"{command.name}.json", build(pending(estimates)))
@@ -55,6 +56,13 @@ def _sample(folder: RunFolder, command: SampleCommand) -> int:
     summary = write_summary(folder, f"{command.name}.json", theory, estimates, build)
     _print(summary, estimates, ensemble, folder, command)
     return 0
+
+
+def _say_untrained(header: dict[str, Any]) -> None:
+    """A run that was interrupted before its first chunk leaves a model as well."""
+    if header["step"] == 0:
+        steps = header["config"]["steps"]
+        say(f"caution: the flow is untrained (step 0 of {steps}); go on with its `trivmap train` and --resume.")
 
 
 def drawn_in_pieces(

@@ -100,8 +100,7 @@ def load_model(folder: RunFolder) -> tuple[Model, AbstractTheory, dict[str, Any]
         raise CommandError(f"{folder.path} has no {MODEL} yet: run its `trivmap train` again with --resume.")
 
     # Before anything is built: what another configuration says need not fit this theory.
-    if read_header(folder / MODEL).get("config") != config:
-        raise CommandError(f"{folder / MODEL} was trained with another configuration than config.json says.")
+    folder.check_config(MODEL, read_header(folder / MODEL).get("config"), config)
     flow = model_from_json(config["model"], source)
     model, header = load(folder / MODEL, lambda _: build_model(flow, theory.manifold, keys_of(0, "model")[0]))
     return model, theory, header
@@ -121,6 +120,8 @@ class _Recorder:
         if (self.folder / CHECKPOINT).exists():
             header = read_header(self.folder / CHECKPOINT)
             self.folder.check_config(CHECKPOINT, header.get("config"), self.config)
+            if "records" not in header:
+                raise CommandError(f"{self.folder / CHECKPOINT} is of an earlier version; train in another folder.")
             self.last, self.records = header["last"], header["records"]
             self.state, _ = read_checkpoint(self.folder / CHECKPOINT, self.state)
             say(f"continuing after step {int(self.state.step)}")

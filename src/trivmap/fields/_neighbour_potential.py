@@ -21,7 +21,8 @@ class NeighbourPotential(AbstractPotential):
     V = sum_x sum_j a_j(t) h(w_j phi_x) + sum_x sum_{+-mu} sum_j b_j(t) h(u_j (phi_x + v_j phi_{x+mu})),   h = log cosh,
 
     with a_j(t) = sum_k a_kj cos(pi k t). Each second derivative h'' lies in (0, 1], so that
-    |d^2 V/d phi_x^2| <= sum_j |a_j| w_j^2 + 2 d sum_j |b_j| u_j^2 (1 + v_j^2) for all fields.
+    |d^2 V/d phi_x^2| <= sum_j |a_j| w_j^2 + 2 d sum_j |b_j| u_j^2 (1 + v_j^2) for all fields. Along an extent of one a site
+    is its own neighbour, and (1 + v_j)^2 stands for 1 + v_j^2; along an extent of two both neighbours are the same site.
 
     **Arguments:** `key`: draws frequencies w, u and ratios v; `manifold`: a `RealField`; `sites`, `bonds`: how many terms of
     either kind; `times`: time functions of their strengths, which start at zero; `dtype`: precision of the parameters.
@@ -87,13 +88,14 @@ class NeighbourPotential(AbstractPotential):
                 slope = jnp.tanh(u * (x[None] + v * shift(x, mu, steps, x.ndim)[None]))
                 force = b * u * slope
                 gradient = gradient + jnp.sum(force, axis=0) + shift(jnp.sum(v * force, axis=0), mu, -steps, x.ndim)
-                laplacian = laplacian + site_sum(b * u**2 * (1 + v**2) * (1 - slope**2))
+                laplacian = laplacian + site_sum(b * u**2 * _derivatives(v, x.shape[mu]) * (1 - slope**2))
         return gradient, laplacian
 
     def curvature_bound(self, t: Float[Array, ""]) -> Float[Array, ""]:
         """A bound of |d^2 V/d phi_x^2| over all fields."""
         a, b, w, u, v = self._at(t, jnp.zeros((1,) * len(self.manifold.lattice), self.ratios.dtype))
-        return jnp.sum(jnp.abs(a) * w**2) + 2 * len(self.manifold.lattice) * jnp.sum(jnp.abs(b) * u**2 * (1 + v**2))
+        around = sum(2 * _derivatives(v, extent) for extent in self.manifold.lattice)
+        return jnp.sum(jnp.abs(a) * w**2) + jnp.sum(jnp.abs(b) * u**2 * around)
 
     def _at(self, t: Array, x: Array) -> tuple[Array, ...]:
         """Strengths and frequencies as columns in the precision of the field."""
@@ -101,6 +103,11 @@ class NeighbourPotential(AbstractPotential):
         strengths = [basis @ s.astype(x.dtype) for s in (self.site_strengths, self.bond_strengths)]
         others = [p.astype(x.dtype) for p in (self.site_frequencies, self.bond_frequencies, self.ratios)]
         return tuple(p.reshape(-1, *(1 for _ in range(x.ndim))) for p in (*strengths, *others))
+
+
+def _derivatives(v: Array, extent: int) -> Array:
+    """Squared derivatives of phi_x + v phi_{x+mu} with respect to its fields, along an axis of this extent."""
+    return (1 + v) ** 2 if extent == 1 else 1 + v**2
 
 
 def _log_cosh(x: Array) -> Array:

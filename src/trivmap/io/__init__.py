@@ -11,6 +11,7 @@ from ._checkpoint import read_header as read_header
 from ._checkpoint import save as save
 from ._checkpoint import write_checkpoint as write_checkpoint
 from ._gauge_links import GaugeFileError as GaugeFileError
+from ._gauge_links import GaugeFileWarning as GaugeFileWarning
 from ._hdf5 import EnsembleFileError as EnsembleFileError
 from ._hdf5 import append_ensemble as append_ensemble
 from ._hdf5 import file_kind as file_kind

@@ -65,7 +65,7 @@ def npy_record(content: bytes | memoryview, start: int = 0) -> Record:
         version = np.lib.format.read_magic(header)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran, dtype = read(header)
-    except (ValueError, KeyError, TypeError, SyntaxError, MemoryError, RecursionError, EOFError, UserWarning) as error:
+    except Exception as error:  # NumPy reads the header as Python: errors of tokens, syntax, recursion
         raise ValueError(f"no array in NumPy's format: {error}") from error
     if dtype.hasobject or any(extent < 0 for extent in shape):
         raise ValueError(f"an array of {dtype} and shape {shape}")

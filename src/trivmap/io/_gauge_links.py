@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ._content import file_bytes
 
 PLAQUETTE_TOLERANCE = 1e-5  # as Grid: headers hold the averages in few digits
 TRACE_TOLERANCE = 1e-6
@@ -23,12 +24,16 @@ class GaugeFileError(ValueError):
     """A file of gauge links that is missing, damaged, or not what its header says."""
 
 
+class GaugeFileWarning(UserWarning):
+    """A file of gauge links whose checksums are right and whose comments are not."""
+
+
 def source_bytes(source: str | os.PathLike | bytes) -> tuple[str, bytes]:
     """A name for messages and the content of a file, or of bytes that were read elsewhere."""
     if isinstance(source, bytes):
         return "gauge file", source
     try:
-        return str(source), Path(source).read_bytes()
+        return str(source), file_bytes(source)
     except OSError as error:
         raise GaugeFileError(f"{source}: cannot read the file: {error.strerror}") from error
 
@@ -41,6 +46,14 @@ def from_file_order(data: np.ndarray) -> np.ndarray:
 def to_file_order(links: np.ndarray) -> np.ndarray:
     """The inverse of `from_file_order`."""
     return np.ascontiguousarray(links[_DIRECTIONS_TO_FILE].transpose(_TO_FILE))
+
+
+def with_last_row(links: np.ndarray) -> np.ndarray:
+    r"""SU(N) links from their first N - 1 rows `(4, n - 1, n, ...)`: the conjugate cofactors are the last row."""
+    n = links.shape[2]
+    last_axes = np.moveaxis(links, (1, 2), (-2, -1))
+    row = np.stack([(-1) ** (n - 1 + j) * np.linalg.det(np.delete(last_axes, j, axis=-1)) for j in range(n)], axis=1)
+    return np.concatenate([links, np.conj(row)[:, None]], axis=1)
 
 
 def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import warnings
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 
 from ._atomic import write_bytes
 from ._gauge_links import (
+    PLAQUETTE_TOLERANCE,
     UNITARITY_TOLERANCE,
     GaugeFileError,
+    GaugeFileWarning,
     check_lattice,
     check_size,
     checked_links,
@@ -26,8 +29,11 @@ from ._lime import lime_bytes, lime_records
 
 _NAMESPACE = "http://www.lqcd.org/ildg"
 _LONGEST_XML = 1 << 16
-_READ = ("ildg-format", "ildg-binary-data", "scidac-checksum", "ildg-data-lfn", "xlf-info")
-_PLAQUETTE = re.compile(r"plaquette\s*=\s*([-+0-9.eE]+)")
+_UNIQUE = ("ildg-format", "ildg-binary-data", "scidac-checksum")
+_PLAQUETTE = re.compile(r"\bplaquette\s*[=:]\s*([^\s,;\0]+)", re.IGNORECASE)
+# Of Re tr U_P / 3, averaged over sites and planes, or of one minus it: traces, sums over the six planes, over three of them.
+_NORMALISATIONS = (1.0, 3.0, 1 / 3, 6.0, 18.0, 9.0, 2.0, 1 / 2, 1 / 6, 1 / 9, 1 / 18)
+_XML_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 
 
 def write_ildg(
@@ -86,8 +92,8 @@ def read_ildg(
     r"""Links and description of an ILDG file; nothing that fails a check is returned.
 
     Verified: the structure of the records, both SciDAC checksums (crc32 of every site, rotated by the site's rank modulo
-    29 and 31), $U U^\dagger = 1$ and $\det U = 1$, and the mean plaquette to 1e-5 where a record `xlf-info` gives it.
-    No checksum protects the extents; without that record only `lattice` does.
+    29 and 31), $U U^\dagger = 1$ and $\det U = 1$, and the mean plaquette to 1e-5 where a record `xlf-info` gives it, in
+    whatever usual normalisation. No checksum protects the extents; without that record only `lattice` does.
 
     **Arguments:**
 
@@ -98,6 +104,8 @@ def read_ildg(
 
     **Returns:** links `(4, 3, 3, t, x, y, z)`, complex64 or complex128 as stored, and a description: `precision`,
     `plaquette` (of the data), and where present `lfn`, `suma`, `sumb`, `xlf-info`.
+
+    **Warns:** `GaugeFileWarning` where that plaquette is no number, or that of the data in another normalisation.
 
     **Raises:** `GaugeFileError` with the reason.
     """
@@ -114,9 +122,8 @@ def read_ildg(
     stored = np.frombuffer(data, f">c{precision // 4}").reshape(t, z, y, x, 4, 3, 3)
     links = from_file_order(stored.astype(np.complex64 if precision == 32 else np.complex128))
     info = bytes(records.get("xlf-info", b"")).decode("latin-1")
-    tolerance = UNITARITY_TOLERANCE[precision] if max_defect is None else max_defect
-    verify(name, links, {"plaquette": _stated_plaquette(name, info)}, tolerance)
-    description["plaquette"] = mean_plaquette(links)
+    verify(name, links, {}, UNITARITY_TOLERANCE[precision] if max_defect is None else max_defect)
+    description["plaquette"] = _verified_plaquette(name, links, info)
     if info:
         description["xlf-info"] = info
     if "ildg-data-lfn" in records:
@@ -127,8 +134,10 @@ def read_ildg(
 def _records(name: str, content: bytes) -> dict[str, memoryview]:
     found: dict[str, memoryview] = {}
     for kind, payload in lime_records(name, content):
-        if kind in _READ and kind in found:
+        if kind in _UNIQUE and kind in found and payload != found[kind]:
             raise GaugeFileError(f"{name}: holds more than one record {kind}; split the file first")
+        if kind == "xlf-info" and kind in found:
+            payload = memoryview(bytes(found[kind]).rstrip(b"\0") + b"\n" + bytes(payload))
         found[kind] = payload
     for kind in ("ildg-format", "ildg-binary-data"):
         if kind not in found:
@@ -140,7 +149,7 @@ def _xml(name: str, kind: str, payload: memoryview) -> dict[str, str]:
     """The elements below the root by their local names. Entities are refused: they can grow without bound."""
     from xml.etree import ElementTree
 
-    text = bytes(payload[:_LONGEST_XML]).rstrip(b"\0")
+    text = _XML_COMMENT.sub(b"", bytes(payload[:_LONGEST_XML]).split(b"\0", 1)[0]).strip()
     if len(payload) > _LONGEST_XML or b"<!" in text:
         raise GaugeFileError(f"{name}: the record {kind} is not a plain XML element")
     try:
@@ -152,7 +161,7 @@ def _xml(name: str, kind: str, payload: memoryview) -> dict[str, str]:
 
 def _format(name: str, records: dict[str, memoryview]) -> tuple[int, tuple[int, ...]]:
     entries = _xml(name, "ildg-format", records["ildg-format"])
-    if entries.get("field") != "su3gauge":
+    if entries.get("field", "").lower() != "su3gauge":
         raise GaugeFileError(f"{name}: the field is {entries.get('field')!r}, expected 'su3gauge'")
     if entries.get("precision") not in ("32", "64"):
         raise GaugeFileError(f"{name}: the precision is {entries.get('precision')!r}, expected 32 or 64")
@@ -185,7 +194,7 @@ def _verify_checksum(name: str, records: dict[str, memoryview], data: bytes, sit
     found = _scidac_sums(data, sites)
     for key, value in zip(("suma", "sumb"), found, strict=True):
         text = entries.get(key, "")
-        if not re.fullmatch(r"(?:0x)?[0-9a-fA-F]{1,8}", text) or int(text, 16) != value:
+        if not re.fullmatch(r"(?:0[xX])?0*[0-9a-fA-F]{1,8}", text) or int(text, 16) != value:
             raise GaugeFileError(
                 f"{name}: the SciDAC checksum {key} is {value:x}, the file says {text!r}: the data were changed after "
                 "writing. Nothing was loaded"
@@ -193,11 +202,33 @@ def _verify_checksum(name: str, records: dict[str, memoryview], data: bytes, sit
     return {"suma": f"{found[0]:x}", "sumb": f"{found[1]:x}"}
 
 
-def _stated_plaquette(name: str, info: str) -> float | None:
-    match = _PLAQUETTE.search(info)
-    if match is None:
-        return None
+def _verified_plaquette(name: str, links: np.ndarray, info: str) -> float:
+    """The plaquette of the data, where one of those that are stated is it. **Raises:** `GaugeFileError` otherwise."""
+    plaquette = mean_plaquette(links)
+    stated = [_number(name, text) for text in _PLAQUETTE.findall(info)]
+    if not stated or any(abs(value - plaquette) <= PLAQUETTE_TOLERANCE for value in stated):
+        return plaquette
+    shown = " and ".join(f"{value:.8g}" for value in stated)
+    usual = [factor * value for factor in _NORMALISATIONS for value in (plaquette, 1 - plaquette)]
+    tolerances = [factor * PLAQUETTE_TOLERANCE for factor in _NORMALISATIONS for _ in range(2)]
+    close = any(abs(value - other) <= allowed for value in stated for other, allowed in zip(usual, tolerances, strict=True))
+    if close or any(math.isnan(value) for value in stated):
+        warnings.warn(
+            f"{name}: the checksums are right and Re tr U_P / 3 is {plaquette:.8f}, but xlf-info says {shown}: another "
+            "normalisation, or no number. No checksum protects the extents: pass lattice= to be sure of them",
+            GaugeFileWarning,
+            stacklevel=3,
+        )
+        return plaquette
+    raise GaugeFileError(
+        f"{name}: the plaquette of the data is {plaquette:.8f}, xlf-info says {shown} (allowed {PLAQUETTE_TOLERANCE:g}): "
+        "data or extents are not those that were written. Nothing was loaded"
+    )
+
+
+def _number(name: str, text: str) -> float:
+    """A number as C or Fortran print it, whose overflow is a row of stars."""
     try:
-        return float(match[1])
+        return float("nan" if set(text) == {"*"} else text.lower().replace("d", "e"))
     except ValueError as error:
-        raise GaugeFileError(f"{name}: the plaquette {match[1]} in xlf-info is not a number") from error
+        raise GaugeFileError(f"{name}: the plaquette {text} in xlf-info is not a number") from error

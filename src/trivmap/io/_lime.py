@@ -26,8 +26,8 @@ def lime_records(name: str, content: bytes) -> Iterator[tuple[str, memoryview]]:
             why = "in little-endian order, but LIME is big-endian" if swapped else "damaged, or not LIME at all"
             raise GaugeFileError(f"{name}: no record starts at byte {position} (the file is {why})")
         start = position + _HEADER.size
-        padded = -(-length // 8) * 8
-        if padded > len(view) - start:
+        padded = -(-length // 8) * 8  # which some codes leave out at the end of the file
+        if length > len(view) - start:
             raise GaugeFileError(
                 f"{name}: truncated: a record of {length} bytes at byte {position}, but {len(view) - start} are left"
             )

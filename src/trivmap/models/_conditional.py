@@ -30,9 +30,9 @@ class ConditionalModel(eqx.Module):
     **Arguments:** `make`: function from a theory to a `Model`, always of the same structure; `theory`: any of the family;
     `low`, `high`: range of the coupling; `coupling`: its name among the arrays of the theory; `degree`: of the polynomials.
 
-    **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, one that reaches couplings which
-    the theory refuses, a negative degree, models of different structures, or frozen numbers that depend on the coupling in
-    another way, such as a stored ensemble for each.
+    **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, one that reaches couplings
+    which the theory refuses, a negative degree, models of different structures, or frozen numbers that depend on the coupling
+    in another way, such as a stored ensemble for each.
     """
 
     coefficients: Any

@@ -3,8 +3,8 @@ import math
 
 import jax.numpy as jnp
 
-from .._types import Array, RealScalar
 from .._checks import integer
+from .._types import Array, RealScalar
 from ..groups import U1, AbstractGroup
 from ..lattice import shift, site_sum
 from ..theories._plaquettes import plaquette_angle

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 
-from .._types import Array, Complex, RealScalar
 from .._checks import integer
+from .._types import Array, Complex, RealScalar
 from ..groups import AbstractGroup
 from ..lattice import accumulator_dtype, site_sum
 from ._links import check_axis, link_group
@@ -28,8 +28,8 @@ def polyakov_loop(x: Array, axis: int = 0) -> Complex[Array, ""]:
 def polyakov_correlator(x: Array, distance: int, axis: int = 0, direction: int | None = None) -> RealScalar:
     r"""Correlator of parallel lines, $\mathrm{Re}\, P(x) P(x + R)^*$ averaged over the transverse lattice.
 
-    **Arguments:** `x`: links; `distance`: separation `R`, from 0 (`|P|^2`) to the extent (0 again); `axis`: direction of the lines; `direction`:
-    direction of the separation, by default the average over all transverse ones.
+    **Arguments:** `x`: links; `distance`: separation `R`, from 0 (`|P|^2`) to the extent (0 again); `axis`: direction of the
+    lines; `direction`: direction of the separation, by default the average over all transverse ones.
 
     **Raises:** `ValueError` for distances beyond the lattice.
     """

@@ -13,7 +13,7 @@ _SUSPICIOUS = 0.8
 
 def resolution(*data: Any) -> float:
     """The coarsest machine epsilon of arrays or dtypes; double precision for integers, lists and `None`."""
-    kinds = [a if isinstance(a, np.dtype) else getattr(a, "dtype", np.dtype(float)) for a in data]
+    kinds: list[Any] = [a if isinstance(a, np.dtype) else getattr(a, "dtype", np.dtype(float)) for a in data]
     floats = [np.finfo(kind).eps for kind in kinds if np.issubdtype(kind, np.inexact)]
     return float(max([np.finfo(np.float64).eps, *floats]))
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Inexact, Key
 
 from ..groups import AbstractGroup
 from ..groups._eigen import eigenphases
+from ..groups._matrix import adjoint, matrix_product
 
 
 def log_heat_kernel(
@@ -25,12 +26,13 @@ def log_heat_kernel(
     A loop of l links that all diffuse decays by $e^{-l C_F \sigma^2/2}$ (U(1): $C_F = 1$).
 
     **Arguments:** `u`: angles `(*sites)` or matrices `(n, n, *sites)`; `images`: bound of |n|, enough for a variance up to
-    10. Images cancel where two eigenvalues coincide, not where three do; noise meets such points with probability zero.
+    10. Images cancel where two eigenvalues coincide, with the limits of value and score; not where three do, which noise meets
+    with probability zero.
     """
     if not group.complex_elements:
         turns = jnp.arange(-images, images + 1, dtype=u.dtype).reshape(-1, *(1 for _ in u.shape))
         return jax.scipy.special.logsumexp(-((group.project(u)[None] + 2 * jnp.pi * turns) ** 2) / (2 * variance), axis=0)
-    theta = _balanced(eigenphases(u)[0])
+    theta = _apart(_balanced(eigenphases(u)[0]), variance)
     winding = np.array([n for n in itertools.product(range(-images, images + 1), repeat=group.n) if sum(n) == 0])
     shifted = theta[None] + 2 * np.pi * jnp.asarray(winding, theta.dtype).reshape(*winding.shape, *(1 for _ in u.shape[2:]))
     exponent = -jnp.sum(shifted**2, axis=1) / variance
@@ -39,7 +41,7 @@ def log_heat_kernel(
         # sin(x + pi m) = (-1)^m sin(x): the sine of the difference without turns, so that opposite images cancel exactly.
         turns = winding[:, i] - winding[:, j]
         sign = jnp.asarray((-1.0) ** turns, theta.dtype).reshape(-1, *(1 for _ in u.shape[2:]))
-        half = _apart((theta[i] - theta[j]) / 2)
+        half = (theta[i] - theta[j]) / 2
         factor = factor * sign * ((half[None] + _columns(np.pi * turns, theta)) / jnp.sin(half)[None])
     top = jnp.max(jax.lax.stop_gradient(exponent), axis=0)
     return jnp.log(jnp.sum(factor * jnp.exp(exponent - top[None]), axis=0)) + top
@@ -71,10 +73,29 @@ def logarithm(group: AbstractGroup, u: Inexact[Array, "*shape"]) -> Inexact[Arra
     """The shortest element of the algebra whose exponential is u."""
     if not group.complex_elements:
         return group.project(u)
+    return _matrix_logarithm(u)
+
+
+@jax.custom_jvp
+def _matrix_logarithm(u: Array) -> Array:
     theta, v = eigenphases(u)
     theta = _balanced(theta)
     scaled = v * jax.lax.complex(jnp.zeros_like(theta), theta)[None]
-    return group.multiply(scaled, group.adjoint(v))
+    return matrix_product(scaled, adjoint(v))
+
+
+@_matrix_logarithm.defjvp
+def _matrix_logarithm_jvp(primals, tangents):
+    (u,), (du,) = primals, tangents
+    theta, v = eigenphases(u)
+    theta = _balanced(theta)
+    moved = matrix_product(adjoint(v), matrix_product(du, v))
+    # i (theta_i - theta_j)/(lambda_i - lambda_j), which has a limit at equal eigenvalues; infinite at the cut.
+    half, mean = (theta[:, None] - theta[None]) / 2, (theta[:, None] + theta[None]) / 2
+    small = jnp.abs(half) < float(jnp.finfo(theta.dtype).eps) ** 0.25
+    rate = jnp.where(small, 1 + half**2 / 6, half / jnp.sin(jnp.where(small, 1, half)))
+    rates = rate.astype(u.dtype) * jax.lax.complex(jnp.cos(mean), -jnp.sin(mean))
+    return _matrix_logarithm(u), matrix_product(v, matrix_product(moved * rates, adjoint(v)))
 
 
 def _balanced(theta: Array) -> Array:
@@ -87,11 +108,24 @@ def _balanced(theta: Array) -> Array:
     return theta - 2 * jnp.pi * (down.astype(theta.dtype) - up.astype(theta.dtype))
 
 
-def _apart(x: Array) -> Array:
-    """x, moved off the multiples of pi where 0/0 would appear; the limit is smooth, so the change is of order epsilon."""
-    small = float(jnp.finfo(x.dtype).eps) ** 0.25
-    distance = x - jnp.pi * jnp.round(x / jnp.pi)
-    return x + jnp.where(jnp.abs(distance) < small, jnp.where(distance >= 0, small, -small), 0).astype(x.dtype)
+def _apart(theta: Array, variance: Array) -> Array:
+    r"""Phases moved off the walls where two eigenvalues coincide and images cancel to 0/0, the cut locus among them.
+
+    The kernel is an even function of the distance y of half a difference from such a wall, in which images vary at the rate
+    $a = 4\pi/\sigma^2$. Where |y| < s it is taken at $(y^2 + s^2)^{1/2}$ instead: by evenness that adds a constant to leading
+    order, and leaves the derivative. With $s = \epsilon^{1/4}/a$ both the next order and what cancellation loses are relative
+    errors of $\epsilon^{1/2}$.
+    """
+    small = float(jnp.finfo(theta.dtype).eps) ** 0.25 / jnp.maximum(1, 4 * jnp.pi / variance).astype(theta.dtype)
+    moved = list(theta)
+    for i, j in itertools.combinations(range(len(theta)), 2):
+        half = (theta[i] - theta[j]) / 2
+        y = half - jnp.pi * jax.lax.stop_gradient(jnp.round(half / jnp.pi))
+        near = jnp.abs(y) < small
+        away = jnp.where(y >= 0, 1, -1).astype(y.dtype) * jnp.sqrt(jnp.where(near, y**2 + small**2, 1))
+        change = jnp.where(near, away - y, 0)
+        moved[i], moved[j] = moved[i] + change, moved[j] - change
+    return jnp.stack(moved)
 
 
 def _columns(values: np.ndarray, like: Array) -> Array:

@@ -53,7 +53,7 @@ def coupling(name: str, value: Any) -> Array:
         finite(name, value)
     # A number may be too large for the default float: infinity is refused below, without NumPy's warning.
     with np.errstate(over="ignore"):
-        array = jnp.asarray(value)
+        array = jnp.asarray(value if hasattr(value, "dtype") else float(value))
     if array.ndim != 0:
         raise ValueError(
             f"{name}: got an array of shape {array.shape}, expected a scalar; "

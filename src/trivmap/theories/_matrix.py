@@ -23,8 +23,7 @@ class MatrixAction(AbstractTheory):
 
     **Arguments:** `group`: `SU(n)`; `beta`: a scalar; `coefficients`: $(c_1, c_2, \dots)$. Source: arXiv:2008.05456.
 
-    **Raises:** `TypeError` for other groups, `ValueError` for no coefficients, `TypeError` or `ValueError` for numbers that are not
-    finite.
+    **Raises:** `TypeError` for other groups, `ValueError` for no coefficients or numbers that are not finite.
     """
 
     manifold: LinkField = eqx.field(static=True)

@@ -80,7 +80,8 @@ class NonCompactProjection(AbstractTransform):
         weights = jax.nn.softmax(logits, axis=0)
         scale = jnp.exp(self.limit * jnp.tanh(s / self.limit))
         # Rounding must not carry x = pi across the cut of the arctangent.
-        cosine, sine = jnp.maximum(jnp.cos(x / 2), 0)[None], jnp.sin(x / 2)[None]
+        cosine, sine = jnp.cos(x / 2)[None], jnp.sin(x / 2)[None]
+        cosine = cosine + jax.lax.stop_gradient(jnp.maximum(cosine, 0) - cosine)
         projected = scale * sine + b * cosine
         y = jnp.sum(weights * 2 * jnp.arctan2(projected, cosine), axis=0)
         slope = jnp.sum(weights * scale / (cosine**2 + projected**2), axis=0)

@@ -18,10 +18,10 @@ _LEAST_BIN, _LEAST_SLOPE = 1e-3, 1e-3
 
 
 class _Knots(NamedTuple):
-    """Bins (bins, *shape) and slopes (bins + 1, *shape) of a spline of [0, 1] to itself."""
+    """Knots x, y (bins + 1, *shape) from exactly 0 to exactly 1, and slopes (bins + 1, *shape), of a map of [0, 1] to itself."""
 
-    widths: Array
-    heights: Array
+    x: Array
+    y: Array
     slopes: Array
 
 
@@ -36,8 +36,11 @@ class _Bin(NamedTuple):
     right: Array
 
 
-def _shares(raw: Array) -> Array:
-    return _LEAST_BIN + (1 - _LEAST_BIN * raw.shape[0]) * jax.nn.softmax(raw, axis=0)
+def _positions(raw: Array) -> Array:
+    """Knots from logits of the bins. Sums of shares miss 1 by rounding: the last knot is set, and bins are differences."""
+    shares = _LEAST_BIN + (1 - _LEAST_BIN * raw.shape[0]) * jax.nn.softmax(raw, axis=0)
+    inner = jnp.cumsum(shares[:-1], axis=0)
+    return jnp.concatenate([jnp.zeros_like(raw[:1]), inner, jnp.ones_like(raw[:1])])
 
 
 def _slopes(raw: Array) -> Array:
@@ -46,45 +49,72 @@ def _slopes(raw: Array) -> Array:
 
 
 def _select(knots: _Knots, value: Array, *, by_height: bool) -> _Bin:
-    searched = jax.lax.stop_gradient(knots.heights if by_height else knots.widths)
-    above = value[None] >= jnp.cumsum(searched[:-1], axis=0)
-    index = jnp.sum(above, axis=0, dtype=jnp.int32)[None]
+    searched = jax.lax.stop_gradient(knots.y if by_height else knots.x)
+    index = jnp.sum(value[None] >= searched[1:-1], axis=0, dtype=jnp.int32)[None]
 
     def pick(table: Array) -> Array:
         # A gather per element; sums over a mask take a third more time, forward and backward together.
         return jnp.take_along_axis(table, index, axis=0, mode="clip")[0]
 
-    width, height = pick(knots.widths), pick(knots.heights)
-    x, y = (pick(jnp.cumsum(bins, axis=0)) for bins in (knots.widths, knots.heights))
-    return _Bin(x - width, y - height, width, height, pick(knots.slopes[:-1]), pick(knots.slopes[1:]))
+    x, y = pick(knots.x[:-1]), pick(knots.y[:-1])
+    return _Bin(x, y, pick(knots.x[1:]) - x, pick(knots.y[1:]) - y, pick(knots.slopes[:-1]), pick(knots.slopes[1:]))
 
 
-def _piece(bin: _Bin, xi: Array) -> tuple[Array, Array]:
-    """Value and log slope at the fraction xi of a bin."""
+def _rise(bin: _Bin, xi: Array) -> Array:
+    """Value above the left knot at the fraction xi of a bin."""
+    s = bin.height / bin.width
+    product = xi * (1 - xi)
+    return bin.height * (s * xi**2 + bin.left * product) / (s + (bin.left + bin.right - 2 * s) * product)
+
+
+def _log_slope(bin: _Bin, xi: Array) -> Array:
     s = bin.height / bin.width
     product = xi * (1 - xi)
     denominator = s + (bin.left + bin.right - 2 * s) * product
-    y = bin.y + bin.height * (s * xi**2 + bin.left * product) / denominator
     numerator = bin.right * xi**2 + 2 * s * product + bin.left * (1 - xi) ** 2
-    return y, jnp.log(numerator * (s / denominator) ** 2)
+    return jnp.log(numerator * (s / denominator) ** 2)
 
 
-def _unit_forward(knots: _Knots, x: Array) -> tuple[Array, Array]:
-    bin = _select(knots, x, by_height=False)
-    return _piece(bin, (x - bin.x) / bin.width)
-
-
-def _unit_inverse(knots: _Knots, y: Array) -> tuple[Array, Array]:
-    bin = _select(knots, y, by_height=True)
+@jax.custom_jvp
+def _fraction(bin: _Bin, rise: Array) -> Array:
+    """The fraction of a bin at which the value is `rise`; at knots, too, with the derivatives of the implicit function."""
     s = bin.height / bin.width
-    rise = y - bin.y
     curvature = rise * (bin.left + bin.right - 2 * s)
     a = bin.height * (s - bin.left) + curvature
     b = bin.height * bin.left - curvature
     c = -s * rise
-    # The root that does not cancel; the discriminant is positive because the slope is.
-    xi = jnp.clip(-2 * c / (b + jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, jnp.finfo(y.dtype).tiny))), 0, 1)
-    return bin.x + xi * bin.width, -_piece(bin, xi)[1]
+    root = jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, jnp.finfo(rise.dtype).tiny))
+    # The form that does not cancel; a is positive where b is not.
+    positive = b >= 0
+    xi = jnp.where(positive, -2 * c, root - b) / jnp.where(positive, b + root, 2 * a)
+    xi = jnp.clip(xi, 0, 1)
+    # The digits that the discriminant has lost.
+    return jnp.clip(xi - (_rise(bin, xi) - rise) / (bin.width * jnp.exp(_log_slope(bin, xi))), 0, 1)
+
+
+@_fraction.defjvp
+def _fraction_jvp(primals, tangents):
+    (bin, rise), (dbin, drise) = primals, tangents
+    xi = _fraction(bin, rise)
+    moved = jax.jvp(lambda b: _rise(b, xi), (bin,), (dbin,))[1]
+    return xi, (drise - moved) / (bin.width * jnp.exp(_log_slope(bin, xi)))
+
+
+def _unit_forward(knots: _Knots, x: Array) -> tuple[Array, Array]:
+    bin = _select(knots, x, by_height=False)
+    xi = (x - bin.x) / bin.width
+    return bin.y + _rise(bin, xi), _log_slope(bin, xi)
+
+
+def _unit_inverse(knots: _Knots, y: Array) -> tuple[Array, Array]:
+    bin = _select(knots, y, by_height=True)
+    xi = _fraction(bin, y - bin.y)
+    return bin.x + xi * bin.width, -_log_slope(bin, xi)
+
+
+def _within_unit(u: Array) -> Array:
+    """u in [0, 1], which rounding may have left; the derivative is one, at both ends, too."""
+    return u + jax.lax.stop_gradient(jnp.clip(u, 0, 1) - u)
 
 
 class RationalQuadraticSpline(AbstractTransform):
@@ -142,7 +172,7 @@ class RationalQuadraticSpline(AbstractTransform):
         length = upper - lower
         u = (x - lower) / length
         inside = (u >= 0) & (u <= 1)
-        value, log_slope = unit_map(self._knots(parameters), jnp.clip(u, 0, 1))
+        value, log_slope = unit_map(self._knots(parameters), _within_unit(u))
         value = lower + length * value
         if self.ends == "identity":
             return jnp.where(inside, value, x), jnp.where(inside, log_slope, 0)
@@ -161,7 +191,7 @@ class RationalQuadraticSpline(AbstractTransform):
         if self.ends == "identity":
             one = jnp.ones_like(slopes[:1])
             slopes = jnp.concatenate([one, slopes, one])
-        return _Knots(_shares(widths), _shares(heights), slopes)
+        return _Knots(_positions(widths), _positions(heights), slopes)
 
 
 class CircularSpline(AbstractTransform):
@@ -198,9 +228,9 @@ class CircularSpline(AbstractTransform):
     def _apply(self, unit_map, x: Array, parameters: Array) -> tuple[Array, Array]:
         widths, heights, raw = jnp.split(parameters, 3)
         slopes = _slopes(raw)
-        knots = _Knots(_shares(widths), _shares(heights), jnp.concatenate([slopes, slopes[:1]]))
+        knots = _Knots(_positions(widths), _positions(heights), jnp.concatenate([slopes, slopes[:1]]))
         angle, turns = wrap(x)
-        value, log_slope = unit_map(knots, jnp.clip(angle / (2 * np.pi) + 0.5, 0, 1))
+        value, log_slope = unit_map(knots, _within_unit(angle / (2 * np.pi) + 0.5))
         return 2 * np.pi * (value - 0.5) + turns, log_slope
 
 

@@ -21,10 +21,11 @@ class HeatbathUpdate(AbstractUpdate):
     r"""A sweep in which every link is drawn anew from its distribution given all others.
 
     U(1): von Mises distribution around the phase of the staples. SU(2): Kennedy-Pendleton and Creutz; SU(N): in turn for each
-    SU(2) subgroup (Cabibbo and Marinari, Phys. Lett. B 119 (1982) 387). For every beta, negative ones too. Half sweeps (a direction, sites of one colour) and
-    subgroups come in random order, which makes the sweep reversible; in a fixed order it would only be invariant. Rejection
-    stops after `attempts`; a link without an accepted proposal stays, which is exact because the chance of it depends on the
-    other links only. Gradients do not pass: to `AnnealedFlow` its results are constants.
+    SU(2) subgroup (Cabibbo and Marinari, Phys. Lett. B 119 (1982) 387). For every beta, negative ones too. Half sweeps (a
+    direction, sites of one colour) and subgroups come in random order, which makes the sweep reversible; in a fixed order it
+    would only be invariant. Rejection stops after `attempts`; a link without an accepted proposal stays, which is exact
+    because the chance of it depends on the other links only. Gradients do not pass: to `AnnealedFlow` its results are
+    constants.
 
     **Arguments:** `attempts`: proposals per link; at least 0.66 of them are accepted.
 

@@ -3,17 +3,19 @@
 import dataclasses
 from typing import Any
 
+from ...theories import AbstractTheory
 from .._config import PARTS, Count, Phi4Config, Positive, Precision, Seed, Seeds, SUConfig, U1Config, theory_as_json
 from .._errors import CommandError
-from .._reading import in_file, read_fields, suggestion, toml_file
+from .._reading import Naming, in_file, read_fields, suggestion, toml_file
 from ._methods import METHODS
+from ._own_theory import own_theory_as_json
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """Methods on equal terms: one theory, and the same seconds of training and of sampling for each method and seed.
 
-    - `theory`: a `U1Config`, `SUConfig` or `Phi4Config`;
+    - `theory`: a `U1Config`, `SUConfig` or `Phi4Config`, or any `AbstractTheory`;
     - `methods`: names of `trivmap compare list`; methods that do not apply to the theory are listed with the reason;
     - `training`, `sampling`: seconds of wall clock for each seed, compilation apart;
     - `seeds`: independent repetitions, with seeds `seed`, `seed` + 1, ...;
@@ -21,7 +23,7 @@ class Comparison:
     - `precision`: of the fields; weights are summed in float64.
     """
 
-    theory: U1Config | SUConfig | Phi4Config
+    theory: U1Config | SUConfig | Phi4Config | AbstractTheory
     methods: tuple[str, ...] = tuple(METHODS)
     training: Positive = 60.0
     sampling: Positive = 30.0
@@ -33,7 +35,7 @@ class Comparison:
     precision: Precision = "float64"
 
     def __post_init__(self):
-        for name, value in read_fields(Comparison, vars(self), in_file("Comparison"), parts=PARTS).items():
+        for name, value in read_fields(Comparison, vars(self), in_file("Comparison"), parts=_PARTS).items():
             object.__setattr__(self, name, value)  # 2 for a number is 2.0 in every file
         for name in self.methods:
             if name not in METHODS:
@@ -43,15 +45,22 @@ class Comparison:
 
     def identity(self) -> dict[str, Any]:
         """What the results of one method and seed depend on: further methods and seeds may join a folder later."""
-        plain = dataclasses.asdict(self) | {"theory": theory_as_json(self.theory)}
-        return {name: value for name, value in plain.items() if name not in ("methods", "seeds", "seed")}
+        plain = {name: value for name, value in vars(self).items() if name not in ("methods", "seeds", "seed")}
+        if isinstance(self.theory, AbstractTheory):
+            return plain | {"theory": own_theory_as_json(self.theory)}
+        return plain | {"theory": theory_as_json(self.theory)}
 
     def within(self, budget: float) -> "Comparison":
         """So that a method takes `budget` seconds: two thirds for training, one for sampling, shared by the seeds."""
         return dataclasses.replace(self, training=2 * budget / 3 / self.seeds, sampling=budget / 3 / self.seeds)
 
     def small(self) -> "Comparison":
-        """The same theory on a lattice of extent four, seconds of work."""
+        """The same theory on a lattice of extent four, seconds of work.
+
+        **Raises:** `CommandError` for a theory of one's own, which nobody here can put on another lattice.
+        """
+        if isinstance(self.theory, AbstractTheory):
+            raise CommandError(f"{type(self.theory).__name__}: build the theory on a small lattice for a small comparison.")
         lattice = tuple(4 if len(self.theory.lattice) < 4 else 2 for _ in self.theory.lattice)
         return dataclasses.replace(
             self,
@@ -64,6 +73,13 @@ class Comparison:
             sample_batch=64,
             chains=4,
         )
+
+
+def _read_theory(value: Any, name: Naming, at: tuple[str, ...]) -> Any:
+    return value if isinstance(value, AbstractTheory) else PARTS["theory"](value, name, at)
+
+
+_PARTS = PARTS | {"theory": _read_theory}
 
 
 def _phi4(extent: int, lam: float) -> Comparison:

@@ -20,7 +20,7 @@ from ...flows import (
     SpectralCouplingFlow,
 )
 from ...groups import U1
-from ...manifolds import RealField
+from ...manifolds import LinkField, RealField
 from ...models import Model
 from ...priors import GaussianPrior, HaarPrior
 from ...stochastic import (
@@ -34,16 +34,20 @@ from ...stochastic import (
     continuity_residual,
     stack_layers,
 )
+from ...theories import WilsonAction
 from ...training import reverse_kl
 from ...transforms import Affine, Composition, RationalQuadraticSpline
 from ...updates import HMCUpdate
 
-Kind = Literal["scalar", "u1", "su"]
+Kind = Literal["scalar", "u1", "su", "other"]
 
 
 def kind_of(theory: Any) -> Kind:
+    """By its fields: real numbers, links of U(1) or SU(N), anything else."""
     if isinstance(theory.manifold, RealField):
         return "scalar"
+    if not isinstance(theory.manifold, LinkField):
+        return "other"
     return "u1" if isinstance(theory.manifold.group, U1) else "su"
 
 
@@ -81,8 +85,8 @@ def _gated(key: jax.Array, theory: Any) -> Model:
 
 
 def _loops(key: jax.Array, theory: Any) -> Model:
-    two = len(theory.lattice) == 2
-    potential = LoopPotential.model_a(theory) if two else LoopPotential(theory.manifold, coefficient=0.0)
+    known = len(theory.lattice) == 2 and isinstance(theory, WilsonAction)
+    potential = LoopPotential.model_a(theory) if known else LoopPotential(theory.manifold, coefficient=0.0)
     field = GradientField(potential)  # pyright: ignore[reportCallIssue]
     return Model(_prior(theory), ContinuousFlow(field, steps=5))
 
@@ -115,6 +119,8 @@ def _coupling(key: jax.Array, theory: Any) -> Model:
 
 
 def _refuses_coupling(theory: Any) -> str | None:
+    if why := _FIELDS(theory):
+        return why
     kind, lattice = kind_of(theory), theory.lattice
     if kind == "scalar" and any(extent % 2 for extent in lattice):
         return "the checkerboard needs even extents"
@@ -126,13 +132,17 @@ def _refuses_coupling(theory: Any) -> str | None:
 
 
 def _refuses_ladder(theory: Any) -> str | None:
-    two = kind_of(theory) == "su" and len(theory.lattice) == 2
-    return None if two else "the ladder of plaquettes is for SU(N) in two dimensions"
+    known = kind_of(theory) == "su" and len(theory.lattice) == 2 and isinstance(theory, WilsonAction)
+    return None if known else "the ladder of plaquettes is for Wilson's action of SU(N) in two dimensions"
+
+
+def _refuses_heatbath(theory: Any) -> str | None:
+    return None if isinstance(theory, WilsonAction) else "the heatbath knows Wilson's action only"
 
 
 def _step(theory: Any) -> float:
     """Of Langevin noise, in units of 1/force^2."""
-    return 0.02 if kind_of(theory) == "scalar" else 0.1 / max(float(theory.beta), 1.0)
+    return 0.02 if kind_of(theory) == "scalar" else 0.1 / max(float(getattr(theory, "beta", 1.0)), 1.0)
 
 
 def _langevin(key: jax.Array, theory: Any) -> Model:
@@ -187,6 +197,7 @@ def _field(theory: Any) -> Any:
     return GatedConvolutionField(theory.manifold)
 
 
+_FIELDS = _only("scalar", "u1", "su", why="its priors are of real fields and of links")
 _LINKS = _only("u1", "su", why="loops need gauge links")
 _ABELIAN = _only("scalar", "u1", why="the gated convolution is for scalars and U(1)")
 
@@ -195,15 +206,16 @@ METHODS = {
     "gated": Method("continuous flow, gated convolution", "weights", _gated, 3e-2, _ABELIAN),
     "loops": Method("continuous flow, potential of loops", "weights", _loops, 1e-2, _LINKS, in_smoke=False),
     "ladder": Method("continuous flow, ladder of plaquettes", "weights", _ladder, 1e-3, _refuses_ladder),
-    "residual": Method("residual flow", "weights", _residual, 1e-2),
+    "residual": Method("residual flow", "weights", _residual, 1e-2, _FIELDS),
     "coupling": Method("coupling flow (splines; spectral for SU(N))", "weights", _coupling, 3e-3, _refuses_coupling),
-    "langevin": Method("Langevin paths with exact weights", "weights", _langevin, 1e-2, in_smoke=False),
-    "snf": Method("stochastic flow: layers and HMC updates", "weights", _snf, 3e-3, in_smoke=False),
+    "langevin": Method("Langevin paths with exact weights", "weights", _langevin, 1e-2, _FIELDS, in_smoke=False),
+    "snf": Method("stochastic flow: layers and HMC updates", "weights", _snf, 3e-3, _FIELDS, in_smoke=False),
     "nets": Method(
         "Langevin paths, drift by continuity (NETS)",
         "weights",
         _nets,
         1e-2,
+        _FIELDS,
         in_smoke=False,
         objective=functools.partial(continuity_residual, chosen=5),
     ),
@@ -212,16 +224,17 @@ METHODS = {
         "weights",
         _diffusion,
         1e-2,
+        _FIELDS,
         in_smoke=False,
         matches=ScoreMatching,
         finish=_calibrated,
     ),
-    "matching": Method("continuous flow matched to HMC", "weights", _matched, 1e-2, in_smoke=False, matches=FlowMatching),
-    "smc": Method("sequential Monte Carlo, no learning", "smc", _annealed),
-    "hmc": Method("hybrid Monte Carlo, tuned", "hmc"),
-    "heatbath": Method(
-        "heatbath and overrelaxation", "heatbath", refuses=_only("u1", "su", why="the heatbath knows Wilson's action only")
+    "matching": Method(
+        "continuous flow matched to HMC", "weights", _matched, 1e-2, _FIELDS, in_smoke=False, matches=FlowMatching
     ),
+    "smc": Method("sequential Monte Carlo, no learning", "smc", _annealed, refuses=_FIELDS),
+    "hmc": Method("hybrid Monte Carlo, tuned", "hmc"),
+    "heatbath": Method("heatbath and overrelaxation", "heatbath", refuses=_refuses_heatbath),
 }
 
 

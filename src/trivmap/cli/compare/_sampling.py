@@ -21,7 +21,7 @@ STATE = "state.ckpt"
 _PARTICLES = 256
 _SWEEPS = 3  # of overrelaxation
 _CONFIGURATIONS = 4000  # about as many, for methods that learn from configurations
-_TRAJECTORY = {"scalar": 1.0, "u1": 2.0, "su": 1.0}
+_TRAJECTORY = {"scalar": 1.0, "u1": 2.0, "su": 1.0, "other": 1.0}
 _ACCEPTANCE = (0.7, 0.95)
 _MOST_MD_STEPS = 80
 
