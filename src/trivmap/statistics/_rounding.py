@@ -31,13 +31,13 @@ def fluctuations(samples: np.ndarray, axes: tuple[int, ...], epsilon: float) -> 
     deltas = deltas - shift
     spread, scale = (np.abs(a).max(axis=axes, keepdims=True) for a in (deltas, samples))
     constant = spread <= CONSTANT * epsilon * scale
-    return np.squeeze(first + shift, axes) * unit, np.where(constant, 0.0, deltas) * unit
+    return np.asarray(np.squeeze(first + shift, axes) * unit), np.where(constant, 0.0, deltas) * unit
 
 
 def root_sum_squares(x: np.ndarray) -> np.ndarray:
     """Over the first axis."""
     unit = _unit(x)
-    return np.sqrt(np.sum((x / unit) ** 2, axis=0)) * unit
+    return np.asarray(np.sqrt(np.sum((x / unit) ** 2, axis=0)) * unit)
 
 
 def _unit(x: np.ndarray) -> float:
