@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trivmap import trainable
 from trivmap.lattice import shift
 
 
@@ -65,8 +66,8 @@ def gauge_transform(group, omega, links):
 
 
 def randomised(key, module, scale):
-    """The module with normal noise of the given scale on every inexact array: away from the special initial values."""
-    arrays, static = eqx.partition(module, eqx.is_inexact_array)
+    """The module with normal noise of the given scale on every parameter: away from the special initial values."""
+    arrays, static = eqx.partition(module, trainable(module))
     leaves, structure = jax.tree.flatten(arrays)
     keys = jax.random.split(key, len(leaves))
     noisy = [leaf + scale * jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]

@@ -52,6 +52,7 @@ def refusal(words, capsys) -> str:
         ("hmc phi4 --lam -8", "--lam: got -8.0, expected a number >= 0.0."),
         ("hmc u1 --lattice 4 0", "--lattice[1]: got 0, expected an integer >= 1."),
         ("hmc u1 --lattice", "--lattice: got (), expected a list of length >= 1."),
+        ("hmc u1 --lattice 65536 65536", "--lattice: got 4294967296 sites, expected at most 268435456."),
         ("hmc u1 --warmup -5", "--warmup: got -5, expected an integer >= 0."),
         ("hmc u1 --trajectory-length 0", "--trajectory-length: got 0.0, expected a number > 0.0."),
         ("hmc u1 --length-spread 1.5", "--length-spread: got 1.5, expected a number < 1.0."),
@@ -200,6 +201,16 @@ def test_measure_takes_files_of_the_library(capsys):
     assert exact == pytest.approx(float(tm.exact.plaquette(tm.WilsonAction(tm.U1(), (4, 4), beta=1.0))))
     tm.write_chain("free.h5", data, tm.ensemble_attributes(tm.FreeScalarAction((4, 4), m2=1.0)))
     assert "samples of a 'FreeScalarAction'" in refusal(["measure", "free.h5"], capsys)
+    assert "mine.h5: wilson_1x1: not stored" in refusal(["measure", "mine.h5", "--observables", "wilson_1x1"], capsys)
+    links = tm.Chain(np.zeros((1, 20, 2, 4, 4)))
+    tm.write_chain("links.h5", links, attributes)
+    assert "links.h5: wilson_loop" in refusal(["measure", "links.h5", "--observables", "wilson_9x9"], capsys)
+    other = tm.ensemble_attributes(tm.WilsonAction(tm.U1(), (4, 6), beta=1.0))
+    tm.write_chain("other.h5", links, other)
+    words = ["measure", "other.h5", "--observables", "plaquette"]
+    assert "configurations of shape (1, 20, 2, 4, 4)" in refusal(words, capsys)
+    tm.write_ensemble("none.h5", tm.Ensemble(None, np.full(5, -np.inf), {"plaquette": np.zeros(5)}), attributes)
+    assert "all log weights are -inf" in refusal(["measure", "none.h5"], capsys)
     tm.write_chain("odd.h5", data, {"theory": 3})
     assert "does not say which theory" in refusal(["measure", "odd.h5"], capsys)
 

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from trivmap import trainable
 from trivmap.flows import CouplingFlow, GaugeCouplingFlow
 from trivmap.groups import U1
 from trivmap.manifolds import LinkField, RealField
@@ -49,7 +50,7 @@ class Side(NamedTuple):
 
 
 def ours(flow) -> Side:
-    parameters, static = eqx.partition(flow, eqx.is_inexact_array)
+    parameters, static = eqx.partition(flow, trainable(flow))
     return Side(parameters, lambda p, z: jax.vmap(eqx.combine(p, static).forward_and_log_det)(z))
 
 
@@ -161,7 +162,8 @@ def path_through_inverse(key, model, theory, batch):
 def estimators(lattice, layers, batch, repeats) -> None:
     key, theory = jax.random.key(0), Phi4Action(lattice, -4.0, 8.0)
     flow = CouplingFlow(key, theory.manifold, layers, Affine(), hidden=(24, 16), reach=3)
-    parameters, static = eqx.partition(Model(GaussianPrior(theory.manifold), flow), eqx.is_inexact_array)
+    model = Model(GaussianPrior(theory.manifold), flow)
+    parameters, static = eqx.partition(model, trainable(model))
 
     def case(objective):
         def loss(parameters, key):

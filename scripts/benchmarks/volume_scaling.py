@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trivmap import trainable
 from trivmap.fields import ConvolutionField, GatedConvolutionField, GradientField, LoopPotential
 from trivmap.flows import ContinuousFlow
 from trivmap.groups import SU, U1
@@ -29,7 +30,7 @@ STEPS = 4
 
 def randomised(tree):
     """The same module with small random parameters: zeros are where new flows start, not what is timed."""
-    leaves, structure = jax.tree.flatten(eqx.filter(tree, eqx.is_inexact_array))
+    leaves, structure = jax.tree.flatten(eqx.filter(tree, trainable(tree)))
     draw = np.random.default_rng(7).standard_normal
     noise = [jnp.asarray(0.01 * draw(leaf.shape), leaf.dtype) for leaf in leaves]
     return eqx.apply_updates(tree, jax.tree.unflatten(structure, noise))

@@ -4,6 +4,7 @@ The types of the fields, with their bounds, hold for the command line, for TOML 
 """
 
 import dataclasses
+import math
 from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
@@ -17,6 +18,8 @@ from ._reading import Naming, in_file, option, read_fields, typed
 _MOST = 2**31 - 1
 # Fields and actions of numbers up to here are finite in single precision.
 _LARGEST = 1e12
+# 128^4, beyond what one process can hold of any field.
+_MOST_SITES = 2**28
 
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=_MOST)]
 CountOrZero: TypeAlias = Annotated[int, Meta(ge=0, le=_MOST)]
@@ -303,7 +306,10 @@ def read_theory(value: Any, name: Naming, at: tuple[str, ...]) -> U1Config | SUC
         if "kind" not in plain:
             raise CommandError(f"{name((*at, 'kind'))}: missing, expected one of {', '.join(THEORY_CONFIGS)}.")
         kind = THEORY_CONFIGS[typed(TheoryKind, plain.pop("kind"), name((*at, "kind")))]
-    return kind(**read_fields(kind, plain, name, at))
+    read = kind(**read_fields(kind, plain, name, at))
+    if math.prod(read.lattice) > _MOST_SITES:
+        raise CommandError(f"{name((*at, 'lattice'))}: got {math.prod(read.lattice)} sites, expected at most {_MOST_SITES}.")
+    return read
 
 
 def read_model(value: Any, name: Naming, at: tuple[str, ...]) -> ModelConfig:

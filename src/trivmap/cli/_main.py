@@ -67,7 +67,7 @@ def _failure(error: Exception) -> str:
         place = f" {error.filename}" if error.filename else ""
         what = f"{error.strerror}:{place}" if place else error.strerror
         return f"{what}. What was saved before is complete."
-    text = str(error).strip().split("\n")[0]
+    text = str(error).strip().split("\n")[0].rstrip(".")
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         return "out of memory: take a smaller lattice, or smaller --batch-size, --chains. What was saved before is complete."
     return f"{type(error).__name__}: {text[:300]}. What was saved before is complete."

@@ -27,10 +27,12 @@ def measure_command(command: MeasureCommand) -> int:
 def _measure(folder: RunFolder, path: Path, command: MeasureCommand) -> int:
     data, attributes = read_ensemble(path) if file_kind(path) == "ensemble" else read_chain(path)
     theory = build_theory(_theory(path, attributes))
-    estimates = _estimates(data, theory, command)
+    try:
+        estimates = _estimates(data, theory, command)
+    except (ValueError, TypeError) as error:  # loops beyond the lattice, too few samples, no weight at all
+        raise CommandError(f"{path}: {' '.join(str(error).split())}") from error
     label = "flow" if isinstance(data, Ensemble) else "chain"
     if isinstance(data, Ensemble):
-        estimates["log_z"] = log_z(data)
         say(f"{len(data)} weighted samples: ESS {ess_fraction(data.log_weights):.4f}")
     else:
         say(f"{data.shape[0]} chains of {data.shape[1]} measurements")
@@ -76,14 +78,18 @@ def _samples_file(path: Path) -> Path:
 
 
 def _estimates(data: Ensemble | Chain, theory: AbstractTheory, command: MeasureCommand) -> dict[str, Estimate]:
-    """Stored measurements where there are any, and the others from the configurations."""
+    """Stored measurements where there are any, and the others from the configurations; log Z of an ensemble."""
     names = command.observables or tuple(data.observables)
     functions = observables(theory, names)
     missing = [name for name in names if name not in data.observables]
     if missing and data.configurations is None:
-        raise CommandError(
+        raise ValueError(
             f"{', '.join(missing)}: not stored, and the file keeps no configurations (it has {', '.join(data.observables)}). "
             "Sample again and keep them."
         )
     source: dict[str, Any] = {name: name if name in data.observables else functions[name] for name in names}
-    return {name: expectation(data, what, batch_size=command.batch_size) for name, what in source.items()}
+    stored: Any = data.configurations
+    if stored is not None and stored.shape[stored.ndim - len(theory.manifold.shape) :] != theory.manifold.shape:
+        raise ValueError(f"configurations of shape {stored.shape}, but the theory lives on {theory.manifold}.")
+    estimates = {name: expectation(data, what, batch_size=command.batch_size) for name, what in source.items()}
+    return estimates | ({"log_z": log_z(data)} if isinstance(data, Ensemble) else {})

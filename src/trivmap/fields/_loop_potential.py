@@ -41,7 +41,7 @@ class TimeDependence(eqx.Module):
         least = 2 if kind == "spline" else 1
         integer(f"time dependence {kind!r}: times", size, least)
         self.kind = kind  # pyright: ignore[reportAttributeAccessIssue]
-        self.size = size
+        self.size = size  # pyright: ignore[reportAttributeAccessIssue]
 
     def __call__(self, t: Float[Array, ""]) -> Float[Array, " size"]:
         """The functions at t."""

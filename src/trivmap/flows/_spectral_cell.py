@@ -28,7 +28,11 @@ def to_alcove(theta: Float[Array, "n *sites"]) -> tuple[Float[Array, "n *sites"]
     gaps = jnp.concatenate([theta[1:] - theta[:-1], 2 * np.pi - (theta[-1:] - theta[:1])])
     gaps = jnp.take_along_axis(gaps, order, axis=0)
     # Degenerate eigenvalues: logarithms and ratios of gaps stay finite, at the expense of rounding.
-    return jnp.maximum(gaps, 16 * float(jnp.finfo(gaps.dtype).eps)), order
+    return jnp.maximum(gaps, _least_gap(gaps)), order
+
+
+def _least_gap(gaps: Array) -> float:
+    return 16 * float(jnp.finfo(gaps.dtype).eps)
 
 
 def from_alcove(gaps: Float[Array, "n *sites"]) -> Float[Array, "n *sites"]:
@@ -119,7 +123,8 @@ class AlcoveMap(eqx.Module):
         lower = low <= high
         chosen = jnp.where(lower[None], parameters, self.spline.reflected(parameters))
         apply = self.spline.inverse if inverse else self.spline.forward
-        near, log_slope = apply(jnp.minimum(low, high), chosen)
+        # No minimum: where both agree its derivative would be the mean of two that are opposite.
+        near, log_slope = apply(jnp.where(lower, low, high), chosen)
         return jnp.where(lower, near, 1 - near), jnp.where(lower, 1 - near, near), log_slope
 
 
@@ -130,8 +135,39 @@ def _keys(key: Key[Array, ""], count: int) -> list[Array]:
 def spectral_map(
     alcove_map: AlcoveMap, w: Array, context: Float[Array, "sites context"], *, inverse: bool
 ) -> tuple[Array, Float[Array, " sites"]]:
-    """h(W) with the eigenvectors of W and mapped eigenphases, and its log-det with respect to Haar measure."""
+    """h(W) with the eigenvectors of W and mapped eigenphases, and its log-det with respect to Haar measure.
+
+    At degenerate eigenvalues h of SU(2) has the derivative of the limit, and the log-det, which has a kink there, its mean
+    over directions, zero. For n > 2 h itself has kinks where eigenvalues meet: its derivatives there are NaN.
+    """
     theta, v = eigenphases(w)
     gaps, order = to_alcove(theta)
     moved, log_det = alcove_map(gaps, context, inverse=inverse)
-    return spectral_matrix(from_alcove(moved), jnp.take_along_axis(v, order[None], axis=1)), log_det
+    image = spectral_matrix(from_alcove(moved), jnp.take_along_axis(v, order[None], axis=1))
+    fixed = jax.lax.stop_gradient(gaps)
+    degenerate = jnp.min(fixed, axis=0) <= _least_gap(gaps)
+    if alcove_map.n == 2:
+        # Eigenvectors have no derivative here; h(W) = cos x' + (sin x'/sin x)(W - cos x) with x half a gap needs none.
+        half, half_moved = jnp.min(gaps, axis=0) / 2, jnp.min(moved, axis=0) / 2
+        sign = jnp.where(fixed[0] <= fixed[1], 1, -1).astype(half.dtype)
+        unit = jnp.eye(2, dtype=w.dtype).reshape(2, 2, *(1 for _ in half.shape))
+        cosine, cosine_moved = ((sign * jnp.cos(x)).astype(w.dtype)[None, None] for x in (half, half_moved))
+        ratio = (jnp.sin(half_moved) / jnp.sin(half)).astype(w.dtype)[None, None]
+        limit = cosine_moved * unit + ratio * (w - cosine * unit)
+        return jnp.where(degenerate[None, None], limit, image), log_det
+    # Three eigenvalues within this distance: rates of change of order one over it are nobody's derivative.
+    nearly = jnp.min(fixed + jnp.roll(fixed, 1, axis=0), axis=0) < float(jnp.finfo(gaps.dtype).eps) ** 0.5
+    refused = degenerate | nearly
+    return _undifferentiable(image, refused[None, None]), _undifferentiable(log_det, refused)
+
+
+@jax.custom_jvp
+def _undifferentiable(x: Array, where: Array) -> Array:
+    """x, whose derivative is NaN at the sites `where`."""
+    return x
+
+
+@_undifferentiable.defjvp
+def _undifferentiable_jvp(primals, tangents):
+    (x, where), (dx, _) = primals, tangents
+    return x, dx * jnp.where(where, jnp.nan, 1).astype(dx.dtype)

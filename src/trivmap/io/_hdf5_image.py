@@ -29,25 +29,29 @@ def seal(image: bytes | memoryview) -> bytes:
     return (_SEAL + hashlib.sha256(image).hexdigest().encode() + b"\n").ljust(_BLOCK, b"\0")
 
 
-def unsealed(content: bytes) -> memoryview:
-    """The HDF5 file inside. **Raises:** `ValueError` where its bytes are not those that were written."""
-    view = memoryview(content)
+def is_sealed(content: bytes) -> bool:
+    """Whether the file is under a seal. **Raises:** `ValueError` where its bytes are not those that were written."""
     if content.startswith(SIGNATURE):
-        _try_out(content)
-        return view
+        return False
     if not content.startswith(_SEAL) or not content.startswith(SIGNATURE, _BLOCK):
         raise ValueError("it does not start as one")
-    if content[:_BLOCK] != seal(view[_BLOCK:]):
+    if content[:_BLOCK] != seal(memoryview(content)[_BLOCK:]):
         raise ValueError("its checksum is wrong")
-    return view[_BLOCK:]
+    return True
 
 
-def read_image(image: bytes | memoryview) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def sealed(image: memoryview) -> tuple[bytes, memoryview]:
+    """The parts of a sealed file, from an HDF5 file that may have the room for the seal before it."""
+    plain = image if image[: len(SIGNATURE)] == SIGNATURE else image[_BLOCK:]
+    return seal(plain), plain
+
+
+def read_image(content: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """Attributes of the root and the arrays that the header names. **Raises:** `ValueError` and whatever h5py raises."""
     import h5py
 
-    with h5py.File(io.BytesIO(image), "r") as file:
-        return attributes(file), {name: np.asarray(value) for name, value in datasets(file, len(image)).items()}
+    with h5py.File(io.BytesIO(content), "r") as file:
+        return attributes(file), {name: np.asarray(value) for name, value in datasets(file, len(content)).items()}
 
 
 def attributes(file: Any) -> dict[str, str]:
@@ -100,8 +104,8 @@ def _bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
     return math.prod(shape) * dtype.itemsize
 
 
-def _try_out(image: bytes) -> None:
-    """Read the file in another process, which alone suffers where HDF5 loops or crashes."""
+def try_out(image: bytes) -> None:
+    """Read the file in another process, which alone suffers where HDF5 loops or crashes. **Raises:** `ValueError`."""
     seconds = _SECONDS + len(image) / 50e6
     command = [sys.executable, "-I", __file__, str(math.ceil(seconds)), str((4 << 30) + 8 * len(image))]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}

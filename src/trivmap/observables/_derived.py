@@ -1,5 +1,6 @@
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ class DerivedObservable(eqx.Module):
     """A function of means: `function(mean(primary(x)))`.
 
     **Arguments:** `primary`: maps a configuration to a vector of primary observables; `function`: maps the vector of their
-    means to a scalar. Errors follow by linear propagation or resampling.
+    means to a scalar. Errors follow by linear propagation or resampling: `expectation(data, derived)` from configurations,
+    `expectation(data, NAME, function=derived)` from primary values that were measured under a name.
     """
 
     primary: Callable[[Array], Array] = eqx.field(static=True)
@@ -46,11 +48,37 @@ connected_chi2 = DerivedObservable(_scaled_moments, _variance)
 r"""$V (\langle M^2\rangle - \langle |M|\rangle^2)$."""
 
 
-@functools.cache  # equal arguments give the same object: no recompilation where it is a static argument
+def _correlator_primary(axis: int, connected: bool) -> Callable[[Array], Array]:
+    def primary(phi: Array) -> Array:
+        c = two_point(phi, axis)
+        if not connected:
+            return c
+        # Scaled so that its square is the disconnected part of C(t) and the function needs no volume.
+        transverse = phi.size // phi.shape[axis]
+        return jnp.concatenate([c, (transverse**0.5 * jnp.abs(magnetisation(phi)))[None]])
+
+    return primary
+
+
+def _correlator(means: Array, connected: bool) -> Array:
+    return means[:-1] - means[-1] ** 2 if connected else means
+
+
+def _family(derived: Callable[..., DerivedObservable]) -> Any:
+    """A function whose values are derived observables, itself the one with default arguments where one is expected.
+
+    Equal arguments give the same object: no recompilation where it is a static argument.
+    """
+    family: Any = functools.cache(derived)
+    family.primary, family.function = derived().primary, derived().function
+    return family
+
+
+@_family
 def pole_mass(axis: int = 0, t: int | None = None, connected: bool = False) -> DerivedObservable:
     r"""Effective mass $\mathrm{arccosh} \frac{C(t-1) + C(t+1)}{2 C(t)}$ of the zero-momentum two-point function.
 
-    Exact at every `t` for a single state on a periodic lattice.
+    Exact at every `t` for a single state on a periodic lattice. `pole_mass` itself stands for `pole_mass()`.
 
     **Arguments:** `axis`: direction of the correlator; `t`: separation, by default half of the extent, where the formula
     reads $\mathrm{arccosh}\, C(L/2-1)/C(L/2)$; `connected`: subtract $(V/L) \langle |M|\rangle^2$.
@@ -73,7 +101,7 @@ def pole_mass(axis: int = 0, t: int | None = None, connected: bool = False) -> D
     return DerivedObservable(_correlator_primary(axis, connected), function)
 
 
-@functools.cache
+@_family
 def second_moment_mass(axis: int = 0, connected: bool = False) -> DerivedObservable:
     r"""Second-moment mass $m^2 = 4 \sin^2(\pi/L)\, \frac{G(p)}{G(0) - G(p)}$, $p = 2\pi/L$ along `axis`; $\xi = 1/m$.
 
@@ -95,19 +123,3 @@ def second_moment_mass(axis: int = 0, connected: bool = False) -> DerivedObserva
         return 2 * jnp.sin(momentum / 2) * jnp.sqrt(lowest / (zero - lowest))
 
     return DerivedObservable(_correlator_primary(axis, connected), function)
-
-
-def _correlator_primary(axis: int, connected: bool) -> Callable[[Array], Array]:
-    def primary(phi: Array) -> Array:
-        c = two_point(phi, axis)
-        if not connected:
-            return c
-        # Scaled so that its square is the disconnected part of C(t) and the function needs no volume.
-        transverse = phi.size // phi.shape[axis]
-        return jnp.concatenate([c, (transverse**0.5 * jnp.abs(magnetisation(phi)))[None]])
-
-    return primary
-
-
-def _correlator(means: Array, connected: bool) -> Array:
-    return means[:-1] - means[-1] ** 2 if connected else means

@@ -51,7 +51,9 @@ def wilson_loop(x: Array, r: int, t: int, plane: tuple[int, int] | None = None) 
 
 def topological_charge(x: Array) -> RealScalar:
     r"""Geometric charge of two-dimensional U(1) links, $Q = \frac{1}{2\pi} \sum_x \theta_P(x)$ with
-    $\theta_P \in (-\pi, \pi]$: an integer up to rounding.
+    $\theta_P \in (-\pi, \pi]$: an integer, and returned as one (of real type).
+
+    A charge that never changes is constant, then, instead of varying by rounding.
     """
     group = link_group(x)
     if group.complex_elements or x.shape[0] != 2:
@@ -59,7 +61,7 @@ def topological_charge(x: Array) -> RealScalar:
             f"topological_charge: got {x.shape[0]}-dimensional links of {group.name}, expected two-dimensional U(1); "
             "for SU(n) in four dimensions use clover_charge."
         )
-    return site_sum(U1().project(plaquette_angle(x, 0, 1))) / (2 * jnp.pi)
+    return jnp.round(site_sum(U1().project(plaquette_angle(x, 0, 1))) / (2 * jnp.pi))
 
 
 def _loop_trace(group: AbstractGroup, x: Array, mu: int, r: int, nu: int, t: int) -> Array:

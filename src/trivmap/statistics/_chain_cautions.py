@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from ._outliers import outlier_cautions
+
 _LENGTH = 50  # in tau_int, or measurements
 _DISAGREEMENT = 1e-4  # probability of the spread of the chains
 _TRANSITIONS = 10
@@ -29,6 +31,7 @@ def chain_cautions(deltas: np.ndarray, mean: float, tau_int: float, resolved: fl
             f"tau_int below {resolved:.1g}"
         )
     found.extend(_stuck(deltas))
+    found.extend(outlier_cautions(deltas.ravel()))
     if chains > 1 and (probability := _agreement(deltas, tau_int)) < _DISAGREEMENT:
         found.append(f"the chains disagree with one another (probability {probability:.0e})")
     found.extend(_two_modes(deltas[:, :: max(1, deltas.size // _POINTS)], mean))

@@ -17,6 +17,11 @@ def of_means(function: Any) -> Callable | None:
     return function
 
 
+def undefined_cautions(value: Any) -> tuple[str, ...]:
+    """Of a function of means that has no value there, as a mass from a correlator that is noise."""
+    return () if np.all(np.isfinite(value)) else ("the function of the means is not finite at the measured means",)
+
+
 def linearise(function: Callable, means: Any, spread: Any) -> tuple[np.ndarray, np.ndarray]:
     """Value and Jacobian (*value shape, *means shape) of a function at the means.
 

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._data import Chain, Ensemble
-from ._derived import linearise, of_means, project
+from ._derived import linearise, of_means, project, undefined_cautions
 from ._estimate import Estimate, merged_cautions
 from ._gamma import gamma_method
 from ._input import real_array
-from ._rounding import fluctuations, resolution, rounding_cautions
+from ._outliers import outlier_cautions
+from ._rounding import fluctuations, resolution, root_sum_squares, rounding_cautions
 from ._weight_cautions import weight_cautions
 from ._weights import normalised_weights
 
@@ -95,6 +96,8 @@ def _names(data: Ensemble | Chain) -> str:
 
 
 def _check_takes_one(observable: Any) -> None:
+    if _is_derived(observable):
+        raise TypeError("a derived observable has no value on one configuration: pass a function of one, or use expectation")
     if not callable(observable):
         raise TypeError(
             f"an observable is a function of one configuration, a DerivedObservable or a name, got {observable!r}"
@@ -154,9 +157,12 @@ def _reweighted(values: np.ndarray, data: Ensemble, function: Callable | None, e
     cautions = merged_cautions(cautions, rounding_cautions(samples, deltas, (0,), epsilon))
     if not np.all(np.any(deltas, axis=0)):
         cautions = merged_cautions(cautions, ("the data never change: their error is unknown",))
-    spread = np.sqrt(np.tensordot(weights**2, deltas**2, axes=1))
+    terms = weights.reshape(-1, *[1] * (samples.ndim - 1)) * deltas
+    spread = root_sum_squares(terms)
     if function is None:
-        return Estimate.of(means, spread, cautions=cautions)
+        return Estimate.of(means, spread, cautions=merged_cautions(cautions, outlier_cautions(terms)))
     value, jacobian = linearise(function, means, spread)
     projected = project(deltas, jacobian, samples.ndim - 1)
-    return Estimate.of(value, np.sqrt(np.tensordot(weights**2, projected**2, axes=1)), cautions=cautions)
+    cautions = merged_cautions(cautions, undefined_cautions(value))
+    terms = weights.reshape(-1, *[1] * (projected.ndim - 1)) * projected
+    return Estimate.of(value, root_sum_squares(terms), cautions=merged_cautions(cautions, outlier_cautions(terms)))

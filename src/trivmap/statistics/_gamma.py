@@ -8,10 +8,10 @@ import numpy as np
 
 from ._autocovariance import autocovariance
 from ._chain_cautions import chain_cautions
-from ._derived import linearise, of_means, project
+from ._derived import linearise, of_means, project, undefined_cautions
 from ._estimate import Estimate
 from ._input import real_array
-from ._rounding import CONSTANT, fluctuations, resolution, rounding_cautions
+from ._rounding import CONSTANT, fluctuations, resolution, root_sum_squares, rounding_cautions
 
 MIN_LENGTH = 4
 _FIRST_LAGS = 256
@@ -47,7 +47,7 @@ def gamma_method(
 
     - `data`: `(n,)`, `(chains, n)` or `(chains, n, ...)`; the chains are replica of one another and share their mean.
     - `function`: for a derived quantity, a map from the vector of means to a scalar or vector (or a `DerivedObservable` of
-      which `data` are the primary values); the error follows from of the data onto its gradient. Without it every
+      which `data` are the primary values); the error follows from the projection of the data on its gradient. Without it every
       component of `data` is estimated by itself.
     - `s`: assumed ratio of the exponential to the integrated autocorrelation time, zero for data known to be independent;
       larger windows for larger `s`.
@@ -69,7 +69,7 @@ def gamma_method(
     means, deltas = fluctuations(samples, (0, 1), epsilon)
     value, projected = means, deltas
     if function is not None:
-        spread = np.sqrt(deltas.reshape(-1, *shape).var(axis=0) / (samples.shape[0] * samples.shape[1]))
+        spread = root_sum_squares(deltas.reshape(-1, *shape)) / (samples.shape[0] * samples.shape[1])
         value, jacobian = linearise(function, means, spread)
         projected = _without_rounding(project(deltas, jacobian, len(shape)), deltas, jacobian)
         shape = np.shape(value)
@@ -79,7 +79,7 @@ def gamma_method(
     found = [c for k in range(flat.shape[2]) for c in chain_cautions(flat[:, :, k], at[k], tau.flat[k], resolved.flat[k])]
     if correct_bias and function is not None:
         value = value - _bias(function, samples, value)
-    found = [*cautions, *rounding_cautions(samples, deltas, (0, 1), epsilon), *found]
+    found = [*cautions, *undefined_cautions(value), *rounding_cautions(samples, deltas, (0, 1), epsilon), *found]
     return Estimate.of(value, error, tau, dtau, derror, cautions=tuple(dict.fromkeys(found)))
 
 

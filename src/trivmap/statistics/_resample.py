@@ -12,6 +12,7 @@ from ._derived import of_means
 from ._estimate import Estimate, merged_cautions
 from ._gamma import MIN_LENGTH, gamma_method
 from ._input import real_array
+from ._rounding import root_sum_squares
 from ._weight_cautions import weight_cautions
 from ._weights import normalised_weights
 
@@ -62,7 +63,7 @@ def jackknife(
         raise ValueError("one bin holds all of the weight: the effective sample size is too small for a jackknife")
     shifts = -sums / rest.reshape(-1, *[1] * (samples.ndim - 1))
     replica, value = _apply(function, centre, shifts), _apply(function, centre, np.zeros((1, *centre.shape)))[0]
-    error = np.sqrt((bins - 1) / bins * np.sum((replica - replica.mean(axis=0)) ** 2, axis=0))
+    error = math.sqrt((bins - 1) / bins) * root_sum_squares(replica - replica.mean(axis=0))
     bias = (bins - 1) * (replica.mean(axis=0) - value) if correct_bias else 0.0
     value = value + (centre if function is None else 0.0) - bias
     return Estimate.of(value, error, cautions=merged_cautions(cautions, _short(n / bins, length, bins)))
@@ -106,9 +107,9 @@ def bootstrap(
         counts = rng.multinomial(blocks, np.full(blocks, 1.0 / blocks)).astype(float)
         if (norm := np.dot(counts, norms)) > 0.0:
             replica.append(np.tensordot(counts, sums, axes=1) / norm)
-    error = np.std(_apply(function, centre, np.stack(replica)), axis=0, ddof=1)
+    values = _apply(function, centre, np.stack(replica))
     # Resampled blocks vary by (blocks - 1) / blocks of what the blocks do.
-    error = error * np.sqrt(blocks / (blocks - 1))
+    error = root_sum_squares(values - values.mean(axis=0)) * math.sqrt(blocks / ((blocks - 1) * (resamples - 1)))
     value = _apply(function, centre, np.zeros((1, *centre.shape)))[0] + (centre if function is None else 0.0)
     return Estimate.of(value, error, cautions=merged_cautions(cautions, _short(float(block), length, blocks)))
 

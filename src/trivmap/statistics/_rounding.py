@@ -1,5 +1,6 @@
 """Whether data fluctuate, or only their last digits do."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ _SUSPICIOUS = 0.8
 
 def resolution(*data: Any) -> float:
     """The coarsest machine epsilon of arrays or dtypes; double precision for integers, lists and `None`."""
-    kinds = [a if isinstance(a, np.dtype) else getattr(a, "dtype", np.dtype(float)) for a in data]
+    kinds: list[Any] = [a if isinstance(a, np.dtype) else getattr(a, "dtype", np.dtype(float)) for a in data]
     floats = [np.finfo(kind).eps for kind in kinds if np.issubdtype(kind, np.inexact)]
     return float(max([np.finfo(np.float64).eps, *floats]))
 
@@ -22,13 +23,27 @@ def fluctuations(samples: np.ndarray, axes: tuple[int, ...], epsilon: float) -> 
 
     The mean is taken twice, since the first one loses the digits of an offset.
     """
+    unit = _unit(samples)
+    samples = samples / unit
     first = samples.mean(axis=axes, keepdims=True)
     deltas = samples - first
     shift = deltas.mean(axis=axes, keepdims=True)
     deltas = deltas - shift
     spread, scale = (np.abs(a).max(axis=axes, keepdims=True) for a in (deltas, samples))
     constant = spread <= CONSTANT * epsilon * scale
-    return np.squeeze(first + shift, axes), np.where(constant, 0.0, deltas)
+    return np.squeeze(first + shift, axes) * unit, np.where(constant, 0.0, deltas) * unit
+
+
+def root_sum_squares(x: np.ndarray) -> np.ndarray:
+    """Over the first axis."""
+    unit = _unit(x)
+    return np.sqrt(np.sum((x / unit) ** 2, axis=0)) * unit
+
+
+def _unit(x: np.ndarray) -> float:
+    """A power of two about as large as the largest number where squares or sums would leave the range, else one."""
+    largest = float(np.max(np.abs(x), initial=0.0))
+    return 1.0 if largest == 0.0 or 1e-100 < largest < 1e100 else 2.0 ** max(math.floor(math.log2(largest)), -1000)
 
 
 def rounding_cautions(values: np.ndarray, deltas: np.ndarray, axes: tuple[int, ...], epsilon: float) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Inexact, Key
 
 from ..groups import AbstractGroup
 from ..groups._eigen import eigenphases
+from ..groups._matrix import adjoint, matrix_product
 
 
 def log_heat_kernel(
@@ -72,10 +73,29 @@ def logarithm(group: AbstractGroup, u: Inexact[Array, "*shape"]) -> Inexact[Arra
     """The shortest element of the algebra whose exponential is u."""
     if not group.complex_elements:
         return group.project(u)
+    return _matrix_logarithm(u)
+
+
+@jax.custom_jvp
+def _matrix_logarithm(u: Array) -> Array:
     theta, v = eigenphases(u)
     theta = _balanced(theta)
     scaled = v * jax.lax.complex(jnp.zeros_like(theta), theta)[None]
-    return group.multiply(scaled, group.adjoint(v))
+    return matrix_product(scaled, adjoint(v))
+
+
+@_matrix_logarithm.defjvp
+def _matrix_logarithm_jvp(primals, tangents):
+    (u,), (du,) = primals, tangents
+    theta, v = eigenphases(u)
+    theta = _balanced(theta)
+    moved = matrix_product(adjoint(v), matrix_product(du, v))
+    # i (theta_i - theta_j)/(lambda_i - lambda_j), which has a limit at equal eigenvalues; infinite at the cut.
+    half, mean = (theta[:, None] - theta[None]) / 2, (theta[:, None] + theta[None]) / 2
+    small = jnp.abs(half) < float(jnp.finfo(theta.dtype).eps) ** 0.25
+    rate = jnp.where(small, 1 + half**2 / 6, half / jnp.sin(jnp.where(small, 1, half)))
+    rates = rate.astype(u.dtype) * jax.lax.complex(jnp.cos(mean), -jnp.sin(mean))
+    return _matrix_logarithm(u), matrix_product(v, matrix_product(moved * rates, adjoint(v)))
 
 
 def _balanced(theta: Array) -> Array:

@@ -99,7 +99,7 @@ class Schedule(eqx.Module):
     def __init__(self, levels: int | Sequence[float] | Array | np.ndarray):
         if np.ndim(levels) == 0:
             integers("Schedule", 1, levels=levels)
-        values = np.linspace(0.0, 1.0, int(levels) + 1) if np.ndim(levels) == 0 else np.asarray(levels, float)
+        values = np.linspace(0.0, 1.0, int(np.asarray(levels)) + 1) if np.ndim(levels) == 0 else np.asarray(levels, float)
         if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not np.all(np.diff(values) > 0):
             raise ValueError(f"Schedule: got {levels}, expected a positive number or values that increase from 0 to 1.")
         self.log_increments = jnp.asarray(np.log(np.diff(values)), jnp.zeros(0).dtype)

@@ -46,8 +46,9 @@ class Comparison:
     def identity(self) -> dict[str, Any]:
         """What the results of one method and seed depend on: further methods and seeds may join a folder later."""
         plain = {name: value for name, value in vars(self).items() if name not in ("methods", "seeds", "seed")}
-        own = isinstance(self.theory, AbstractTheory)
-        return plain | {"theory": own_theory_as_json(self.theory) if own else theory_as_json(self.theory)}
+        if isinstance(self.theory, AbstractTheory):
+            return plain | {"theory": own_theory_as_json(self.theory)}
+        return plain | {"theory": theory_as_json(self.theory)}
 
     def within(self, budget: float) -> "Comparison":
         """So that a method takes `budget` seconds: two thirds for training, one for sampling, shared by the seeds."""

@@ -27,7 +27,7 @@ def own_theory_as_json(theory: AbstractTheory) -> dict[str, Any]:
     except Exception as error:
         raise CommandError(f"{kind.__name__}.action fails on a configuration: {type(error).__name__}: {error}") from error
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+    if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         raise CommandError(f"{kind.__name__}.action gives {dtype}{list(shape or [])}, expected one real number.")
     leaves = jax.tree_util.tree_leaves_with_path(theory)
     return {

@@ -1,6 +1,7 @@
 """Samples in consecutive files, each with the seconds that it took: what is there is what counts."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from ...io import read_chain, read_ensemble, write_chain, write_ensemble
 from ...statistics import Chain, Ensemble
@@ -13,6 +14,9 @@ from .._run_folder import RunFolder
 
 class _Parts:
     """The files `part-000001.h5`, ... of a folder, in order; `limit`: no more than so many of them."""
+
+    _read: ClassVar[Callable[..., Any]]
+    _write: ClassVar[Callable[..., None]]
 
     def __init__(self, folder: RunFolder, limit: int | None = None):
         self._folder = folder
