@@ -4,7 +4,12 @@ import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
 import pytest
+
+import trivmap as tm
+from trivmap.training import _gauss_newton
 
 # A computation in C that releases the interpreter and does not return to it, as XLA compiles.
 COMPUTES = "hashlib.pbkdf2_hmac('sha256', b'', b'', {})"
@@ -57,3 +62,27 @@ def test_files_are_finished_first():
     assert done.returncode == 130
     assert done.stdout.strip() == "written"
     assert "interrupted; all is saved." in done.stderr
+
+
+def test_gauss_newton_keeps_its_steps(monkeypatch):
+    theory = tm.WilsonAction(tm.U1(), (2, 2), beta=0.5)
+    flow = tm.ContinuousFlow(tm.GradientField(tm.LoopPotential(theory.manifold, coefficient=0.1)), steps=1)
+    model = tm.Model(tm.HaarPrior(theory.manifold), flow)
+    step, calls = _gauss_newton._step, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    options = {"parameters": lambda m: m.transport.field.potential.coefficients, "samples": 32, "progress": False}
+    monkeypatch.setattr(_gauss_newton, "_step", interrupted)
+    with pytest.raises(tm.SamplingInterrupted, match="2 of 4") as caught:
+        tm.gauss_newton(jax.random.key(0), model, theory, steps=3, **options)
+    monkeypatch.undo()
+    found, records = caught.value.partial
+    right, _ = tm.gauss_newton(jax.random.key(0), model, theory, steps=1, **options)
+    assert len(records) == 2
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b)
