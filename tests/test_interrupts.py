@@ -86,3 +86,11 @@ def test_gauss_newton_keeps_its_steps(monkeypatch):
     assert len(records) == 2
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_interrupts_are_no_exceptions():
+    """`except Exception` around a run must not take an interrupt for a failure."""
+    for kind in (tm.SamplingInterrupted, tm.TrainingInterrupted):
+        assert issubclass(kind, KeyboardInterrupt)
+        assert not issubclass(kind, Exception)
+    assert issubclass(tm.TrainingDiverged, Exception)

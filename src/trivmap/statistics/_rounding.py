@@ -31,7 +31,7 @@ def fluctuations(samples: np.ndarray, axes: tuple[int, ...], epsilon: float) -> 
     deltas = deltas - shift
     spread, scale = (np.abs(a).max(axis=axes, keepdims=True) for a in (deltas, samples))
     constant = spread <= CONSTANT * epsilon * scale
-    return np.squeeze(first + shift, axes) * unit, np.where(constant, 0.0, deltas) * unit
+    return np.asarray(np.squeeze(first + shift, axes) * unit), np.where(constant, 0.0, deltas) * unit
 
 
 def root_sum_squares(x: np.ndarray) -> np.ndarray:
