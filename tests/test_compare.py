@@ -12,14 +12,16 @@ import threading
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import trivmap as tm
 from trivmap.cli import main
 from trivmap.cli._config import SUConfig, U1Config
 from trivmap.cli._interrupt import interrupts_deferred
 from trivmap.cli._run_folder import CommandError
-from trivmap.cli.compare import METHODS, SHIPPED, Comparison, Method, _devices, _training, read_comparison
+from trivmap.cli.compare import METHODS, SHIPPED, Comparison, Method, _devices, _training, read_comparison, run_comparison
 from trivmap.cli.compare._summary import summarise
 from trivmap.cli.compare._tables import comma_separated, markdown, terminal
 from trivmap.io import read_header
@@ -261,6 +263,62 @@ def test_settings_are_a_dataclass():
     settings = Comparison(U1Config((4, 4), 1.0), methods=("hmc",), seeds=1)
     assert dataclasses.replace(settings, seeds=3).identity() == settings.identity()
     assert dataclasses.replace(settings, theory=SUConfig(2, (4, 4), 1.0)).identity() != settings.identity()
+
+
+class SineGordon(tm.AbstractTheory):
+    """A theory that no command knows."""
+
+    manifold: tm.RealField
+    m2: float
+    g: float
+
+    def action(self, x):
+        bonds = sum(jnp.sum((jnp.roll(x, -1, mu) - x) ** 2) for mu in range(x.ndim))
+        return bonds + jnp.sum(self.m2 * x**2 - self.g * jnp.cos(x))
+
+
+def test_theory_of_ones_own():
+    theory = SineGordon(tm.RealField((2, 2)), m2=0.3, g=1.0)
+    settings = Comparison(theory, methods=("hmc", "heatbath"), training=0.1, sampling=0.01, seeds=1, chains=2)
+    summary = run_comparison(settings, "run")
+    assert [row["method"] for row in summary["rows"]] == ["hmc"]
+    assert summary["not_applicable"] == {"heatbath": "the heatbath knows Wilson's action only"}
+    assert "SineGordon" in summary["no_exact"]["log_z"]
+    assert read_json("run/config.json")["compare"]["theory"]["parameters"] == {"m2": 0.3, "g": 1.0}
+
+    def refused(other, reason):
+        with pytest.raises(CommandError, match=reason):
+            run_comparison(dataclasses.replace(settings, theory=other), "run")
+
+    refused(SineGordon(theory.manifold, m2=0.4, g=1.0), "theory.parameters.m2 is 0.3, now 0.4")
+
+    class Other(SineGordon):
+        def action(self, x):
+            return 2 * super().action(x)
+
+    Other.__qualname__ = "SineGordon"  # as if its source had been changed
+    refused(Other(theory.manifold, m2=0.3, g=1.0), "theory.action is")
+
+    class Vector(SineGordon):
+        def action(self, x):
+            return x[0]
+
+    refused(Vector(theory.manifold, m2=0.3, g=1.0), "expected one real number")
+    with pytest.raises(CommandError, match="on a small lattice"):
+        settings.small()
+    with pytest.raises(CommandError, match=r"No method finished. heatbath: the heatbath knows Wilson's action only"):
+        run_comparison(dataclasses.replace(settings, methods=("heatbath",)), "none")
+
+
+def test_damaged_cells_are_computed_again(capsys):
+    settings = Comparison(U1Config((2, 2), 1.0), methods=("hmc",), training=0.1, sampling=0.01, seeds=1, chains=2)
+    observables = run_comparison(settings, "run")["rows"][0]["observables"]
+    cell = Path("run/cells/hmc-0.json")
+    text = cell.read_text()
+    for damaged in (text.replace("0.", "1.", 1), text[:100], "[]", '{"error": 3}'):
+        cell.write_text(damaged)
+        assert run_comparison(settings, "run")["rows"][0]["observables"] == observables
+        assert "not as it was written" in capsys.readouterr().out
 
 
 # --- what is beside the package ---------------------------------------------------------------------------------------

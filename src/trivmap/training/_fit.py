@@ -26,7 +26,7 @@ from .objectives import reverse_kl
 _HALVING_SAMPLES = 128
 
 
-class _Stopped(Exception):
+class _Stopped(BaseException):
     def __init__(self, message: str, state: TrainingState, history: History):
         super().__init__(message)
         self.state = state
@@ -37,7 +37,7 @@ class _Stopped(Exception):
         return self.state.averaged_model
 
 
-class TrainingDiverged(_Stopped):
+class TrainingDiverged(_Stopped, Exception):
     """A loss or gradient was not finite; `state`, `model` and `history` are those before the failing step."""
 
 

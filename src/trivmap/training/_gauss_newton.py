@@ -12,6 +12,7 @@ from jaxtyping import Array, DTypeLike, Key, PyTree
 
 from .._checks import at_least, integers, within
 from .._parameters import trainable
+from ..samplers import SamplingInterrupted
 from ..statistics import ess_fraction
 from ..theories import AbstractTheory
 
@@ -55,7 +56,8 @@ def gauss_newton(
     **Returns:** the model, and for every evaluation (one more than updates) the variance of log w, the ESS, the step.
 
     **Raises:** `ValueError` for fewer samples than twice the parameters, no parameter at all, a floor outside of [0, 1], or
-    when log weights are not finite.
+    when log weights are not finite; `SamplingInterrupted` on an interrupt, which carries model and records of the
+    evaluations so far.
     """
     from tqdm import tqdm  # keeps `import trivmap` light
 
@@ -78,24 +80,29 @@ def gauss_newton(
     count = -(-samples // batch_size)
     best: dict[str, Any] = {"flat": flat, "variance": np.inf, "error": 0.0}
     records: list[dict[str, Any]] = []
-    for step in tqdm(range(steps + 1), desc="Gauss-Newton", unit="step", disable=not progress):
-        keys = jax.random.split(jax.random.fold_in(key, step), (count, batch_size))
-        batches = [_linearised(model, theory, changed, fixed, flat, batch, dtype, reverse) for batch in keys]
-        log_weights, slopes = (
-            np.concatenate([np.asarray(part, float) for part in parts]) for parts in zip(*batches, strict=True)
-        )
-        if not np.all(np.isfinite(log_weights)):
-            raise ValueError(f"gauss_newton: log weights are not finite in step {step}; start closer to the theory.")
-        variance = float(log_weights.var())
-        records.append({"step": step, "variance": variance, "ess": float(ess_fraction(jnp.asarray(log_weights)))})
-        error = float(np.std((log_weights - log_weights.mean()) ** 2)) / np.sqrt(len(log_weights))
-        if variance > best["variance"] + 2 * np.hypot(error, best["error"]):
-            break
-        # Samples are fresh: a rise within the errors is noise at the minimum, where further steps still gain along directions
-        # that the floor slows down.
-        best = {"flat": flat, "variance": variance, "error": error}
-        if step < steps:
-            flat = flat + jnp.asarray(_step(log_weights, slopes, damping, floor), flat.dtype)
+    try:
+        for step in tqdm(range(steps + 1), desc="Gauss-Newton", unit="step", disable=not progress):
+            keys = jax.random.split(jax.random.fold_in(key, step), (count, batch_size))
+            batches = [_linearised(model, theory, changed, fixed, flat, batch, dtype, reverse) for batch in keys]
+            log_weights, slopes = (
+                np.concatenate([np.asarray(part, float) for part in parts]) for parts in zip(*batches, strict=True)
+            )
+            if not np.all(np.isfinite(log_weights)):
+                raise ValueError(f"gauss_newton: log weights are not finite in step {step}; start closer to the theory.")
+            variance = float(log_weights.var())
+            records.append({"step": step, "variance": variance, "ess": float(ess_fraction(jnp.asarray(log_weights)))})
+            error = float(np.std((log_weights - log_weights.mean()) ** 2)) / np.sqrt(len(log_weights))
+            if variance > best["variance"] + 2 * np.hypot(error, best["error"]):
+                break
+            # Samples are fresh: a rise within the errors is noise at the minimum, where further steps still gain along directions
+            # that the floor slows down.
+            best = {"flat": flat, "variance": variance, "error": error}
+            if step < steps:
+                flat = flat + jnp.asarray(_step(log_weights, slopes, damping, floor), flat.dtype)
+    except KeyboardInterrupt as interrupt:
+        if not records:
+            raise
+        raise SamplingInterrupted((changed(model, fixed, best["flat"]), records), len(records), steps + 1) from interrupt
     return changed(model, fixed, best["flat"]), records
 
 

@@ -133,7 +133,7 @@ def _refuses_coupling(theory: Any) -> str | None:
 
 def _refuses_ladder(theory: Any) -> str | None:
     known = kind_of(theory) == "su" and len(theory.lattice) == 2 and isinstance(theory, WilsonAction)
-    return None if known else "the ladder of plaquettes is for Wilson's action of SU(N) in two dimensions"
+    return None if known else "the ladder of plaquettes is for SU(N) in two dimensions, with Wilson's action"
 
 
 def _refuses_heatbath(theory: Any) -> str | None:
