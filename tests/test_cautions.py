@@ -1,4 +1,4 @@
-"""Data on which error bars fail (short, anticorrelated, frozen, stuck, masked, heavy-tailed), and what carries their cautions."""
+"""Data on which error bars fail (short, anticorrelated, frozen, stuck, masked, heavy-tailed), and what keeps cautions."""
 
 import json
 

@@ -47,8 +47,8 @@ def gamma_method(
 
     - `data`: `(n,)`, `(chains, n)` or `(chains, n, ...)`; the chains are replica of one another and share their mean.
     - `function`: for a derived quantity, a map from the vector of means to a scalar or vector (or a `DerivedObservable` of
-      which `data` are the primary values); the error follows from the projection of the data on its gradient. Without it every
-      component of `data` is estimated by itself.
+      which `data` are the primary values); the error follows from the projection of the data on its gradient. Without it
+      every component of `data` is estimated by itself.
     - `s`: assumed ratio of the exponential to the integrated autocorrelation time, zero for data known to be independent;
       larger windows for larger `s`.
     - `correct_bias`: subtract the O(1/N) bias of a derived quantity, measured by its mean over single chains.

@@ -94,7 +94,7 @@ def gauss_newton(
             error = float(np.std((log_weights - log_weights.mean()) ** 2)) / np.sqrt(len(log_weights))
             if variance > best["variance"] + 2 * np.hypot(error, best["error"]):
                 break
-            # Samples are fresh: a rise within the errors is noise at the minimum, where further steps still gain along directions
+            # Samples are fresh: a rise within errors is noise at the minimum, where further steps still gain along directions
             # that the floor slows down.
             best = {"flat": flat, "variance": variance, "error": error}
             if step < steps:
