@@ -85,7 +85,7 @@ def _by_bessel(nu: np.ndarray, beta: float, reach: int) -> np.ndarray:
     cutoff = 20 + math.ceil(10 * math.sqrt(abs(beta)))
     orders = np.arange(-cutoff, cutoff + 1)
     bessel = ive(orders, beta) / ive(0, beta)
-    return np.sum([i * np.sinc(nu - m) for i, m in zip(bessel, orders, strict=True)], axis=0)
+    return sum((i * np.sinc(nu - m) for i, m in zip(bessel, orders, strict=True)), np.zeros_like(nu, float))
 
 
 def _by_quadrature(nu: np.ndarray, beta: float, reach: int) -> np.ndarray:
