@@ -128,7 +128,7 @@ def test_hmc(record_property):
 
 def test_flow(record_property):
     """An annealed flow of U(1); ensembles of 1000 are trials."""
-    theory = tm.WilsonAction(tm.U1(), (4, 4), 2.0)
+    theory = tm.WilsonAction(tm.U1(), (4, 4), 0.7)
     prior = tm.HaarPrior(theory.manifold)
     model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), 6))
     drawn = tm.sample(jax.random.key(0), model, theory, 200_000, measure={"plaquette": tm.plaquette}, batch_size=1000)
