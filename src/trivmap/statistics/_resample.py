@@ -12,7 +12,7 @@ from ._derived import of_means
 from ._estimate import Estimate, merged_cautions
 from ._gamma import MIN_LENGTH, gamma_method
 from ._input import real_array
-from ._rounding import root_sum_squares
+from ._rounding import resolution, root_sum_squares
 from ._weight_cautions import weight_cautions
 from ._weights import normalised_weights
 
@@ -40,7 +40,7 @@ def jackknife(
     - `log_weights`: `(samples,)` for reweighted means of independent samples; the bins then carry unequal weights and the
       error refers to the ratio of sums.
     - `bins`: number of bins, each much longer than the autocorrelation time. By default at most 200, and so few that their
-      length lowers the variance by a tenth at most: of $20 a / (1 - a^2)$ measurements with
+      length changes the variance by a tenth at most: of $20 |a| / (1 - a^2)$ measurements with
       $a = (2\tau_{int} - 1) / (2\tau_{int} + 1)$.
     - `correct_bias`: subtract the jackknife estimate $(B - 1)(\overline{f_b} - f)$ of the O(1/N) bias.
 
@@ -49,7 +49,7 @@ def jackknife(
     samples, weights = _prepare(data, log_weights)
     function = of_means(function)
     n = len(weights)
-    length, cautions = _length_and_cautions(samples, weights, log_weights is not None)
+    length, cautions = _length_and_cautions(samples, None if log_weights is None else weights, resolution(data))
     bins = max(min(n // length, _MOST_BINS), min(n, 2)) if bins is None else bins
     integer("jackknife: bins", bins)
     if not 2 <= bins <= n:
@@ -87,7 +87,7 @@ def bootstrap(
     function = of_means(function)
     n = len(weights)
     integers("bootstrap", 2, resamples=resamples)
-    length, cautions = _length_and_cautions(samples, weights, log_weights is not None)
+    length, cautions = _length_and_cautions(samples, None if log_weights is None else weights, resolution(data))
     block = min(length, max(n // 2, 1)) if block is None else block
     integers("bootstrap", 1, block=block)
     blocks = n // block
@@ -114,19 +114,19 @@ def bootstrap(
     return Estimate.of(value, error, cautions=merged_cautions(cautions, _short(float(block), length, blocks)))
 
 
-def _length_and_cautions(samples: np.ndarray, weights: np.ndarray, weighted: bool) -> tuple[int, tuple[str, ...]]:
+def _length_and_cautions(samples: np.ndarray, weights: np.ndarray | None, epsilon: float) -> tuple[int, tuple[str, ...]]:
     """Of bins that lower the variance by a tenth at most, from the slowest component of the data."""
     n = len(samples)
-    if weighted:
+    if weights is not None:
         return 1, weight_cautions(weights)
     if n < MIN_LENGTH:
         return 1, (f"only {n} samples: their autocorrelation is unknown",)
-    estimate = gamma_method(samples.reshape(1, n, -1))
-    tau = np.asarray(estimate.tau_int)
-    slowest = max(float(np.max(tau, initial=0.5, where=np.isfinite(tau))), 0.5)
-    a = (2.0 * slowest - 1.0) / (2.0 * slowest + 1.0)
-    # A bin of b measurements lacks 2 sum_t t rho(t) / (2 tau_int b) of the variance; rho(t) = a^t.
-    length = math.ceil(2.0 * a / (1.0 - a * a) / _TRUNCATION)
+    estimate = gamma_method(samples.reshape(1, n, -1), epsilon=epsilon)
+    tau = np.nan_to_num(np.asarray(estimate.tau_int), nan=0.5)
+    # A bin of b measurements lacks 2 sum_t t rho(t) / (2 tau_int b) of the variance, with rho(t) = a^t; it has too much of it
+    # where the data are anticorrelated.
+    a = np.abs((2.0 * tau - 1.0) / (2.0 * tau + 1.0))
+    length = math.ceil(float(np.max(2.0 * a / (1.0 - a * a))) / _TRUNCATION)
     return min(max(length, 1), max(n // 2, 1)), estimate.cautions
 
 

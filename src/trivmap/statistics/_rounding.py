@@ -37,7 +37,7 @@ def fluctuations(samples: np.ndarray, axes: tuple[int, ...], epsilon: float) -> 
 def root_sum_squares(x: np.ndarray) -> np.ndarray:
     """Over the first axis."""
     unit = _unit(x)
-    return np.sqrt(np.sum((x / unit) ** 2, axis=0)) * unit
+    return np.asarray(np.sqrt(np.sum((x / unit) ** 2, axis=0)) * unit)
 
 
 def _unit(x: np.ndarray) -> float:
