@@ -181,7 +181,7 @@ NONSENSE = {
     "resampling": [
         (lambda **k: tm.jackknife(DATA, **k), "bins", (0, 1, -1, 21, 2.5, NAN, True)),
         (lambda **k: tm.bootstrap(KEY, DATA, **k), "resamples", (1, *NO_COUNT)),
-        (lambda **k: tm.bootstrap(KEY, DATA, **k), "block", (15, *NO_COUNT)),
+        (lambda **k: tm.bootstrap(KEY, DATA, **k), "block", (15, *NO_STEPS, 0)),
     ],
 }  # fmt: skip
 

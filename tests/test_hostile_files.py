@@ -412,3 +412,20 @@ def test_any_dimension_any_names_and_many_attributes_come_back(tmp_path, shape):
             assert got.observables[name].dtype == value.dtype
     for name, value in observables.items():
         np.testing.assert_array_equal(chain.observables[name][0], value)
+
+
+def test_a_file_that_another_program_has_open_is_not_called_damaged(tmp_path):
+    """HDF5 locks and marks a file that it may change; without changes the file is as before at the end."""
+    path = tmp_path / "a.h5"
+    write_ensemble(path, make_ensemble())
+    content = path.read_bytes()
+    with h5py.File(path, "r"):
+        assert len(read_ensemble(path)[0]) == 20
+    with h5py.File(path, "r+"):
+        refused(read_ensemble, EnsembleFileError, path, match="another program has it open")
+    assert path.read_bytes() == content
+    (tmp_path / "old.h5").write_bytes(unsealed_file())
+    append_ensemble(tmp_path / "old.h5", make_ensemble())
+    with h5py.File(tmp_path / "old.h5", "r+"):
+        pass
+    assert len(read_ensemble(tmp_path / "old.h5")[0]) == 40

@@ -108,7 +108,7 @@ def test_surroundings():
     [
         (lambda: NeuralPotential(jax.random.key(0), RealField((4, 4))), TypeError, "gauge links"),
         (lambda: NeuralPotential(jax.random.key(0), LinkField(SU(2), (4,))), ValueError, "two dimensions or more"),
-        (lambda: NeuralPotential(jax.random.key(0), LinkField(SU(2), (4, 4)), hidden=()), ValueError, "the width of one or more"),
+        (lambda: NeuralPotential(jax.random.key(0), LinkField(SU(2), (4, 4)), hidden=()), ValueError, "width of one or more"),
         (lambda: _with_base_elsewhere(), ValueError, "same manifold"),
     ],
 )

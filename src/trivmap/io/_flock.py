@@ -17,3 +17,17 @@ def try_flock(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_flocked(path: str | os.PathLike) -> bool:
+    """Whether another open file holds the lock on this file, as the HDF5 library does on those that it changes."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not try_flock(handle)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)

@@ -18,8 +18,9 @@ import numpy as np
 from ..statistics import Chain, Ensemble
 from ._atomic import write_bytes
 from ._content import check_arrays, file_bytes, parse_json
+from ._flock import is_flocked
+from ._hdf5_image import BLOCK, datasets, is_sealed, read_image, sealed, try_out
 from ._hdf5_image import attributes as image_attributes
-from ._hdf5_image import datasets, is_sealed, read_image, sealed, try_out
 from ._json import encode_json, finite
 from ._lock import locked
 from ._versions import versions
@@ -123,7 +124,7 @@ def _write(
     import h5py
 
     image = io.BytesIO()
-    with h5py.File(image, "w") as file:
+    with h5py.File(image, "w", userblock_size=BLOCK) as file:
         for name, value in data.items():
             chunks = _chunks(kind, value)
             grows = kind == "ensemble" and chunks is not None
@@ -157,7 +158,7 @@ def _extended(
     import h5py
 
     content, under_seal = _content(path)
-    extended = io.BytesIO(content)
+    extended = io.BytesIO(content if under_seal else bytes(BLOCK) + content)
     try:
         if not under_seal and not _intact(*read_image(content), under_seal):
             raise ValueError("its checksum is wrong")
@@ -261,6 +262,8 @@ def _content(path: str | os.PathLike) -> tuple[bytes, bool]:
         if not (under_seal := is_sealed(content)):
             try_out(content)
     except ValueError as error:
+        if is_flocked(path):
+            raise EnsembleFileError(f"{path}: another program has it open to change it; close it there first") from error
         raise _damaged(path, str(error)) from error
     return content, under_seal
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_BLOCK = 512
+BLOCK = 512
 _SEAL = b"trivmap HDF5, SHA-256 of the bytes from 512 on: "
 _ATTRIBUTES = ("trivmap", "segments", "sha256")
 _REFUSED = 3
@@ -26,23 +26,23 @@ _SECONDS = 10.0  # and one more per 50 MB: far above what reading takes
 
 def seal(image: bytes | memoryview) -> bytes:
     """The 512 bytes that stand before this HDF5 file."""
-    return (_SEAL + hashlib.sha256(image).hexdigest().encode() + b"\n").ljust(_BLOCK, b"\0")
+    return (_SEAL + hashlib.sha256(image).hexdigest().encode() + b"\n").ljust(BLOCK, b"\0")
 
 
 def is_sealed(content: bytes) -> bool:
     """Whether the file is under a seal. **Raises:** `ValueError` where its bytes are not those that were written."""
     if content.startswith(SIGNATURE):
         return False
-    if not content.startswith(_SEAL) or not content.startswith(SIGNATURE, _BLOCK):
+    if not content.startswith(_SEAL) or not content.startswith(SIGNATURE, BLOCK):
         raise ValueError("it does not start as one")
-    if content[:_BLOCK] != seal(memoryview(content)[_BLOCK:]):
+    if content[:BLOCK] != seal(memoryview(content)[BLOCK:]):
         raise ValueError("its checksum is wrong")
     return True
 
 
 def sealed(image: memoryview) -> tuple[bytes, memoryview]:
-    """The parts of a sealed file, from an HDF5 file that may have the room for the seal before it."""
-    plain = image if image[: len(SIGNATURE)] == SIGNATURE else image[_BLOCK:]
+    """The parts of a sealed file, from an HDF5 file behind the room for the seal."""
+    plain = image[BLOCK:]
     return seal(plain), plain
 
 

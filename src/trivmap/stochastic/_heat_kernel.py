@@ -26,8 +26,8 @@ def log_heat_kernel(
     A loop of l links that all diffuse decays by $e^{-l C_F \sigma^2/2}$ (U(1): $C_F = 1$).
 
     **Arguments:** `u`: angles `(*sites)` or matrices `(n, n, *sites)`; `images`: bound of |n|, enough for a variance up to
-    10. Images cancel where two eigenvalues coincide, with the limits of value and score; not where three do, which noise meets
-    with probability zero.
+    10. Images cancel where two eigenvalues coincide, with the limits of value and score; not where three do, which noise
+    meets with probability zero.
     """
     if not group.complex_elements:
         turns = jnp.arange(-images, images + 1, dtype=u.dtype).reshape(-1, *(1 for _ in u.shape))

@@ -1,3 +1,5 @@
+from .._parameters import parameter_count as parameter_count
+from .._parameters import trainable as trainable
 from ._chunk import Chunk as Chunk
 from ._chunk import Trace as Trace
 from ._deepen import deepen as deepen

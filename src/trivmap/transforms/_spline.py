@@ -18,7 +18,7 @@ _LEAST_BIN, _LEAST_SLOPE = 1e-3, 1e-3
 
 
 class _Knots(NamedTuple):
-    """Knots x, y (bins + 1, *shape) from exactly 0 to exactly 1, and slopes (bins + 1, *shape), of a map of [0, 1] to itself."""
+    """Knots x, y from exactly 0 to exactly 1, and slopes, all (bins + 1, *shape), of a map of [0, 1] to itself."""
 
     x: Array
     y: Array

@@ -17,7 +17,28 @@ def _evaluate(observable: str, theory: Any, *arguments: Any) -> Any:
             f"no exact {observable} for {type(theory).__name__} on the lattice {theory.lattice}: it is not an "
             f"observable of this theory, or no exact method ({type(solution).__name__}) yields it."
         )
-    return method(*arguments)
+    try:
+        with np.errstate(all="ignore"):
+            result = method(*arguments)
+    except (ArithmeticError, MemoryError, np.linalg.LinAlgError) as error:
+        raise _out_of_reach(observable, theory, type(error).__name__) from error
+    except ValueError as error:
+        # The logarithm of what has underflowed, by Python's own function.
+        if "math domain" not in str(error):
+            raise
+        raise _out_of_reach(observable, theory, "underflow") from error
+    if not np.all(np.isfinite(result)):
+        raise _out_of_reach(observable, theory, f"got {result}")
+    return result
+
+
+def _out_of_reach(observable: str, theory: Any, reason: str) -> NoExactResultError:
+    couplings = {name: value for name, value in vars(theory).items() if name != "manifold"}
+    shown = ", ".join(f"{name}={float(np.asarray(value)):g}" for name, value in couplings.items())
+    return NoExactResultError(
+        f"no exact {observable} for {type(theory).__name__} with {shown} on the lattice {theory.lattice}: the computation "
+        f"leaves the range of numbers or memory ({reason}). Take less extreme couplings or a smaller lattice."
+    )
 
 
 def _check_axis(theory: Any, axis: int) -> None:

@@ -3,9 +3,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..._checks import integer
 from . import _topology
 from ._errors import NoExactResultError
 from ._representations import CharacterExpansion, sun_expansion, u1_expansion
+
+# Share of the sum of absolute values that has to be left of a sum: six digits of it are right.
+_LEAST_SHARE = 1e-9
 
 
 def expansion_of(group_name: str, n: int, beta: float) -> CharacterExpansion:
@@ -30,7 +34,15 @@ class GaugeTorus:
         return expansion_of(self.group_name, self.n, self.beta)
 
     def _sum(self) -> float:
-        return float(np.sum(self.expansion.ratio**self.volume))
+        terms = self.expansion.ratio**self.volume
+        total = float(np.sum(terms))
+        # Negative beta on an odd number of plaquettes is frustrated: terms of alternating sign.
+        if not total > _LEAST_SHARE * float(np.sum(np.abs(terms))):
+            raise NoExactResultError(
+                f"no exact result for {self.group_name} at beta={self.beta} on {self.lattice}: the terms of the character "
+                "expansion cancel. Take a smaller |beta|, or an even number of plaquettes."
+            )
+        return total
 
     def log_z(self) -> float:
         return self.volume * self.expansion.log_c0 + math.log(self._sum())
@@ -75,6 +87,11 @@ class GaugeTorus:
             raise ValueError(f"axis={axis}: a two-dimensional lattice has the axes 0 and 1.")
         # Lines winding along `axis` are displaced along the other one.
         length, transverse = self.lattice[axis], self.lattice[1 - axis]
+        integer("polyakov_correlator: distance", distance, 0)
+        if distance > transverse:
+            raise ValueError(
+                f"polyakov_correlator: got distance {distance}, expected at most the extent {transverse} of axis {1 - axis}."
+            )
         between = length * (distance % transverse)
         e = self.expansion
         lower, upper = e.pairs
@@ -98,6 +115,7 @@ class GaugeTorus:
         return result if result.ndim else float(result)
 
     def charge_moment(self, power: int) -> float:
+        integer("charge_moment: power", power, 0)
         charges, probabilities = self._charges()
         return float(np.sum(probabilities * charges.astype(float) ** power))
 

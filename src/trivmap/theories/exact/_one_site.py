@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ._errors import NoExactResultError
 from ._site import site_grid
 
 # Bonds are expanded in functions with relative weight above this; the error of a product is its square.
@@ -65,6 +66,11 @@ def one_site_basis(dimension: int, m2: float, lam: float, tolerance: float) -> O
     # c between 2 (spatial bonds as squares) and 4 (bare bonds) shares the mass term; 2.6 converges fastest in 2D.
     c = 2.6 if dimension == 2 else 2.0
     points, weights, log_scale = site_grid(m2 + c - 2, lam, curvature=8.0)
+    if (c - 2) * points[-1] ** 2 > 600:
+        raise NoExactResultError(
+            f"no exact result for phi^4 with m2={m2}, lam={lam} in two dimensions: in this ordered phase the field is of "
+            f"size {points[-1]:.3g}, and factors of the transfer matrix overflow. Take a larger lam or m2, or simulate."
+        )
     middle = len(points) // 2
     # e^{2xy} = e^{x^2 + y^2 - (x-y)^2}: the squares are in the weights already, and nothing overflows.
     x = points[middle:]

@@ -43,6 +43,11 @@ def u1_expansion(beta: float) -> CharacterExpansion:
 
     # I_n / I_0 falls like exp(-n^2 / 2 beta), and like (beta/2)^n / n! once n > beta.
     cutoff = 20 + math.ceil(10 * math.sqrt(abs(beta)))
+    if 2 * cutoff + 1 > _MAX_REPRESENTATIONS:
+        raise NoExactResultError(
+            f"no exact result for U(1) at beta={beta}: the character expansion needs {2 * cutoff + 1} representations, at "
+            f"most {_MAX_REPRESENTATIONS} are summed. Use weak coupling."
+        )
     charges = np.arange(-cutoff, cutoff + 1)
     scaled = ive(charges, beta)
     pairs = (np.arange(2 * cutoff), np.arange(1, 2 * cutoff + 1))
@@ -146,16 +151,17 @@ def _determinant_coefficients(weights: np.ndarray, beta: float) -> np.ndarray:
     shifts = range(-reach - int(weights.max()), reach + 1)
     lowest = shifts[0] - n
     table = ive(np.arange(lowest, reach + int(weights.max()) + n + 1), x)
-    total = np.zeros(len(weights))
-    for shift in shifts:
-        total += np.linalg.det(table[order + (shift - lowest)])
-    # Hadamard's bound over the determinant that is left measures the digits lost.
     i0 = int(np.flatnonzero(weights.sum(axis=1) == 0)[0])
+    trivial = sum(float(np.linalg.det(table[order[i0] + (shift - lowest)])) for shift in shifts)
+    # Hadamard's bound over the determinant that is left measures the digits lost.
     rows = np.linalg.norm(table[order[i0] - lowest], axis=1)
-    cancellation = np.finfo(float).eps * float(np.prod(rows)) / total[i0]
+    cancellation = np.finfo(float).eps * float(np.prod(rows)) / trivial
     if not 0 < cancellation < _MAX_CANCELLATION:
         raise NoExactResultError(
             f"no exact result for SU({n}) at beta={beta}: the determinants of Bessel functions cancel to a relative "
             f"accuracy of {cancellation:.0e}. The expansion is for moderate beta; at this one use weak coupling."
         )
+    total = np.zeros(len(weights))
+    for shift in shifts:
+        total += np.linalg.det(table[order + (shift - lowest)])
     return total
