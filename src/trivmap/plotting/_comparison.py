@@ -69,4 +69,5 @@ def _pulls(axes: Any, rows: list[dict[str, Any]]) -> None:
     axes.set_yticks(range(len(names)), names[::-1])
     axes.set_xlim(-6.3, 6.3)
     axes.set(xlabel="deviation in standard errors (cut at 6)", title="observables")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
