@@ -1,8 +1,9 @@
-"""Mutated TOML files, config.json and metrics.jsonl: refused in one line with status 2, or the same configuration.
+"""Mutated TOML files, config.json, metrics.jsonl and cells: refused in one line with status 2, or what was written.
 
 The work of the commands is replaced by a stop, so that a mutation takes milliseconds.
 """
 
+import dataclasses
 import json
 import random
 import signal
@@ -15,7 +16,8 @@ from trivmap.cli import _hmc, _sample, _train, main
 from trivmap.cli._build import build_theory
 from trivmap.cli._config import theory_as_json
 from trivmap.cli._run_folder import CommandError, RunFolder
-from trivmap.cli.compare import _command
+from trivmap.cli.compare import _command, _run
+from trivmap.cli.compare._comparison import SHIPPED
 
 MUTATIONS = 400
 
@@ -216,6 +218,31 @@ def test_metrics(finished, capsys, record_property):
     finally:
         file.write_text(content)
     record_property("mutated metrics.jsonl", counts)
+
+
+def test_cells(tmp_path, monkeypatch, record_property):
+    """A mutated cell of a comparison is computed again, or it is the one that was written; so is that of another seed."""
+    folder, settings, counts = RunFolder(tmp_path), SHIPPED["phi4-8x8"], {"computed again": 0, "same": 0}
+    (tmp_path / "cells").mkdir()
+    numbers = {"ess": 0.5, "samples": 64, "total": 1.5, "curve": [{"steps": 3, "ess": 0.25}], "observables": {"Q2": None}}
+    monkeypatch.setattr(_run, "run_cell", lambda *arguments: dict(numbers))
+    written = _run._cell(folder, "gated", 0, settings, {})
+    content = (tmp_path / "cells/gated-0.json").read_text()
+    again = []
+    monkeypatch.setattr(_run, "run_cell", lambda *arguments: again.append(1) or dict(numbers))
+    rng = random.Random(4)
+    for _ in range(MUTATIONS):
+        (tmp_path / "cells/gated-0.json").write_bytes(mutated(content, rng))
+        again.clear()
+        assert same(_run._cell(folder, "gated", 0, settings, {}), written)
+        counts["computed again" if again else "same"] += 1
+    assert counts["computed again"] > MUTATIONS // 2
+    record_property("mutated cells", counts)
+    for name, seed, other in (("gated", 1, settings), ("gated", 0, dataclasses.replace(settings, chains=3))):
+        (tmp_path / f"cells/{name}-{seed}.json").write_text(content)
+        again.clear()
+        _run._cell(folder, name, seed, other, {})
+        assert again
 
 
 @pytest.mark.parametrize("stem", ["config", "environment"])

@@ -10,7 +10,7 @@ from .._build import build_theory
 from .._exact import Known, exact_values, pending
 from .._observables import observables
 from .._report import say
-from .._run_folder import CommandError, RunFolder
+from .._run_folder import CommandError, RunFolder, config_hash
 from ._cells import run_cell
 from ._comparison import Comparison
 from ._devices import on_devices
@@ -63,9 +63,12 @@ def _applicable(settings: Comparison, theory: Any) -> tuple[list[str], dict[str,
 
 def _cell(folder: RunFolder, name: str, seed: int, settings: Comparison, programs: dict[str, Any]) -> dict[str, Any]:
     file = f"cells/{name}-{seed}.json"
+    about = {"method": name, "seed": seed, "comparison": config_hash(settings.identity())}
     stored = folder.read_signed(file)
+    if stored is not None and any(stored.get(key) != value for key, value in about.items()):
+        stored = None  # a file of another name or folder
     if stored is None and (folder / file).exists():
-        say(f"{folder / file} is not as it was written: computed again from its parts")
+        say(f"{folder / file} is not what was written there: computed again from its parts")
     if stored is not None and "error" not in stored:
         say(f"{name}, seed {seed}: done before")
         return stored
@@ -74,11 +77,12 @@ def _cell(folder: RunFolder, name: str, seed: int, settings: Comparison, program
         cell = run_cell(folder / f"parts/{name}-{seed}", name, seed, settings, programs)
     except Exception as error:  # one failing method does not stop the others
         write_text(folder / f"cells/{name}-{seed}.log", traceback.format_exc())
-        cell = {"method": name, "seed": seed, "error": f"{type(error).__name__}: {error}".split("\n")[0][:300]}
+        cell = about | {"error": f"{type(error).__name__}: {error}".split("\n")[0][:300]}
         say(textwrap.fill(f"{name}, seed {seed}: failed: {cell['error']}", 80, subsequent_indent="  "))
     else:
         ess = "" if cell["ess"] is None else f"ESS {cell['ess']:.3f}, "
         say(f"{name}, seed {seed}: {ess}{cell['samples']} samples, {cell['total']:.1f} s in all")
+    cell |= about
     folder.write_signed(file, cell)
     return cell
 
