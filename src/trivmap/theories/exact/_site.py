@@ -27,7 +27,7 @@ def site_grid(m2: float, lam: float, curvature: float = 0.0, hollow: bool = Fals
     first, last = math.floor(math.sqrt(low) / step), math.ceil(math.sqrt(high) / step)
     if last - first > _MAX_POINTS:
         raise NoExactResultError(
-            f"no exact result for phi^4 with m2={m2}, lam={lam}: the integral over the field at one site needs "
+            f"no exact result for phi^4 with lam={lam}: the integral of exp({-m2:g} phi^2 - lam phi^4) over one site needs "
             f"{last - first} points up to phi = {math.sqrt(high):.3g}, at most {_MAX_POINTS} are summed. Take a larger lam, "
             "or simulate."
         )
