@@ -85,6 +85,26 @@ def test_ensembles_grow(tmp_path):
                 read_ensemble(path)
 
 
+def test_an_empty_ensemble_grows(tmp_path):
+    part = make_ensemble(0, 3)
+    for start in (part[:0], part[:0][:0]):
+        append_ensemble(tmp_path / "a.h5", start)
+    append_ensemble(tmp_path / "a.h5", part)
+    np.testing.assert_array_equal(read_ensemble(tmp_path / "a.h5")[0].configurations, part.configurations)
+
+
+def test_attributes_may_be_numbers_of_arrays(tmp_path):
+    attributes = {"extent": np.int64(4), "beta": np.float32(0.5), "m2": jax.numpy.asarray(2.0), "cold": np.True_, 1: (2, 3)}
+    for _ in range(2):
+        append_ensemble(tmp_path / "a.h5", make_ensemble(0, 3), attributes)
+    found = read_ensemble(tmp_path / "a.h5")[1]
+    expected = {"extent": 4, "beta": 0.5, "m2": 2.0, "cold": True, "1": [2, 3]}
+    assert {name: found[name] for name in expected} == expected
+    with pytest.raises(TypeError, match="attributes are JSON values"):
+        append_ensemble(tmp_path / "b.h5", make_ensemble(0, 3), {"cold": {1}})
+    assert not (tmp_path / "b.h5").exists()
+
+
 def test_attributes_name_theory_seed_and_plaquette(tmp_path):
     theory = tm.WilsonAction(tm.SU(2), (2, 2), beta=2.5)
     links = np.stack([random_links((2, 2, 1, 1), 2)[:2, ..., 0, 0]] * 2)

@@ -21,7 +21,7 @@ from ._content import check_arrays, file_bytes, parse_json
 from ._flock import is_flocked
 from ._hdf5_image import BLOCK, datasets, is_sealed, read_image, sealed, try_out
 from ._hdf5_image import attributes as image_attributes
-from ._json import encode_json, finite
+from ._json import encode_json
 from ._lock import locked
 from ._versions import versions
 
@@ -179,7 +179,7 @@ def _extend(
     header, segments = _header(path, texts["trivmap"]), _segments(texts)
     if header.kind != "ensemble":
         raise EnsembleFileError(f"{path}: holds {header.kind!r}; samples can be appended to ensembles only")
-    if attributes is not None and finite(attributes) != header.attributes:
+    if attributes is not None and json.loads(encode_json(attributes)) != header.attributes:
         raise EnsembleFileError(f"{path}: holds samples of {header.attributes}, not of {attributes}")
     if new := set(cautions) - set(header.cautions):
         said = "; ".join(sorted(new))
@@ -228,10 +228,10 @@ def _intact(texts: dict[str, str], data: dict[str, np.ndarray], under_seal: bool
 def _chunks(kind: str, value: np.ndarray) -> tuple[int, ...] | None:
     """About a megabyte of consecutive samples, of one chain, so that a few can be read without the rest."""
     lead = 1 if kind == "ensemble" else 2
-    if value.size == 0 or value.ndim < lead:
-        return None
     row = value.itemsize * int(np.prod(value.shape[lead:]))
-    rows = min(value.shape[lead - 1], max(_CHUNK_BYTES // row, 1))
+    if value.ndim < lead or row == 0 or 0 in value.shape[: lead - 1]:
+        return None
+    rows = max(min(value.shape[lead - 1], _CHUNK_BYTES // row), 1)
     return (1,) * (lead - 1) + (rows,) + value.shape[lead:]
 
 

@@ -9,6 +9,8 @@ from ._outliers import outlier_cautions
 _LENGTH = 50  # in tau_int, or measurements
 _DISAGREEMENT = 1e-4  # probability of the spread of the chains
 _TRANSITIONS = 10
+# Of the spread of all data: steps as small are rounding, and a walk of them would take 1e8 measurements.
+_STILL = 1e-4
 # Means of two halves over their mean width: 2.65 for a normal distribution, 3.46 for a uniform one.
 _SEPARATION = 4.0
 _SMALLEST_MODE = 0.01
@@ -39,9 +41,11 @@ def chain_cautions(deltas: np.ndarray, mean: float, tau_int: float, resolved: fl
 
 
 def _stuck(deltas: np.ndarray) -> list[str]:
-    """A chain that keeps one value for more than half of its length, while the data vary."""
+    """A chain that keeps one value, up to rounding, for more than half of its length, while the data vary."""
     chains, n = deltas.shape
-    lengths = [_longest_run(chain) for chain in deltas]
+    scaled = deltas / np.abs(deltas).max()
+    still = _STILL * math.sqrt(np.mean(scaled**2))
+    lengths = [_longest_run(chain, still) for chain in scaled]
     worst = int(np.argmax(lengths))
     if 2 * lengths[worst] <= n or n < _TRANSITIONS:
         return []
@@ -49,8 +53,8 @@ def _stuck(deltas: np.ndarray) -> list[str]:
     return [f"{which} keeps one value for {lengths[worst]} of {n} measurements: it may be stuck"]
 
 
-def _longest_run(chain: np.ndarray) -> int:
-    changes = np.flatnonzero(np.concatenate([[True], chain[1:] != chain[:-1], [True]]))
+def _longest_run(chain: np.ndarray, still: float) -> int:
+    changes = np.flatnonzero(np.concatenate([[True], np.abs(np.diff(chain)) > still, [True]]))
     return int(np.diff(changes).max())
 
 

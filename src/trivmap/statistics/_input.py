@@ -15,7 +15,16 @@ def plain_array(data: Any, what: str) -> np.ndarray:
                 "if they are valid; a gap in a Markov chain also breaks its autocorrelation"
             )
         data = data.data
+    if hasattr(data, "observables"):
+        raise TypeError(
+            f"{what}: expected numbers, got {_article(type(data).__name__)}; pass data.observables[NAME], or estimate with "
+            "expectation(data, NAME)"
+        )
     return np.asarray(data)
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
 def real_array(data: Any, what: str, advice: str) -> np.ndarray:
