@@ -369,3 +369,8 @@ def test_quench_between_two_couplings():
     assert np.any(np.all(chain.configurations.astype(np.float32) == x, axis=(-3, -2, -1)))
     with pytest.raises(ValueError, match="got shape"):
         tm.EnsemblePrior(theory, np.zeros((5, 2, 4, 4)))
+
+
+def test_a_sequence_of_deterministic_flows_is_refused():
+    with pytest.raises(TypeError, match="got FourierFlow, expected stochastic flows"):
+        tm.StochasticSequence(tm.FourierFlow(tm.RealField((2, 2))))

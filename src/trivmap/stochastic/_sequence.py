@@ -18,12 +18,17 @@ class StochasticSequence(AbstractStochasticFlow):
 
     **Arguments:** `flows`: one or more, on one manifold.
 
-    **Raises:** `ValueError` for no flow or different manifolds.
+    **Raises:** `TypeError` for deterministic flows, `ValueError` for no flow or different manifolds.
     """
 
     flows: tuple[AbstractStochasticFlow, ...]
 
     def __init__(self, *flows: AbstractStochasticFlow):
+        if wrong := [type(flow).__name__ for flow in flows if not isinstance(flow, AbstractStochasticFlow)]:
+            raise TypeError(
+                f"StochasticSequence: got {', '.join(wrong)}, expected stochastic flows; give deterministic ones as layers "
+                "of AnnealedFlow, or chain them with FlowSequence."
+            )
         manifolds = {str(flow.manifold) for flow in flows}
         if len(manifolds) != 1:
             raise ValueError(f"StochasticSequence: got flows on {sorted(manifolds)}, expected one manifold for all.")
