@@ -1,5 +1,7 @@
 """Stochastic flows one after the other, and reversible updates as one of them."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,7 @@ class StochasticSequence(AbstractStochasticFlow):
 
     flows: tuple[AbstractStochasticFlow, ...]
 
-    def __init__(self, *flows: AbstractStochasticFlow):
+    def __init__(self, *flows: Any):
         if wrong := [type(flow).__name__ for flow in flows if not isinstance(flow, AbstractStochasticFlow)]:
             raise TypeError(
                 f"StochasticSequence: got {', '.join(wrong)}, expected stochastic flows; give deterministic ones as layers "
