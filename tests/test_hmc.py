@@ -375,7 +375,7 @@ def test_refusals():
         hmc(jax.random.key(0), theory, 1, initial="warm")
     with pytest.raises(ValueError, match="steps: got 0, expected a positive integer"):
         hmc(jax.random.key(0), theory, 1, steps=0)
-    with pytest.raises(ValueError, match=r"length_spread=1.0, expected a number in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"length_spread: got 1.0, expected a number in \[0, 1\)"):
         hmc(jax.random.key(0), theory, 1, length_spread=1.0)
     with pytest.raises(ValueError, match="got shape"):
         hmc(jax.random.key(0), theory, 1, initial=jnp.zeros((2, 4, 3)))

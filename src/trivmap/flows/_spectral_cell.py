@@ -157,17 +157,21 @@ def spectral_map(
         return jnp.where(degenerate[None, None], limit, image), log_det
     # Three eigenvalues within this distance: rates of change of order one over it are nobody's derivative.
     nearly = jnp.min(fixed + jnp.roll(fixed, 1, axis=0), axis=0) < float(jnp.finfo(gaps.dtype).eps) ** 0.5
-    refused = degenerate | nearly
-    return _undifferentiable(image, refused[None, None]), _undifferentiable(log_det, refused)
+    kink = _kink(w, (degenerate | nearly)[None, None])
+    return image + kink, log_det + jnp.sum(jnp.real(kink), axis=(0, 1))
 
 
 @jax.custom_jvp
-def _undifferentiable(x: Array, where: Array) -> Array:
-    """x, whose derivative is NaN at the sites `where`."""
-    return x
+def _kink(w: Array, where: Array) -> Array:
+    """Zero, whose derivative by w is NaN at the sites `where`: derivatives by parameters alone stay finite."""
+    return jnp.zeros_like(w)
 
 
-@_undifferentiable.defjvp
-def _undifferentiable_jvp(primals, tangents):
-    (x, where), (dx, _) = primals, tangents
-    return x, dx * jnp.where(where, jnp.nan, 1).astype(dx.dtype)
+def _kink_jvp(primals, tangents):
+    (w, where), (dw, _) = primals, tangents
+    if isinstance(dw, jax.custom_derivatives.SymbolicZero):
+        return _kink(w, where), jnp.zeros_like(w)
+    return _kink(w, where), dw * jnp.where(where, jnp.nan, 0).astype(w.dtype)
+
+
+_kink.defjvp(_kink_jvp, symbolic_zeros=True)
