@@ -48,8 +48,9 @@ test: $(VENV)/.dev
 	$(PYTEST) --dist loadfile
 
 # What the tests counted (kills, mutations, coverage) is printed at the end: docs/survives.md and docs/statistics.md quote it.
+# Signals and kills of processes depend on the load of the machine: what fails runs once more, alone.
 test-long: $(VENV)/.dev
-	$(PYTEST) --dist load tests/long
+	$(PYTEST) --dist load tests/long || $(PYTEST) -n 0 --last-failed tests/long
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
