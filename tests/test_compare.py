@@ -318,7 +318,7 @@ def test_damaged_cells_are_computed_again(capsys):
     for damaged in (text.replace("0.", "1.", 1), text[:100], "[]", '{"error": 3}'):
         cell.write_text(damaged)
         assert run_comparison(settings, "run")["rows"][0]["observables"] == observables
-        assert "not as it was written" in capsys.readouterr().out
+        assert "not what was written there" in capsys.readouterr().out
 
 
 # --- what is beside the package ---------------------------------------------------------------------------------------

@@ -50,9 +50,10 @@ def test_extension_page_runs_as_printed(tmp_path):
     assert float(lines[1].split()[1]) > 0.03  # all that a rescaled Gaussian can do
     assert lines[2] == "colours 8 or 4"
     assert float(lines[3].split()[1]) > 0.5  # 0.89 when written
-    _, _, exact, _, dense = lines[4].split()
+    assert lines[4].split()[:2] == ["parameters", "1"]  # the table is given, not learned
+    _, _, exact, _, dense = lines[5].split()
     assert float(exact) == pytest.approx(float(dense), abs=1e-4)  # single precision, sixteen sites
-    assert all(float(line.split()[1]) > 0.9 for line in lines[5:7])  # 0.995 and 0.997
+    assert all(float(line.split()[1]) > 0.9 for line in lines[6:8])  # 0.995 and 0.997
 
 
 @pytest.mark.slow

@@ -178,7 +178,7 @@ def test_errors_teach():
         trivializing_potential(_theory(3, (3, 3)), 2)
     with pytest.raises(ValueError, match="time dependence"):
         LoopPotential(LinkField(SU(3), (4, 4)), time="quadratic")
-    with pytest.raises(ValueError, match="2 or more"):
+    with pytest.raises(ValueError, match="an integer of at least 2"):
         LoopPotential(LinkField(SU(3), (4, 4)), time="spline", times=1)
     with pytest.raises(ValueError, match=r"expected \(terms, times\)"):
         LoopPotential(LinkField(SU(3), (4, 4)), coefficients=jnp.zeros((2, 4)))
