@@ -90,6 +90,17 @@ def test_a_stuck_chain():
     assert not said(gamma_method(1e-7 * ar1(np.random.default_rng(6), 4000, 0.99)), "keeps one value")
 
 
+def test_a_chain_on_a_closed_path():
+    """Bins as long as its period have equal means: jackknife and bootstrap see no error."""
+    x = np.tile(np.random.default_rng(7).normal(size=5), 200)
+    for estimate in (gamma_method, jackknife, lambda x: tm.bootstrap(jax.random.key(0), x)):
+        assert said(estimate(x), "chain 0 repeats its first 5 values")
+        assert not said(estimate(np.append(x[:-1], 3.0)), "repeats")
+    charges = np.random.default_rng(8).integers(-1, 2, 2000).astype(float)
+    assert not said(gamma_method(charges), "repeats")
+    assert not said(gamma_method(np.sin(np.arange(2000.0))), "repeats")
+
+
 def test_data_are_taken_out_of_their_container():
     with pytest.raises(TypeError, match="got an Ensemble; pass data.observables"):
         gamma_method(Ensemble(None, np.zeros(9), {"x": np.zeros(9)}))

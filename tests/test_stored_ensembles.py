@@ -1,5 +1,7 @@
 """Archives, growing ensembles and recipes: what is stored comes back, and damage is seen."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,7 @@ from trivmap.io import (
     read_npz,
     read_recipe,
     to_matrix_last,
+    write_chain,
     write_ensemble,
     write_npz,
     write_recipe,
@@ -83,6 +86,15 @@ def test_ensembles_grow(tmp_path):
                 file[name][row] += 1.0
             with pytest.raises(EnsembleFileError, match="checksum is wrong"):
                 read_ensemble(path)
+
+
+@pytest.mark.parametrize("writer", [write_ensemble, append_ensemble, write_npz, write_chain])
+def test_ensembles_and_chains_have_their_own_writers(writer, tmp_path):
+    ensemble, chain = make_ensemble(3, 0), Chain(None, {"plaquette": np.zeros((2, 5))})
+    given, expected = (ensemble, "Chain") if writer is write_chain else (chain, "Ensemble")
+    with pytest.raises(TypeError, match=f"{writer.__name__}: got {type(given).__name__}, expected {expected}; write_"):
+        inspect.unwrap(writer)(tmp_path / "a.h5", given)  # as without the run-time type checks of the tests
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_empty_ensemble_grows(tmp_path):

@@ -1,8 +1,9 @@
 """Coverage of error bars: how often the truth lies within one and two errors, where there is no caution.
 
-Every cell of 400 trials with at least 100 without a caution must lie within 60 and 76 % at one error. The nominal 68 % have
-a binomial error of 2.3 % for 400 trials (4.7 % for 100): the bounds stand at 3.6 standard deviations for a full cell, and one
-with fewer uncautioned trials is given the three standard deviations that its own number asks for. The figures are printed.
+Every cell of 600 trials with at least 100 without a caution must lie within 60 and 76 % at one error. The nominal 68 % have
+a binomial error of 1.9 % for 600 trials (4.7 % for 100): the bounds stand at four standard deviations for a full cell, and
+one with fewer uncautioned trials is given the three standard deviations that its own number asks for.
+The figures are printed.
 """
 
 import functools
@@ -15,7 +16,7 @@ from scipy.signal import lfilter
 
 import trivmap as tm
 
-TRIALS, ENOUGH = 400, 100
+TRIALS, ENOUGH = 600, 100
 NOMINAL, LOW, HIGH = 0.683, 0.60, 0.76
 
 
@@ -61,7 +62,7 @@ SERIES = {
     "bootstrap": lambda seed, x, tau: (tm.bootstrap(jax.random.key(seed), x, resamples=200), 0.0),
 }
 # tau_int has no normal distribution: it is skew, and of white noise it is exact where the window is one.
-LENGTHS = {0.5: (20, 200, 1000), 5.0: (1000, 4000), 50.0: (20_000,), 0.026: (500, 4000), 0.167: (1000,)}
+LENGTHS = {0.5: (20, 200, 1000), 5.0: (1000, 4000), 50.0: (10_000, 20_000), 0.026: (500, 4000), 0.167: (1000,)}
 
 
 @pytest.mark.parametrize(("tau", "n"), [(tau, n) for tau, lengths in LENGTHS.items() for n in lengths])
@@ -71,19 +72,24 @@ def test_chains(record_property, kind, tau, n):
     truth = SERIES[kind](0, ar1(0, n, a), tau)[1]
     draw = lambda seed: SERIES[kind](seed, ar1(seed, n, a), tau)[0]  # noqa: E731
     if kind == "tau_int":
-        with_figures_only(record_property, f"{kind}, tau {tau}, n {n}", draw, truth)
+        of_a_skew_estimate(record_property, f"{kind}, tau {tau}, n {n}", draw, truth)
     else:
-        measured(record_property, f"{kind}, tau {tau}, n {n}", draw, truth, 200 if n > 4000 else TRIALS)
+        measured(record_property, f"{kind}, tau {tau}, n {n}", draw, truth)
 
 
-def with_figures_only(record_property, name, draw, truth):
-    """The estimate of tau_int is biased towards zero by its window; its declared error must hold within a factor 1.5."""
-    found = [e for e in (draw(seed) for seed in range(200)) if not e.cautions]
+def of_a_skew_estimate(record_property, name, draw, truth):
+    """The estimate of tau_int is skew and biased towards zero by its window, and its error counts the whole window.
+
+    One declared error therefore holds it up to 79 % of the time (measured), and its root mean square pull stays near one.
+    """
+    found = [e for e in (draw(seed) for seed in range(TRIALS)) if not e.cautions]
     if len(found) < ENOUGH:
-        record_property(name, f"{len(found)} of 200 without a caution")
+        record_property(name, f"{len(found)} of {TRIALS} without a caution")
         return
     pulls = np.array([(e.value - truth) / e.error for e in found])
-    record_property(name, f"{100 * np.mean(np.abs(pulls) < 1):.0f} %, pulls {pulls.mean():+.2f} +- {pulls.std():.2f}")
+    one = np.mean(np.abs(pulls) < 1)
+    record_property(name, f"{100 * one:.0f} %, pulls {pulls.mean():+.2f} +- {pulls.std():.2f}")
+    assert LOW <= one <= 0.85
     assert np.sqrt(np.mean(pulls**2)) < 1.5
 
 
@@ -112,9 +118,9 @@ def test_weights(record_property, family, parameter, n):
     measured(record_property, f"ratio, {label}", lambda seed: tm.expectation(ensemble(seed), "x"), mean)
     measured(record_property, f"log Z, {label}", lambda seed: tm.log_z(ensemble(seed)), log_z)
     jackknife = lambda seed: tm.jackknife(draw(seed)[1], log_weights=draw(seed)[0])  # noqa: E731
-    measured(record_property, f"jackknife, {label}", jackknife, mean, 200)
+    measured(record_property, f"jackknife, {label}", jackknife, mean)
     metropolis = lambda seed: tm.expectation(tm.independence_metropolis(jax.random.key(seed), ensemble(seed)), "x")  # noqa: E731
-    measured(record_property, f"Metropolis, {label}", metropolis, mean, 200)
+    measured(record_property, f"Metropolis, {label}", metropolis, mean)
 
 
 def test_hmc(record_property):

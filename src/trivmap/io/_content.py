@@ -81,3 +81,9 @@ def record_array(record: Record) -> np.ndarray:
     if not record.data:
         return np.zeros(record.shape, record.dtype)
     return np.frombuffer(record.data, record.dtype).reshape(record.shape, order="F" if record.fortran else "C").copy()
+
+
+def check_kind(function: str, given: Any, kind: type, other: str) -> None:
+    """**Raises:** `TypeError` with the function that writes the other kind."""
+    if not isinstance(given, kind):
+        raise TypeError(f"{function}: got {type(given).__name__}, expected {kind.__name__}; {other} writes the other kind")

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..statistics import Chain, Ensemble
 from ._atomic import write_bytes
-from ._content import check_arrays, file_bytes, parse_json
+from ._content import check_arrays, check_kind, file_bytes, parse_json
 from ._flock import is_flocked
 from ._hdf5_image import BLOCK, datasets, is_sealed, read_image, sealed, try_out
 from ._hdf5_image import attributes as image_attributes
@@ -46,6 +46,7 @@ def write_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict
     - `ensemble`: data sets `log_weights`, `configurations` (unless `None`) and `observables/NAME`, samples first.
     - `attributes`: JSON values to keep beside the data: theory, beta, seed. Versions are added.
     """
+    check_kind("write_ensemble", ensemble, Ensemble, "write_chain")
     arrays = {"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}
     _write(path, "ensemble", arrays, ensemble.observables, {}, ensemble.cautions, attributes)
 
@@ -62,6 +63,7 @@ def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dic
     **Raises:** `EnsembleFileError` if the file is damaged, of another kind, or does not fit; `LockedError` if another
     process keeps writing to it; `OSError` if it cannot be written.
     """
+    check_kind("append_ensemble", ensemble, Ensemble, "write_chain")
     data = _named({"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}, ensemble.observables)
     check_arrays("append_ensemble", ensemble.observables, data)
     with locked(path, wait=_WAIT):
@@ -82,6 +84,7 @@ def read_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
 
 def write_chain(path: str | os.PathLike, chain: Chain, attributes: dict[str, Any] | None = None) -> None:
     """Write Markov chains to HDF5 like `write_ensemble`, axes (chains, n, ...); the sampler's state is not stored."""
+    check_kind("write_chain", chain, Chain, "write_ensemble")
     arrays = {name: getattr(chain, name) for name in _CHAIN_ARRAYS}
     given = {name: getattr(chain, name) for name in _CHAIN_NUMBERS}
     numbers = {name: None if value is None else _CHAIN_NUMBERS[name](value) for name, value in given.items()}

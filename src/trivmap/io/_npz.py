@@ -10,7 +10,7 @@ import numpy as np
 
 from ..statistics import Ensemble
 from ._atomic import write_bytes
-from ._content import check_arrays, file_bytes, npy_record, record_array
+from ._content import check_arrays, check_kind, file_bytes, npy_record, record_array
 from ._gauge_links import GaugeFileError
 from ._matrix_last import from_matrix_last, to_matrix_last
 
@@ -27,6 +27,7 @@ def write_npz(path: str | os.PathLike, ensemble: Ensemble) -> None:
     SU(N) links are written matrix last, `(samples, d, *lattice, n, n)`; angles and scalars as they are. Cautions of the
     ensemble are the bytes of `cautions`, one a line.
     """
+    check_kind("write_npz", ensemble, Ensemble, "write_chain")
     arrays: dict[str, Any] = {"log_weights": ensemble.log_weights}
     arrays |= {f"observables/{name}": np.asarray(value) for name, value in ensemble.observables.items()}
     if ensemble.configurations is not None:

@@ -9,6 +9,7 @@ from ._outliers import outlier_cautions
 _LENGTH = 50  # in tau_int, or measurements
 _DISAGREEMENT = 1e-4  # probability of the spread of the chains
 _TRANSITIONS = 10
+_BEGINNING, _CANDIDATES = 100, 1000  # of the search for a period
 # Of the spread of all data: steps as small are rounding, and a walk of them would take 1e8 measurements.
 _STILL = 1e-4
 # Means of two halves over their mean width: 2.65 for a normal distribution, 3.46 for a uniform one.
@@ -32,7 +33,7 @@ def chain_cautions(deltas: np.ndarray, mean: float, tau_int: float, resolved: fl
             f"the data are anticorrelated: their autocorrelations nearly cancel, and {n} measurements do not resolve "
             f"tau_int below {resolved:.1g}"
         )
-    found.extend(_stuck(deltas))
+    found.extend(_stuck(deltas) or _periodic(deltas))
     found.extend(outlier_cautions(deltas.ravel()))
     if chains > 1 and (probability := _agreement(deltas, tau_int)) < _DISAGREEMENT:
         found.append(f"the chains disagree with one another (probability {probability:.0e})")
@@ -51,6 +52,29 @@ def _stuck(deltas: np.ndarray) -> list[str]:
         return []
     which = f"chain {worst}" if chains > 1 else "the chain"
     return [f"{which} keeps one value for {lengths[worst]} of {n} measurements: it may be stuck"]
+
+
+def _periodic(deltas: np.ndarray) -> list[str]:
+    """A chain that goes through the same values again and again: bins of its period have equal means, and no error."""
+    still = _STILL * math.sqrt(np.mean((deltas / np.abs(deltas).max()) ** 2)) * np.abs(deltas).max()
+    for which, chain in enumerate(deltas):
+        if (period := _period(chain, still)) is not None:
+            return [f"chain {which} repeats its first {period} values again and again: it does not explore the distribution"]
+    return []
+
+
+def _period(chain: np.ndarray, still: float) -> int | None:
+    """The smallest period of at most a third of the chain, or none."""
+    beginning = chain[:_BEGINNING]
+    last = len(chain) // 3
+    for period in 1 + np.flatnonzero(np.abs(chain[1 : last + 1] - chain[0]) <= still)[:_CANDIDATES]:
+        # Few candidates pass on the beginning alone, so that a long chain is compared once or never.
+        repeated = chain[period : period + _BEGINNING]
+        if np.all(np.abs(repeated - beginning[: len(repeated)]) <= still) and np.all(
+            np.abs(chain[period:] - chain[:-period]) <= still
+        ):
+            return int(period)
+    return None
 
 
 def _longest_run(chain: np.ndarray, still: float) -> int:
