@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 help:
 	@echo "make quickstart   sample 2D U(1) gauge theory with a flow, beside HMC and the exact answer"
 	@echo "make test         the test suite"
-	@echo "make test-long    faults, fuzz, coverage of error bars: prints what it counted"
+	@echo "make test-long    the rest: whole programs, faults, fuzz, coverage of error bars; prints what it counted"
 	@echo "make lint         ruff, types, import layers"
 	@echo "make docs         documentation in docs/_build/html"
 	@echo "make venv         only the environment in $(VENV)"
@@ -37,20 +37,20 @@ quickstart: $(VENV)/.run
 	$(BIN)/trivmap quickstart
 
 # One BLAS thread: the exact results multiply many small matrices, which several threads make slower.
-# Compilation, most of the time, keeps one core busy: a worker per core, and a file stays with its worker. It takes a third of
-# the time with XLA's older fusion emitters and less optimisation (jaxlib of requirements/run.txt; flags unknown to another
+# Compilation, most of the time, keeps one core busy: a worker per core, and a file stays with its worker. It takes a fifth of
+# the time with XLA's older fusion emitters and no optimisation (jaxlib of requirements/run.txt; flags unknown to another
 # one would end the process, hence here and not in conftest.py). README, documentation and canaries run without these flags.
 PYTEST := OPENBLAS_NUM_THREADS=1 \
-	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1" \
+	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0" \
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test: $(VENV)/.dev
-	$(PYTEST) --dist loadfile
+	$(PYTEST) --dist loadfile -m "not slow"
 
 # What the tests counted (kills, mutations, coverage) is printed at the end: docs/survives.md and docs/statistics.md quote it.
 # Signals and kills of processes depend on the load of the machine: what fails runs once more, alone.
 test-long: $(VENV)/.dev
-	$(PYTEST) --dist load tests/long || $(PYTEST) -n 0 --last-failed tests/long
+	$(PYTEST) --dist load -m slow tests tests/long || $(PYTEST) -n 0 --last-failed -m slow tests tests/long
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

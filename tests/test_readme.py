@@ -28,7 +28,6 @@ def estimates(line: str) -> tuple[float, float]:
     return float(value), int(digits) * 10.0 ** -len(value.split(".")[1])
 
 
-@pytest.mark.slow
 def test_readme_runs_as_printed(tmp_path):
     blocks = python_blocks("README.md")
     assert len(blocks) == 2

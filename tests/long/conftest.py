@@ -1,4 +1,14 @@
-"""Prints at the end what the tests counted, by `record_property(name, value)`."""
+"""All tests of this folder are slow; prints at the end what they counted, by `record_property(name, value)`."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_terminal_summary(terminalreporter):
