@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from trivmap import trainable
 from trivmap.lattice import shift
@@ -14,6 +15,12 @@ from trivmap.lattice import shift
 def as_users_have_it() -> dict[str, str]:
     """The environment for a process without the compiler flags that `make test` sets to save time."""
     return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+
+
+def rows(table, slow=()):
+    """The names of a property table; those in `slow` are left to `make test-long`."""
+    assert set(slow) <= set(table), f"unknown: {set(slow) - set(table)}"
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in table]
 
 
 def scaled(s, v):

@@ -346,8 +346,9 @@ def test_phi4_chain(row):
 
 
 def slow_if_costly(row):
-    # Ten seconds of an idle core each: wide slices, and the magnetisation in the ordered phase.
-    slow = min(row["params"]["shape"]) > 5 or ("binder" in row["values"] and row["params"]["m2"] == -2)
+    # Three to ten seconds of an idle core each: wide slices, and moments of the magnetisation on all but the narrowest.
+    shape = row["params"]["shape"]
+    slow = min(shape) > 5 or ("binder" in row["values"] and (row["params"]["m2"] == -2 or math.prod(shape) > 12))
     return pytest.param(row, marks=[pytest.mark.slow] if slow else [], id=identify(row))
 
 

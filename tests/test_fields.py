@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import dense_divergence, gauge_transform, random_gauge_transformation, randomised
+from helpers import dense_divergence, gauge_transform, random_gauge_transformation, randomised, rows
 from local_velocities import GatedForce, SiteNetwork
 
 from trivmap.fields import (
@@ -107,6 +107,23 @@ FIELDS = {
 }
 
 
+# Each takes more than five seconds of an idle core over all its tests, and has a smaller relative that stays.
+SLOW = {
+    "covariant_su2_3d",
+    "covariant_su2_4d",
+    "covariant_su3_rectangles",
+    "ladder_su2_3d",
+    "ladder_su3",
+    "loops_splines_su4",
+    "network_su2_3d",
+    "network_su2_4d",
+    "network_su3_square",
+    "unet_su2_3d",
+    "unet_su2_square",
+    "unet_su3_2d",
+}
+
+
 @eqx.filter_jit
 def evaluate(field, t, x):
     """One compilation per field serves all its tests."""
@@ -132,7 +149,7 @@ def _dense_divergence(field, x):
     return dense_divergence(lambda y: field(TIME, y)[0], field.manifold, x)
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", rows(FIELDS, SLOW))
 def test_divergence_is_the_trace_of_the_dense_jacobian(name):
     field, x = _case(name)
     _, divergence = evaluate(field, TIME, x)
@@ -141,7 +158,7 @@ def test_divergence_is_the_trace_of_the_dense_jacobian(name):
     assert jnp.abs(divergence - expected) < 1e-10 * max(1.0, jnp.abs(expected))
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", rows(FIELDS, SLOW))
 def test_a_new_field_is_the_identity_and_its_parameters_matter(name):
     field, x = _case(name)
     if not name.startswith(("loops", "ladder")):
@@ -162,7 +179,7 @@ def _symmetries(manifold):
                 yield f"rotation {mu}{nu}", lambda y, plane=(mu, nu): rotate(y, plane, dim=dim, adjoint=adjoint)
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", rows(FIELDS, SLOW))
 def test_the_field_commutes_with_the_symmetries_of_the_lattice(name):
     field, x = _case(name)
     manifold = field.manifold
@@ -197,7 +214,7 @@ def test_scalar_fields_commute_with_the_sign_flip(name):
     assert jnp.abs(flipped_divergence - divergence) < 1e-12 * x.size
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if "u1" in name or "su" in name])
+@pytest.mark.parametrize("name", rows([name for name in FIELDS if "u1" in name or "su" in name], SLOW))
 def test_gauge_fields_commute_with_charge_conjugation_and_gauge_transformations(name):
     field, x = _case(name)
     group = field.manifold.group
@@ -214,7 +231,7 @@ def test_gauge_fields_commute_with_charge_conjugation_and_gauge_transformations(
     assert jnp.abs(transformed_divergence - divergence) < 1e-12 * max(1.0, jnp.abs(divergence)) * x.size
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", rows(FIELDS, SLOW))
 def test_float32_configurations_give_float32_velocities_and_float64_divergences(name):
     field, x = _case(name)
     velocity, divergence = evaluate(field, TIME, x)
@@ -238,7 +255,7 @@ def test_rounding_of_kernels_does_not_add_up_over_the_lattice():
     assert jnp.abs(jnp.mean(evaluate_all(x) - exact)) < 1.2e-7 * jnp.max(jnp.abs(exact))
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", rows(FIELDS, SLOW))
 def test_jit_vmap_and_gradients(name):
     field, x = _case(name)
     batch = jnp.stack([x, field.manifold.exp(evaluate(field, TIME, x)[0], x)])
