@@ -49,7 +49,7 @@ def staple_links(neighbours: tuple[Any, Any], mu: Any, sites: Any) -> Any:
     """Numbers of the links of the staples of some links, `(2, dim - 1, 3, *shape)`: above and below, planes, links.
 
     **Arguments:** `neighbours`: as `trivmap.lattice.neighbours` returns them; `mu`, `sites`: directions and flat sites of the
-    links, integers of one shape, `mu` also a single one. All in NumPy, for tables, or all in JAX.
+    links, int32 of one shape, `mu` also a single one. All in NumPy, for tables, or all in JAX.
     """
     forward, backward = neighbours
     stack = np.stack if isinstance(forward, np.ndarray) else jnp.stack
