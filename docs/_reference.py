@@ -11,7 +11,7 @@ PACKAGES = (
     "theories.exact",
     "observables",
     "manifolds",
-    "loops",
+    "gauge",
     "groups",
     "lattice",
     "priors",

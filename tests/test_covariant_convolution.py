@@ -11,8 +11,8 @@ from trivmap.fields._covariant_convolution import chebyshev_features
 from trivmap.fields._loop_frame import combine, inner_products, laplacians, loop_functions
 from trivmap.fields._loop_symmetry import tied_displacements
 from trivmap.fields._loop_tables import all_images, make_tables
+from trivmap.gauge import LoopAlgebra
 from trivmap.groups import SU, U1
-from trivmap.loops import LoopAlgebra
 from trivmap.manifolds import LinkField, RealField
 from trivmap.theories import WilsonAction
 

@@ -1,5 +1,6 @@
 """What `import trivmap` costs and leaves alone, and whether the installed JAX computes right numbers."""
 
+import ast
 import json
 import statistics
 import subprocess
@@ -105,3 +106,43 @@ print(float(jnp.max(jnp.abs(jax.jit(f)(a, b) - f(a, b)))))
 """
     # three products of order one in float32
     assert float(_run(code, as_users_have_it())) < 1e-5
+
+
+def _private_imports(path: Path, package: Path) -> list[str]:
+    """Private modules and names that a module takes from another sub-package."""
+    here, found = path.relative_to(package.parent).with_suffix("").parts[:-1], []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = here[: len(here) - node.level + 1] if node.level else ()
+        module = (*base, *(node.module or "").split("."))
+        for alias in node.names:
+            parts = [part for part in (*module, alias.name) if part]
+            foreign = len(parts) > 2 and parts[0] == package.name and parts[1] != (*here, path.stem)[1]
+            if foreign and any(part.startswith("_") for part in parts[2:]):
+                found.append(f"{path.relative_to(package)}: {'.'.join(parts)}")
+    return found
+
+
+def test_packages_import_public_names_of_each_other():
+    package = ROOT / "src" / "trivmap"
+    assert [line for path in sorted(package.rglob("*.py")) for line in _private_imports(path, package)] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        ("from ..groups._matrix import trace", 1),
+        ("from ..groups import _matrix, SU", 1),
+        ("from trivmap.groups._su import SU", 1),
+        ("from ..groups import SU", 0),
+        ("from ._wilson import WilsonAction", 0),
+        ("from .._types import Array", 0),
+        ("from jax._src import core", 0),
+    ],
+)
+def test_private_imports_are_found(tmp_path, line, count):
+    path = tmp_path / "trivmap" / "theories" / "_new.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    assert len(_private_imports(path, tmp_path / "trivmap")) == count

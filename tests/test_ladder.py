@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 import trivmap as tm
-from trivmap.fields._axial import axial_frame, conjugate, extend, next_site
+from trivmap.fields._axial import axial_frame, extend, next_site
 from trivmap.fields._class_potential import (
     ClassPotential,
     _least_squares,
@@ -17,6 +17,7 @@ from trivmap.fields._class_potential import (
     monomials,
     trivializing_harmonics,
 )
+from trivmap.groups import conjugate
 from trivmap.lattice import shift
 
 SU2 = tm.SU(2)

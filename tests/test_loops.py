@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from helpers import along, dense_divergence, scaled
 
-from trivmap.groups import SU, U1
-from trivmap.lattice import reflect, rotate, shift, translate
-from trivmap.loops import (
+from trivmap.gauge import (
     Loop,
     LoopAlgebra,
     LoopFamily,
@@ -21,6 +19,8 @@ from trivmap.loops import (
     translated,
     trivializing_series,
 )
+from trivmap.groups import SU, U1
+from trivmap.lattice import reflect, rotate, shift, translate
 from trivmap.manifolds import LinkField
 
 PLAQUETTE = (1, 2, -1, -2)

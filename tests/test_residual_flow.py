@@ -8,7 +8,7 @@ import pytest
 from helpers import dense_jacobian, gauge_transform, random_gauge_transformation, randomised
 
 import trivmap as tm
-from trivmap.loops import LoopAlgebra
+from trivmap.gauge import LoopAlgebra
 
 
 def _loops(group, lattice, terms=None, **options):

@@ -10,7 +10,8 @@ from helpers import dense_jacobian, gauge_transform, random_gauge_transformation
 
 import trivmap as tm
 from trivmap.flows._spectral_cell import from_alcove, log_haar, to_alcove
-from trivmap.groups._eigen import eigenphases, inverse, polar_factor, special_polar_factor, spectral_matrix
+from trivmap.groups import eigenphases, special_polar_factor, spectral_matrix
+from trivmap.groups._eigen import inverse, polar_factor
 
 KEY = jax.random.key(0)
 

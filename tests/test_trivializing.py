@@ -8,8 +8,8 @@ import pytest
 
 from trivmap.fields import GradientField, LoopPotential, trivializing_potential
 from trivmap.flows import ContinuousFlow
+from trivmap.gauge import LoopAlgebra
 from trivmap.groups import SU, U1
-from trivmap.loops import LoopAlgebra
 from trivmap.manifolds import LinkField
 from trivmap.theories import Phi4Action, WilsonAction
 

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 
 from trivmap.fields import GradientField, LoopPotential
 from trivmap.flows import ContinuousFlow
+from trivmap.gauge import family_values
 from trivmap.groups import SU
 from trivmap.integrators import LuescherW3
-from trivmap.loops import family_values
 from trivmap.theories import WilsonAction
 
 STEPS = 20

@@ -12,5 +12,9 @@ from ._loop_potential import LoopPotential as LoopPotential
 from ._loop_potential import TimeDependence as TimeDependence
 from ._neighbour_potential import NeighbourPotential as NeighbourPotential
 from ._neural_potential import NeuralPotential as NeuralPotential
+from ._reach import Reach as Reach
+from ._reach import check_reach as check_reach
+from ._reach import colour_table as colour_table
 from ._reach import dependence as dependence
+from ._reach import directions_and_generators as directions_and_generators
 from ._trivializing import trivializing_potential as trivializing_potential

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..groups import AbstractGroup
+from ..groups import AbstractGroup, conjugate, matrix_product
 
 
 class Frame(NamedTuple):
@@ -19,10 +19,6 @@ class Frame(NamedTuple):
 
     prefix: Array
     holonomy: Array
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.sum(a[:, :, None] * b[None], axis=1)
 
 
 def scaled(factor: Array, m: Array) -> Array:
@@ -34,20 +30,11 @@ def scaled(factor: Array, m: Array) -> Array:
 def axial_frame(links: Array) -> Frame:
     """Products of the links from y = 0 up to each site, in log2(L) parallel levels."""
     axis = links.ndim - 1
-    full = jax.lax.associative_scan(_product, links, axis=axis)
+    full = jax.lax.associative_scan(matrix_product, links, axis=axis)
     n = links.shape[0]
     unit = jnp.eye(n, dtype=links.dtype).reshape((n, n) + (1,) * (links.ndim - 2))
     first = jnp.broadcast_to(unit, (*links.shape[:-1], 1))
     return Frame(jnp.concatenate([first, full[..., :-1]], axis=axis), full[..., -1:])
-
-
-def conjugate(u: Array, m: Array) -> Array:
-    """`u m u^dagger` site by site, for any number of leading axes of m."""
-    inverse = jnp.conj(jnp.swapaxes(u, 0, 1))
-    lead = m.ndim - u.ndim
-    stacked = m.reshape((-1, *m.shape[lead:]))
-    left = jnp.sum(u[None, :, :, None] * stacked[:, None], axis=2)
-    return jnp.sum(left[:, :, :, None] * inverse[None, None], axis=2).reshape(m.shape)
 
 
 def extend(group: AbstractGroup, frame: Frame, m: Array, size: int) -> Array:

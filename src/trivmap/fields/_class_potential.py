@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, DTypeLike, Float
 
+from ..gauge import casimir
 from ._time import chebyshev_basis
 
 # Points per eigenphase: the integrands are trigonometric polynomials times exp(b Re tr P/N), for which the trapezoidal rule
@@ -100,14 +101,13 @@ def _least_squares(n: int, degree: int, b: float) -> tuple[np.ndarray, float]:
     # On the torus TA is diagonal, and the inner product of two of them is a sum over eigenvalues.
     real, imaginary = [-(v - v.mean(axis=0)) / (2 * n) for v in (sines, -cosines)]
     g_xx, g_xy, g_yy = [2 * np.sum(p * q, axis=0) for p, q in ((real, real), (real, imaginary), (imaginary, imaginary))]
-    casimir = (n**2 - 1) / (2 * n)
     columns = []
     for a, c in monomials(n, degree):
         d = {
             (da, dc): _falling(a, da) * _falling(c, dc) * x ** max(a - da, 0) * y ** max(c - dc, 0)
             for da, dc in [(1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]
         }
-        laplacian = -casimir * (d[1, 0] * x + d[0, 1] * y) + d[2, 0] * g_xx + 2 * d[1, 1] * g_xy + d[0, 2] * g_yy
+        laplacian = -float(casimir(n)) * (d[1, 0] * x + d[0, 1] * y) + d[2, 0] * g_xx + 2 * d[1, 1] * g_xy + d[0, 2] * g_yy
         columns.append(-laplacian - b * (d[1, 0] * g_xx + d[0, 1] * g_xy))
     matrix, target = np.stack(columns, axis=1), -x
     # The constant C_b absorbs the mean; centring removes it from the system.

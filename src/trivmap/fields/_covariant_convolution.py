@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
 from .._checks import integers, positive
+from ..gauge import Path
 from ..lattice import displacements, hypercubic_orbits, site_sum, squared_momentum
-from ..loops import Path
 from ..manifolds import AbstractManifold, LinkField
 from ._base import AbstractVectorField
 from ._loop_frame import combine, inner_products, laplacians, loop_functions, windows

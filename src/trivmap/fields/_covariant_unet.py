@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from .._checks import integers
-from ..groups._matrix import adjoint, anti_hermitian_traceless, matrix_product, trace
+from ..gauge import link_matrices, oriented_links
+from ..groups import adjoint, anti_hermitian_traceless, conjugate, matrix_product, trace
 from ..lattice import shift
 from ..manifolds import AbstractManifold, LinkField
 from ..theories import WilsonAction
@@ -97,7 +98,7 @@ class CovariantUNet(eqx.Module):
 
     def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         self.manifold.check(x)
-        links = x if jnp.iscomplexobj(x) else jax.lax.complex(jnp.cos(x), jnp.sin(x))[:, None, None]
+        links = link_matrices(x)
         t = t.astype(links.real.dtype)
         plaquettes = _plaquettes(links)[None]
         ends = self._ends(t, jnp.concatenate([self._features(t, links, plaquettes), plaquettes]))
@@ -185,15 +186,14 @@ def _transported(u: Array, matrices: Array) -> Array:
     """u W u^dagger, the same for all leading axes of W."""
     if len(u) == 1:
         return matrices
-    return matrix_product(matrix_product(u, matrices), adjoint(u))
+    return conjugate(u, matrices)
 
 
 def _around(features: Array, long: Array, scale: int) -> Array:
     """The features of a site, and those of the sites `scale` steps away in all directions, brought to it."""
     dim = len(long)
     moved = jnp.stack([shift(features, mu, s, dim) for s in (scale, -scale) for mu in range(dim)])
-    back = jnp.stack([shift(u, mu, -scale, dim) for mu, u in enumerate(long)])
-    oriented = jnp.concatenate([long, jax.vmap(adjoint)(back)])
+    oriented = oriented_links(long, scale)
     brought = jax.vmap(lambda u, w: _each(functools.partial(_transported, u), w))(oriented, moved)
     return jnp.concatenate([features[None], brought])
 
@@ -206,8 +206,7 @@ def _doubled(long: Array, length: int) -> Array:
 def _plaquettes(links: Array) -> Array:
     """P_ab for all pairs of directions."""
     dim = len(links)
-    oriented = dict(zip(range(1, dim + 1), links, strict=True))
-    oriented |= {-step: adjoint(shift(u, step - 1, -1, dim)) for step, u in oriented.items()}
+    oriented = dict(zip(_steps(dim), oriented_links(links), strict=True))
 
     def half(a: int, b: int) -> Array:
         return matrix_product(oriented[a], shift(oriented[b], abs(a) - 1, 1 if a > 0 else -1, dim))

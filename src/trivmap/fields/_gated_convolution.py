@@ -1,17 +1,15 @@
 """The gated convolution field: non-local, expressive, and still with an exact divergence at O(V log V)."""
 
-import itertools
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float
 
 from .._checks import finite, integers
+from ..gauge import planes, plaquette_angle
 from ..groups import U1
 from ..lattice import accumulator_dtype, displacements, hartley, hypercubic_orbits, shift, site_sum, squared_momentum, symbol
 from ..manifolds import AbstractManifold, LinkField, RealField
-from ..theories._plaquettes import plaquette_angle
 from ._base import AbstractVectorField
 from ._class_potential import driven_gate, trivializing_harmonics
 from ._features import AngleFeatures, ScalarFeatures
@@ -234,7 +232,7 @@ class GatedConvolutionField(AbstractVectorField):
         if self.smoothing is None:
             return self.convolution.value_and_trace(t, x)
         velocity, divergence = jnp.zeros_like(x), site_sum(jnp.zeros_like(x[:0]))
-        for mu, nu in itertools.combinations(range(len(self.manifold.lattice)), 2):
+        for mu, nu in planes(len(self.manifold.lattice)):
             plane_velocity, plane_divergence = self._plane(t, x, self.smoothing, mu, nu)
             velocity, divergence = velocity + plane_velocity, divergence + plane_divergence
         return velocity, divergence

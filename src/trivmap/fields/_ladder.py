@@ -1,6 +1,5 @@
 """The ladder field: every plaquette moves by its own trivializing force, whatever the lattice around it does."""
 
-import itertools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -10,10 +9,11 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
 from .._checks import finite, integers
-from ..groups import SU, AbstractGroup
+from ..gauge import casimir, planes
+from ..groups import SU, AbstractGroup, conjugate
 from ..lattice import shift, site_sum
 from ..manifolds import AbstractManifold, LinkField
-from ._axial import Frame, axial_frame, conjugate, convolve, extend, next_site, scaled, tile, toeplitz
+from ._axial import Frame, axial_frame, convolve, extend, next_site, scaled, tile, toeplitz
 from ._base import AbstractVectorField
 from ._class_potential import ClassPotential
 from ._time import chebyshev_basis
@@ -146,7 +146,7 @@ class LadderField(AbstractVectorField):
     def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         b = (t * self.beta).astype(x.real.dtype)
         velocity, divergence = jnp.zeros_like(x), site_sum(jnp.zeros_like(x.real[:0]))
-        for mu, nu in itertools.combinations(range(len(self.manifold.lattice)), 2):
+        for mu, nu in planes(len(self.manifold.lattice)):
             along_mu, along_nu, trace = self._plane(b, x, mu, nu)
             velocity = velocity.at[mu].add(along_mu).at[nu].add(along_nu)
             divergence = divergence + trace
@@ -188,11 +188,10 @@ class LadderField(AbstractVectorField):
     def _rate(self, b: Array, plaquette: Array) -> tuple[Array, Array]:
         """Slopes of the potential, and the divergence of its force as the plaquette moves."""
         group = self.manifold.group
-        casimir = (group.n**2 - 1) / (2 * group.n)
         w = group.trace(plaquette)
         d = self.potential.derivatives(b, w)
         real, imaginary = trace_gradients(group, plaquette)
-        laplacian = -casimir * (d[0] * w.real + d[1] * w.imag)
+        laplacian = -float(casimir(group.n)) * (d[0] * w.real + d[1] * w.imag)
         laplacian = laplacian + d[2] * group.inner(real, real) + 2 * d[3] * group.inner(real, imaginary)
         laplacian = laplacian + d[4] * group.inner(imaginary, imaginary)
         return d[:2], -laplacian

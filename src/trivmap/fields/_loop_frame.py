@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
-from ..groups import AbstractGroup
-from ..lattice import shift
+from ..gauge import casimir, link_matrices, oriented_links
+from ..groups import AbstractGroup, adjoint, matrix_product
 from ._loop_tables import LoopTables, Windows
 
 
@@ -39,7 +39,7 @@ def loop_functions(tables: LoopTables, group: AbstractGroup, links: Array) -> tu
     **Returns:** `(functions, *lattice)` and `(generators, dim, rows, *lattice)`.
     """
     dim = len(tables.lattice)
-    traces, loops = _open_loops(tables, _oriented(group, links, dim))
+    traces, loops = _open_loops(tables, jnp.moveaxis(oriented_links(link_matrices(links)), 0, 2))
     parts = [traces.real, traces.imag] if tables.imaginary else [traces.real]
     coordinates = [_generator_traces(group, loops)]
     if tables.imaginary:
@@ -53,9 +53,8 @@ def loop_functions(tables: LoopTables, group: AbstractGroup, links: Array) -> tu
 
 def laplacians(tables: LoopTables, group: AbstractGroup, w: Float[Array, "functions *lattice"]) -> Array:
     """sum_a d_a d_a w_f = -length C_F w_f for loops that meet every link at most once."""
-    casimir = (group.n**2 - 1) / (2 * group.n) if group.n > 1 else 1.0
     lengths = np.array([len(path) for path in tables.paths] * (tables.size // len(tables.paths)))
-    return w * jnp.asarray(-casimir * lengths.reshape(-1, *(1 for _ in tables.lattice)), w.dtype)
+    return w * jnp.asarray(-float(casimir(group.n)) * lengths.reshape(-1, *(1 for _ in tables.lattice)), w.dtype)
 
 
 def inner_products(tables: LoopTables, gradients: Array) -> Float[Array, "pairs *lattice"]:
@@ -79,35 +78,22 @@ def combine(tables: LoopTables, group: AbstractGroup, gradients: Array, weights:
     return jnp.moveaxis(group.from_coordinates(total), 2, 0)
 
 
-def _oriented(group: AbstractGroup, links: Array, dim: int) -> Array:
-    """Links as matrices in all directions, forward then backward: `(n, n, 2 dim, *lattice)`."""
-    matrices = links if group.complex_elements else lax.complex(jnp.cos(links), jnp.sin(links))[:, None, None]
-    backward = [shift(matrices[mu], mu, -1, dim) for mu in range(dim)]
-    forward = jnp.moveaxis(matrices, 0, 2)
-    return jnp.concatenate([forward, jnp.swapaxes(jnp.stack(backward, axis=2), 0, 1).conj()], axis=2)
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.sum(a[:, :, None] * b[None], axis=1)
-
-
-def _adjoint(a: Array) -> Array:
-    return jnp.swapaxes(a, 0, 1).conj()
-
-
 def _open_loops(tables: LoopTables, oriented: Array) -> tuple[Array, Array]:
-    """Traces `(paths, *lattice)`, and the open loops of all paths at all cuts, by length, cut and path."""
+    """Traces `(paths, *lattice)`, and the open loops of all paths at all cuts, by length, cut and path.
+
+    **Arguments:** `oriented`: links in all directions, forward then backward, `(n, n, 2 dim, *lattice)`.
+    """
     dim, traces, loops = len(tables.lattice), [], []
     for length, members, cuts in tables.lengths:
         step = [windows(oriented, _step(tables, members, position), dim) for position in range(length)]
         closed = step[0]
         for link in step[1:]:
-            closed = _product(closed, link)
+            closed = matrix_product(closed, link)
         found = {0: closed}
         for cut in range(1, max(cuts) + 1):
-            found[cut] = _product(_product(_adjoint(step[cut - 1]), found[cut - 1]), step[cut - 1])
+            found[cut] = matrix_product(matrix_product(adjoint(step[cut - 1]), found[cut - 1]), step[cut - 1])
         for cut in range(-1, min(cuts) - 1, -1):
-            found[cut] = _product(_product(step[cut], found[cut + 1]), _adjoint(step[cut]))
+            found[cut] = matrix_product(matrix_product(step[cut], found[cut + 1]), adjoint(step[cut]))
         traces.append(sum(closed[i, i] for i in range(1, closed.shape[0])) + closed[0, 0])
         loops += [found[cut] for cut in cuts]
     order = np.argsort(np.concatenate([members for _, members, _ in tables.lengths]))

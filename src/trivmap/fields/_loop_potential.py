@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
 from .._checks import integer
-from ..loops import LoopAlgebra, LoopFamily, Path, Term, trivializing_series
+from ..gauge import LoopAlgebra, LoopFamily, Path, Term, casimir, trivializing_series
 from ..manifolds import AbstractManifold, LinkField
 from ..theories import AbstractTheory, WilsonAction
 from ._base import AbstractPotential
@@ -203,7 +203,7 @@ class LoopPotential(AbstractPotential):
         if self._is_plaquette:
             # Staples are three times faster than the general sweep, and sum_a T_a T_a = -C_F for each of four links.
             potential = self._plaquettes(t, x.real.dtype)
-            return potential.gradient(x), -4 * _casimir(group.n) * potential.action(x)
+            return potential.gradient(x), -4 * float(casimir(group.n)) * potential.action(x)
         self.manifold.check(x)
         coefficients = self._scaled(t, x.real.dtype)
         values, gradient = self.family.values_and_gradient(coefficients, x)
@@ -224,17 +224,9 @@ class LoopPotential(AbstractPotential):
 
     def _scaled(self, t: Array, dtype: Any) -> Array:
         """Coefficients of the values of the family, zero for the terms that only its Laplacian needs."""
-        scale = jnp.asarray(normalisation(self.family)[: self.family.given], dtype)
+        scale = jnp.asarray(self.family.normalisation()[: self.family.given], dtype)
         added = len(self.family.terms) - self.family.given
         return jnp.concatenate([scale * self._at(t, dtype), jnp.zeros(added, dtype)])
-
-
-def normalisation(family: LoopFamily) -> np.ndarray:
-    """W_k over the plain sum of the family: planes/(images N^traces)."""
-    algebra = family.algebra
-    planes = algebra.dim * (algebra.dim - 1) // 2
-    counts = [(len(images), len(term)) for images, term in zip(family.program.images, family.terms, strict=True)]
-    return np.array([planes / (images * algebra.n**traces) for images, traces in counts])
 
 
 def series_coefficients(theory: WilsonAction, terms: Sequence[Term], order: int) -> Array:
@@ -273,7 +265,3 @@ def _canonical(algebra: LoopAlgebra, terms: Sequence[Any]) -> tuple[Term, ...]:
             raise ValueError("LoopPotential: got an empty path; give closed paths such as (1, 2, -1, -2).")
         found.append(algebra.canonical(algebra.term(term) if isinstance(term[0], int) else algebra.term(*term)))
     return tuple(found)
-
-
-def _casimir(n: int) -> float:
-    return (n**2 - 1) / (2 * n) if n > 1 else 1.0

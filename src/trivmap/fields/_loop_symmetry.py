@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..loops import Loop, Path
-from ..loops._paths import Site, hypercubic_group, sites, transformed
+from ..gauge import Loop, Path, Site, hypercubic_group, sites, transformed
 from ._loop_tables import anchored
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..loops import Loop, Path
-from ..loops._paths import Site, hypercubic_group, letters, move, reverse, transformed
+from ..gauge import Loop, Path, Site, hypercubic_group, letters, move, reverse, transformed
 
 Key = tuple[int, int, Site]
 

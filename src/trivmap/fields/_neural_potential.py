@@ -11,8 +11,8 @@ from jaxtyping import Array, DTypeLike, Float, Inexact
 
 from .._checks import at_least, integer
 from .._types import PRNGKey
+from ..gauge import Path
 from ..lattice import site_sum
-from ..loops import Path
 from ..manifolds import AbstractManifold, LinkField
 from ._base import AbstractPotential
 from ._covariant_convolution import check_links

@@ -9,10 +9,10 @@ from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from .._checks import integers
 from .._parameters import fixed_numbers
+from ..gauge import planes, plaquette_angle
 from ..groups import U1
 from ..lattice import site_sum
 from ..manifolds import AbstractManifold, LinkField
-from ..theories._plaquettes import planes, plaquette_angle
 from ..transforms import AbstractTransform, CircularSpline, Composition, Phase
 from ._base import AbstractFlow
 from ._masks import PlaquetteTables, gauge_masks, plaquette_tables

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._types import Shape
+from ..gauge import planes
 from ..lattice import check_lattice
 
 
@@ -72,7 +73,7 @@ class GaugeMask(NamedTuple):
 
     The active links lead from `sites` along `direction`; the plaquette of each spans `direction` and `normal` and starts at
     the same site. No plaquette contains two of them. `frozen` (planes, *lattice): whether the plaquette of the plane at the
-    site contains no active link, planes in the order of `itertools.combinations`.
+    site contains no active link, planes in the order of `planes`.
     """
 
     direction: int
@@ -110,9 +111,8 @@ def gauge_masks(lattice: Shape, kind: str) -> tuple[GaugeMask, ...]:
 
 
 def _frozen(active: np.ndarray, mu: int) -> np.ndarray:
-    planes = itertools.combinations(range(active.ndim), 2)
     frozen = []
-    for plane in planes:
+    for plane in planes(active.ndim):
         if mu in plane:
             other = plane[0] if plane[1] == mu else plane[1]
             frozen.append(~(active | np.roll(active, -1, axis=other)))
@@ -145,13 +145,12 @@ def plaquette_tables(lattice: Shape, kind: str, reach: int) -> PlaquetteTables:
 
 def _plaquette_table(lattice: Shape, mask: GaugeMask, reach: int) -> PlaquetteTables:
     dim, volume = len(lattice), int(np.prod(lattice))
-    planes = list(itertools.combinations(range(dim), 2))
     mu = mask.direction
     # The normal first; a plaquette above the link (starting at its site), then the one below.
     others = [mask.normal, *(rho for rho in range(dim) if rho not in (mu, mask.normal))]
     plaquettes, signs = [], []
     for rho in others:
-        plane = planes.index((min(mu, rho), max(mu, rho)))
+        plane = planes(dim).index((min(mu, rho), max(mu, rho)))
         sign = 1 if mu < rho else -1
         below = shifted(lattice, mask.sites, -np.eye(dim, dtype=int)[rho][None])[:, 0]
         plaquettes += [plane * volume + mask.sites, plane * volume + below]
@@ -179,12 +178,11 @@ def _turned_displacements(lattice: Shape, axes: list[int], reach: int) -> np.nda
 
 def _nearby_frozen(lattice: Shape, mask: GaugeMask, axes: list[int], reach: int) -> np.ndarray:
     volume = int(np.prod(lattice))
-    planes = list(itertools.combinations(range(len(lattice)), 2))
     displacements = _turned_displacements(lattice, axes, reach)
     origin = shifted(lattice, mask.sites[:1], displacements)[0]
     columns = []
     for pair in itertools.combinations(axes, 2):
-        plane = planes.index((min(pair), max(pair)))
+        plane = planes(len(lattice)).index((min(pair), max(pair)))
         # The pattern is the same around every active site.
         near = displacements[mask.frozen[plane].reshape(-1)[origin]]
         columns.append(plane * volume + shifted(lattice, mask.sites, near))

@@ -1,4 +1,4 @@
-"""Links as one list, and their staples: what layers that move a subset of links have in common."""
+"""Links as one list: what layers that move a subset of links have in common."""
 
 import jax
 import jax.numpy as jnp
@@ -39,25 +39,6 @@ def take_links(flat: Array, links: Array) -> Array:
 def put_links(flat: Array, links: Array, values: Array) -> Array:
     """Replaces links by number; numbers past the last one are dropped."""
     return flat.at[..., links].set(values, mode="drop")
-
-
-def staples(group: AbstractGroup, flat: Array, table: Array) -> Array:
-    """Staples V of active links, so that U V are plaquettes: `(staples, *element_shape, active)`.
-
-    **Arguments:** `table`: link numbers `(2, planes, 3, active)` of `staple_links`.
-    """
-
-    def take(side: int, k: int) -> Array:
-        # Planes join the sites: one product for all of them.
-        return take_links(flat, table[side, :, k].reshape(-1))
-
-    multiply, adjoint = group.multiply, group.adjoint
-    above = multiply(multiply(take(0, 0), adjoint(take(0, 1))), adjoint(take(0, 2)))
-    below = multiply(multiply(adjoint(take(1, 0)), adjoint(take(1, 1))), take(1, 2))
-    both = jnp.stack([above, below])
-    planes, width = table.shape[1], table.shape[3]
-    shaped = both.reshape(2, *group.element_shape, planes, width)
-    return jnp.moveaxis(shaped, -2, 1).reshape(2 * planes, *group.element_shape, width)
 
 
 def checked(manifold: AbstractManifold, x: Inexact[Array, "*shape"]) -> Array:

@@ -11,17 +11,16 @@ from jaxtyping import Array, Float, Inexact, Key
 
 from .._checks import integers, positive
 from .._parameters import fixed_numbers
-from ..fields import AbstractPotential, LoopPotential
-from ..fields._reach import Reach, check_reach
+from ..fields import AbstractPotential, LoopPotential, Reach, check_reach
+from ..gauge import family_gradient, staples
 from ..lattice import accumulator_dtype
-from ..loops._evaluate import family_gradient
 from ..manifolds import AbstractManifold, LinkField
 from ._base import AbstractFlow
-from ._matrix import checked, flat_links, group_of, put_links, shaped_links, staples, take_links, weighted_sum
+from ._matrix import checked, flat_links, group_of, put_links, shaped_links, take_links, weighted_sum
 from ._networks import PointwiseNetwork
 from ._residual_algebra import jacobian, log_abs_det, solve
 from ._residual_bounds import curvature_bound, potential_reach
-from ._residual_tables import Masks, loops_are_linear, make_masks, staple_links
+from ._residual_tables import Masks, active_staples, loops_are_linear, make_masks
 from ._residual_update import AbstractUpdate, LinearUpdate, PlaquetteUpdate, PotentialUpdate
 from ._spectral_loops import LayerTable, loop_features, loop_masks, staple_traces
 
@@ -190,7 +189,7 @@ class ResidualFlow(AbstractFlow):
         if self.network is not None:
             assert isinstance(self.manifold, LinkField)
             return jax.tree.map(jnp.asarray, loop_masks(self.manifold, _FEATURE_REACH).tables)
-        links = jnp.asarray(staple_links(self.manifold.lattice, masks)) if self._is_plaquette else None
+        links = jnp.asarray(active_staples(self.manifold.lattice, masks)) if self._is_plaquette else None
         return LayerTable(jnp.asarray(masks.active), jnp.asarray(masks.used), links, None, None)
 
     def _networks(self, key: Array, layers: int, hidden: tuple[int, ...]) -> PointwiseNetwork:

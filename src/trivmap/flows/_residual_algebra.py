@@ -6,24 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..groups import AbstractGroup
-from ..groups._algebra import _diagonal_table, _pairs
-from ..groups._matrix import matrix_product
-
-
-@functools.cache
-def generators(n: int) -> np.ndarray:
-    """T_a of SU(n), `(dimension, n, n)`; the algebra of U(1) is one number, i."""
-    if n == 1:
-        return np.full((1, 1, 1), 1j)
-    found = []
-    for j, k in _pairs(n):
-        symmetric, antisymmetric = np.zeros((n, n), complex), np.zeros((n, n), complex)
-        symmetric[j, k] = symmetric[k, j] = 0.5j
-        antisymmetric[j, k], antisymmetric[k, j] = 0.5, -0.5
-        found += [symmetric, antisymmetric]
-    found += [np.diag(1j * row) for row in _diagonal_table(n)]
-    return np.stack(found)
+from ..groups import AbstractGroup, generators, matrix_product
 
 
 @functools.cache

@@ -4,9 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..fields import AbstractPotential, LoopPotential, NeighbourPotential
-from ..fields._loop_potential import normalisation
-from ..fields._reach import Reach
+from ..fields import AbstractPotential, LoopPotential, NeighbourPotential, Reach
 from ._residual_tables import loop_curvatures, loop_reach
 
 
@@ -17,7 +15,7 @@ def curvature_bound(potential: AbstractPotential, t: Float[Array, ""]) -> Float[
         family = potential.family
         traces = np.array([len(term) for term in family.terms[: family.given]])
         # Bounds are those of normalised traces, and the normalisation contains their factors 1/N.
-        each = normalisation(family)[: family.given] * family.algebra.n**traces * loop_curvatures(family)
+        each = family.normalisation()[: family.given] * family.algebra.n**traces * loop_curvatures(family)
         return jnp.sum(jnp.abs(coefficients) * jnp.asarray(each, coefficients.dtype))
     if isinstance(potential, NeighbourPotential):
         return potential.curvature_bound(t)

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 
-from ..fields._reach import Reach, colour_table, directions_and_generators
-from ..lattice._sites import check_lattice
-from ..loops import LoopFamily
-from ..loops._paths import letters
+from ..fields import Reach, colour_table, directions_and_generators
+from ..gauge import LoopFamily, letters, staple_links
+from ..lattice import neighbours
 from ..manifolds import AbstractManifold
 
 
@@ -79,27 +78,11 @@ def loop_curvatures(family: LoopFamily) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def staple_links(lattice: tuple[int, ...], active: Masks) -> np.ndarray:
-    """Links of the staples of active links: `(masks, 2, dim - 1, 3, width)`, above and below, in the order of `staples`."""
-    lattice = check_lattice(lattice)
-    dim, volume = len(lattice), math.prod(lattice)
+def active_staples(lattice: tuple[int, ...], active: Masks) -> np.ndarray:
+    """`staple_links` of the active links of every mask, `(masks, 2, dim - 1, 3, width)`; those of the filling are any."""
     links = np.minimum(active.active, active.size - 1)
-    mu, flat = links // volume, links % volume
-    sites = np.stack(np.unravel_index(flat, lattice))
-
-    def number(direction: np.ndarray, site: np.ndarray) -> np.ndarray:
-        return direction * volume + np.ravel_multi_index(tuple(site), lattice, mode="wrap")
-
-    ahead = sites + np.eye(dim, dtype=int)[mu].transpose(2, 0, 1)
-    found = []
-    for k in range(1, dim):
-        nu = (mu + k) % dim
-        step = np.eye(dim, dtype=int)[nu].transpose(2, 0, 1)
-        above = [number(nu, ahead), number(mu, sites + step), number(nu, sites)]
-        below = [number(nu, ahead - step), number(mu, sites - step), number(nu, sites - step)]
-        found.append(np.stack([np.stack(above), np.stack(below)]))
-    # (planes, side, 3, masks, width) -> (masks, side, planes, 3, width)
-    return np.stack(found).transpose(3, 1, 0, 2, 4).astype(np.int32)
+    mu, sites = np.divmod(links, math.prod(lattice))
+    return np.moveaxis(staple_links(neighbours(lattice), mu, sites), -2, 0).astype(np.int32)
 
 
 @functools.lru_cache(maxsize=64)

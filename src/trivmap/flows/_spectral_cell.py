@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from ..groups._eigen import eigenphases, spectral_matrix
+from ..groups import eigenphases, spectral_matrix
 from ..transforms import RationalQuadraticSpline
 from ._networks import PointwiseNetwork
 

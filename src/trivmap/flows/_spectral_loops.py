@@ -9,15 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..groups import AbstractGroup
-from ..groups._eigen import special_polar_factor
+from ..gauge import Loop, LoopAlgebra, LoopFamily, Path, letters, planes, staples
+from ..groups import AbstractGroup, special_polar_factor
 from ..lattice import shift
-from ..loops import Loop, LoopAlgebra, LoopFamily, Path
-from ..loops._paths import letters
 from ..manifolds import LinkField
 from ._masks import displacements_within, shifted
-from ._matrix import shaped_links, staples
-from ._residual_tables import Masks, loop_reach, make_masks, staple_links
+from ._matrix import shaped_links
+from ._residual_tables import Masks, active_staples, loop_reach, make_masks
 
 
 class LayerTable(NamedTuple):
@@ -48,10 +46,10 @@ class LoopFeatures:
 
 def loop_paths(dim: int) -> list[Path]:
     """Plaquettes of all planes, then rectangles, in the order of `loop_traces`."""
-    planes = [(mu + 1, nu + 1) for mu, nu in itertools.combinations(range(dim), 2)]
-    plaquettes: list[Path] = [(a, b, -a, -b) for a, b in planes]
-    long: list[Path] = [(a, a, b, -a, -a, -b) for a, b in planes]
-    tall: list[Path] = [(a, b, b, -a, -b, -b) for a, b in planes]
+    pairs = [(mu + 1, nu + 1) for mu, nu in planes(dim)]
+    plaquettes: list[Path] = [(a, b, -a, -b) for a, b in pairs]
+    long: list[Path] = [(a, a, b, -a, -a, -b) for a, b in pairs]
+    tall: list[Path] = [(a, b, b, -a, -b, -b) for a, b in pairs]
     return plaquettes + long + tall
 
 
@@ -81,7 +79,7 @@ def loop_masks(manifold: LinkField, reach: int) -> LoopFeatures:
     rows = np.stack([np.concatenate([k, np.flatnonzero(~e)[: width - len(k)]]) for k, e in zip(keep, ever, strict=True)])
     near = np.take_along_axis(near, rows[:, :, None], axis=1)
     mask_of = np.take_along_axis(mask_of, rows[:, :, None], axis=1)
-    tables = LayerTable(masks.active, masks.used, staple_links(lattice, masks), near.astype(np.int32), mask_of)
+    tables = LayerTable(masks.active, masks.used, active_staples(lattice, masks), near.astype(np.int32), mask_of)
     pairs = (dim - 1) * (2 * dim - 3)
     size = (near.shape[1] + pairs) * (1 if manifold.group.n == 2 else 2)
     return LoopFeatures(masks, tables, size, (displacements.tolist(), rows.tolist()))
@@ -107,7 +105,7 @@ def loop_traces(manifold: LinkField, flat: Array) -> Array:
     links, group = shaped_links(manifold, flat), manifold.group
     dim = links.shape[0]
     plaquettes, long, tall = [], [], []
-    for mu, nu in itertools.combinations(range(dim), 2):
+    for mu, nu in planes(dim):
         u, v = links[mu], links[nu]
         u_up, v_up = shift(u, nu, 1, dim), shift(v, mu, 1, dim)
         a, b = group.multiply(u, v_up), group.multiply(v, u_up)

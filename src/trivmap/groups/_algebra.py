@@ -29,6 +29,24 @@ def _diagonal_table(n: int) -> np.ndarray:
     return table
 
 
+@functools.cache
+def generators(n: int) -> np.ndarray:
+    """The matrices T_a of SU(n), `(n^2 - 1, n, n)`; the algebra of U(1), n = 1, is one number, i.
+
+    Shared between calls: do not write to it.
+    """
+    if n == 1:
+        return np.full((1, 1, 1), 1j)
+    found = []
+    for j, k in _pairs(n):
+        symmetric, antisymmetric = np.zeros((n, n), complex), np.zeros((n, n), complex)
+        symmetric[j, k] = symmetric[k, j] = 0.5j
+        antisymmetric[j, k], antisymmetric[k, j] = 0.5, -0.5
+        found += [symmetric, antisymmetric]
+    found += [np.diag(1j * row) for row in _diagonal_table(n)]
+    return np.stack(found)
+
+
 @jax.jit
 def coordinates(v: Array) -> Array:
     """`v^a = -2 tr(v T_a)`, shape `(n^2 - 1, *sites)`."""

@@ -29,6 +29,13 @@ def adjoint(a: Array) -> Array:
     return jnp.swapaxes(a, 0, 1).conj()
 
 
+def conjugate(u: Array, m: Array) -> Array:
+    """`u m u^dagger` site by site, the same u for all leading axes that m has before `(n, n, *sites)`."""
+    if m.ndim == u.ndim:
+        return matrix_product(matrix_product(u, m), adjoint(u))
+    return jax.vmap(functools.partial(conjugate, u))(m)
+
+
 def trace(a: Array) -> Array:
     """`tr a` per site."""
     return functools.reduce(operator.add, [a[i, i] for i in range(a.shape[0])])

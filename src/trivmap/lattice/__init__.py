@@ -12,6 +12,7 @@ from ._precision import warn_of_single_precision as warn_of_single_precision
 from ._shift import shift as shift
 from ._sites import accumulator_dtype as accumulator_dtype
 from ._sites import check_lattice as check_lattice
+from ._sites import neighbours as neighbours
 from ._sites import site_sum as site_sum
 from ._symmetry import reflect as reflect
 from ._symmetry import rotate as rotate

@@ -1,3 +1,5 @@
+import functools
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +29,21 @@ def check_lattice(shape: Any) -> Shape:
     if not extents or min(extents) < 1:
         raise ValueError(f"lattice: got extents {extents}, expected at least one, each >= 1; {advice}.")
     return extents
+
+
+@functools.lru_cache(maxsize=64)
+def neighbours(lattice: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Flat indices of the neighbours of all sites, `(dim, volume)` each: at x + mu, and at x - mu.
+
+    Shared between calls: do not write to them.
+    """
+    sites = np.arange(math.prod(lattice), dtype=np.int32).reshape(lattice)
+    forward, backward = (
+        np.stack([np.roll(sites, step, axis=mu).reshape(-1) for mu in range(len(lattice))]) for step in (-1, 1)
+    )
+    forward.setflags(write=False)
+    backward.setflags(write=False)
+    return forward, backward
 
 
 def accumulator_dtype() -> Any:

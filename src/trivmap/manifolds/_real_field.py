@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._types import Array, PRNGKey, Shape
-from ..groups._base import real_dtype
+from ..groups import real_dtype
 from ..lattice import check_lattice, site_sum
 from ._base import AbstractManifold
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 
 from .._checks import integer
 from .._types import Array, RealScalar
+from ..gauge import planes, plaquette_angle
 from ..groups import U1, AbstractGroup
 from ..lattice import shift, site_sum
-from ..theories._plaquettes import plaquette_angle
 from ._links import check_plane, link_group
 
 
@@ -33,20 +33,20 @@ def wilson_loop(x: Array, r: int, t: int, plane: tuple[int, int] | None = None) 
     group, dim = link_group(x), x.shape[0]
     integer("wilson_loop: r", r, 1)
     integer("wilson_loop: t", t, 1)
-    pairs = itertools.combinations(range(dim), 2) if r == t else itertools.permutations(range(dim), 2)
-    planes = list(pairs) if plane is None else [check_plane(plane, dim)]
-    if not planes:
+    pairs = planes(dim) if r == t else itertools.permutations(range(dim), 2)
+    spanned = list(pairs) if plane is None else [check_plane(plane, dim)]
+    if not spanned:
         raise ValueError("wilson_loop: got links of a one-dimensional lattice, expected at least two dimensions.")
     lattice = x.shape[-dim:]
-    for mu, nu in planes:
+    for mu, nu in spanned:
         if r > lattice[mu] or t > lattice[nu]:
             raise ValueError(
                 f"wilson_loop: got a loop of extent {r} along direction {mu} and {t} along direction {nu}, expected at most "
                 f"the extents {lattice[mu]} and {lattice[nu]} of the lattice {lattice}; if the loop fits in one orientation, "
                 "name it by plane=(direction of r, direction of t)."
             )
-    loops = [site_sum(_loop_trace(group, x, mu, r, nu, t)) for mu, nu in planes]
-    return sum(loops[1:], loops[0]) / (len(planes) * math.prod(lattice))
+    loops = [site_sum(_loop_trace(group, x, mu, r, nu, t)) for mu, nu in spanned]
+    return sum(loops[1:], loops[0]) / (len(spanned) * math.prod(lattice))
 
 
 def topological_charge(x: Array) -> RealScalar:

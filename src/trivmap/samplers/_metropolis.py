@@ -3,10 +3,15 @@
 import jax
 import numpy as np
 
-from ..statistics import Chain, Ensemble, merged_cautions
-from ..statistics._resample import host_generator
-from ..statistics._weight_cautions import weight_cautions
-from ..statistics._weights import check_log_weights, normalised_weights
+from ..statistics import (
+    Chain,
+    Ensemble,
+    check_log_weights,
+    host_generator,
+    merged_cautions,
+    normalised_weights,
+    weight_cautions,
+)
 
 
 def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensemble | None = None) -> Chain:

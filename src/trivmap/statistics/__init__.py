@@ -18,8 +18,11 @@ from ._expectation import measure as measure
 from ._gamma import autocorrelation as autocorrelation
 from ._gamma import gamma_method as gamma_method
 from ._resample import bootstrap as bootstrap
+from ._resample import host_generator as host_generator
 from ._resample import jackknife as jackknife
 from ._stored import StoredConfigurations as StoredConfigurations
+from ._weight_cautions import weight_cautions as weight_cautions
+from ._weights import check_log_weights as check_log_weights
 from ._weights import ess_fraction as ess_fraction
 from ._weights import expected_acceptance as expected_acceptance
 from ._weights import forward_ess as forward_ess

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from .._parameters import all_fields
-from ..groups._matrix import to_complex
+from ..groups import to_complex
 from ._data import Chain, Ensemble
 
 

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, Key
 
-from ..groups import AbstractGroup
-from ..groups._eigen import eigenphases
-from ..groups._matrix import adjoint, matrix_product
+from ..groups import AbstractGroup, adjoint, eigenphases, matrix_product
 
 
 def log_heat_kernel(

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, Key
 
 from .._checks import integers, positive, within
-from ..groups import SU, AbstractGroup
+from ..gauge import casimir
+from ..groups import AbstractGroup
 from ..manifolds import AbstractManifold, LinkField, RealField
 from ..priors import AbstractPrior, GaussianPrior, HaarPrior
 from ._heat_kernel import brownian_motion, heat_kernel_score
@@ -179,8 +180,7 @@ class HeatKernelNoising(AbstractNoising):
 
     def marginal(self, tau):
         group = self._group
-        casimir = (group.n**2 - 1) / (2 * group.n) if isinstance(group, SU) else 1.0
-        return jnp.ones_like(tau), -jnp.log1p(-(1 - self.remainder) * tau) / (2 * casimir)
+        return jnp.ones_like(tau), -jnp.log1p(-(1 - self.remainder) * tau) / (2 * float(casimir(group.n)))
 
     def noised(self, key, tau, x):
         group, variance = self._group, self.marginal(tau)[1]

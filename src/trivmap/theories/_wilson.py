@@ -3,10 +3,10 @@ from typing import Any
 import equinox as eqx
 
 from .._types import Array, RealScalar, Shape
+from ..gauge import plaquette_sum
 from ..groups import AbstractGroup
 from ..manifolds import LinkField
 from ._base import AbstractTheory, coupling
-from ._plaquettes import plaquette_sum
 
 
 class WilsonAction(AbstractTheory):

@@ -5,8 +5,7 @@ from typing import Any
 import equinox as eqx
 
 from ..fields import AbstractVectorField, LadderField
-from ..flows import AbstractFlow, ContinuousFlow
-from ..flows._chain import flow_on
+from ..flows import AbstractFlow, ContinuousFlow, flow_on
 from ..manifolds import AbstractManifold
 from ..models import Model
 from ..priors import AbstractPrior, GaussianPrior, HaarPrior

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Inexact, Key
 
-from ..groups import AbstractGroup
-from ..lattice import colour_sites
+from ..gauge import staple_links, staple_sum_of
+from ..lattice import colour_sites, neighbours
 from ..theories import AbstractTheory, WilsonAction
 
 
@@ -20,8 +20,7 @@ class _Tables(NamedTuple):
 
     directions: np.ndarray  # (half sweeps,)
     sites: np.ndarray  # (half sweeps, sites of the largest colour)
-    forward: np.ndarray  # (dim, V + 1), the neighbour
-    backward: np.ndarray
+    neighbours: tuple[np.ndarray, np.ndarray]
 
 
 @functools.lru_cache(maxsize=16)
@@ -37,12 +36,7 @@ def _tables(lattice: tuple[int, ...]) -> _Tables:
     sites = np.full((len(members), max(map(len, members))), volume, np.int32)
     for row, member in zip(sites, members, strict=True):
         row[: len(member)] = member
-    numbers = np.arange(volume, dtype=np.int32).reshape(lattice)
-    forward, backward = (
-        np.stack([np.append(np.roll(numbers, step, axis=nu).reshape(-1), np.int32(volume)) for nu in range(dim)])
-        for step in (-1, 1)
-    )
-    return _Tables(np.asarray(directions, np.int32), sites, forward, backward)
+    return _Tables(np.asarray(directions, np.int32), sites, neighbours(lattice))
 
 
 def sweep(key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"], move: Callable) -> Array:
@@ -66,32 +60,13 @@ def sweep(key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape
         mu, sites = tables.directions[index], tables.sites[index]
         numbers = jnp.where(sites < volume, mu * volume + sites, flat.shape[-1])
         links = jnp.take(flat, numbers, axis=-1, mode="clip")
-        staples = _staples(group, flat, tables, mu, sites, volume)
-        moved = move(key, group, links, staples)
+        table = staple_links(tables.neighbours, mu, jnp.minimum(sites, volume - 1))
+        moved = move(key, group, links, staple_sum_of(group, flat, table))
         return flat.at[..., numbers].set(moved, mode="drop", unique_indices=True), None
 
     flat, _ = lax.scan(half, flat, (order, jax.random.split(key, count)))
     flat = flat.reshape(*group.element_shape, len(lattice), volume)
     return theory.manifold.project(jnp.moveaxis(flat, colours, 0).reshape(x.shape))
-
-
-def _staples(group: AbstractGroup, flat: Array, tables: _Tables, mu: Array, sites: Array, volume: int) -> Array:
-    """Sums of staples of the links mu at `sites`: matrices for SU(n), complex numbers for angles."""
-    dim = len(tables.forward)
-    multiply, adjoint = group.multiply, group.adjoint
-    element = (lambda a: a) if group.complex_elements else (lambda a: lax.complex(jnp.cos(a), jnp.sin(a)))
-
-    def link(nu, at):
-        return jnp.take(flat, nu * volume + at, axis=-1, mode="clip")
-
-    total: Any = 0
-    for k in range(1, dim):
-        nu = (mu + k) % dim
-        ahead, below = tables.forward[mu][sites], tables.backward[nu][sites]
-        up = multiply(link(nu, ahead), adjoint(multiply(link(nu, sites), link(mu, tables.forward[nu][sites]))))
-        corner = multiply(link(mu, below), link(nu, tables.forward[mu][below]))
-        total = total + element(up) + element(multiply(adjoint(corner), link(nu, below)))
-    return total
 
 
 def wilson(theory: AbstractTheory) -> WilsonAction:

@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from ._abelian import circuits
+from ._casimir import casimir
 from ._paths import (
     Letter,
     Loop,
@@ -60,7 +61,7 @@ class LoopAlgebra:
         if n < 1 or dim < 1:
             raise ValueError(f"LoopAlgebra: got n = {n} and dim = {dim}, expected positive integers (n = 1 is U(1)).")
         self.n, self.dim = n, dim
-        self.casimir = Fraction(n * n - 1, 2 * n) if n > 1 else Fraction(1)
+        self.casimir = casimir(n)
         self._canonical: dict[Term, Term] = {}
 
     def __eq__(self, other: object) -> bool:

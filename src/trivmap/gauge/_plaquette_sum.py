@@ -1,7 +1,6 @@
 """Sums of plaquettes with a closed-form derivative."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +8,8 @@ import jax.numpy as jnp
 from .._types import Array
 from ..groups import AbstractGroup
 from ..lattice import accumulator_dtype, shift, site_sum
-
-
-def planes(dim: int) -> list[tuple[int, int]]:
-    """All pairs of directions mu < nu."""
-    return list(itertools.combinations(range(dim), 2))
+from ._plaquettes import planes, plaquette_angle
+from ._staples import angle_staple_sum, staple_sum
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -34,7 +30,7 @@ def _plaquette_sum_jvp(group, primals, tangents):
         staples = jnp.swapaxes(staple_sum(group, links), 1, 2)
         tangent = site_sum(staples.real * velocity.real - staples.imag * velocity.imag) / group.n
     else:
-        tangent = site_sum(_angle_derivative(links) * velocity)
+        tangent = site_sum(angle_staple_sum(links) * velocity)
     # Not from the staples, although they contain it: their sum would then be evaluated twice (measured).
     return plaquette_sum(group, links), tangent
 
@@ -68,41 +64,6 @@ def _entrywise_trace(group: AbstractGroup, u: Array, v_shifted: Array, u_shifted
     return total
 
 
-def staple_sum(group: AbstractGroup, links: Array) -> Array:
-    r"""Staples $V_\mu(x)$, the derivative of the plaquette sum: `sum_P Re tr U_P` changes by `Re tr(dU_mu V_mu)`.
-
-    **Arguments:** `group`: SU(n); `links`: `(dim, n, n, *lattice)`. The result has the same shape.
-    """
-    dim = links.shape[0]
-    multiply, adjoint = group.multiply, group.adjoint
-    terms: list[list[Array]] = [[] for _ in range(dim)]
-    for mu, nu in planes(dim):
-        u, v = links[mu], links[nu]
-        u_shifted, v_shifted = shift(u, nu, 1, dim), shift(v, mu, 1, dim)
-        # With corners a = u v' and b = v u', the plaquette is a b^dagger: six products serve all four of its links.
-        a, b = adjoint(multiply(u, v_shifted)), adjoint(multiply(v, u_shifted))
-        terms[mu] += [multiply(v_shifted, b), shift(multiply(a, v), nu, -1, dim)]
-        terms[nu] += [multiply(u_shifted, a), shift(multiply(b, u), mu, -1, dim)]
-    return jnp.stack([sum(terms[mu][1:], terms[mu][0]) for mu in range(dim)])
-
-
 def _angle_sum(angles: Array) -> Array:
     dim = angles.shape[0]
     return site_sum(jnp.stack([jnp.cos(plaquette_angle(angles, mu, nu)) for mu, nu in planes(dim)]))
-
-
-def plaquette_angle(angles: Array, mu: int, nu: int) -> Array:
-    r"""$\theta_\mu(x) + \theta_\nu(x+\mu) - \theta_\mu(x+\nu) - \theta_\nu(x)$, not wrapped."""
-    dim = angles.shape[0]
-    u, v = angles[mu], angles[nu]
-    return u + shift(v, mu, 1, dim) - shift(u, nu, 1, dim) - v
-
-
-def _angle_derivative(angles: Array) -> Array:
-    dim = angles.shape[0]
-    terms: list[list[Array]] = [[] for _ in range(dim)]
-    for mu, nu in planes(dim):
-        sine = jnp.sin(plaquette_angle(angles, mu, nu))
-        terms[mu].append(shift(sine, nu, -1, dim) - sine)
-        terms[nu].append(sine - shift(sine, mu, -1, dim))
-    return jnp.stack([sum(terms[mu][1:], terms[mu][0]) for mu in range(dim)])

@@ -22,6 +22,7 @@ from ..lattice import accumulator_dtype
 from ._algebra import LoopAlgebra, Term
 from ._evaluate import family_gradient
 from ._paths import letters
+from ._plaquettes import planes
 from ._program import Program, make_program
 
 
@@ -64,6 +65,11 @@ class LoopFamily(eqx.Module):
     def laplacian(self) -> tuple[np.ndarray, np.ndarray]:
         """Matrix M and vector m with sum_{e,a} d_a d_a V_k = sum_j M[k, j] V_j + m[k] (number of sites)."""
         return _laplacian(self.program)
+
+    def normalisation(self) -> np.ndarray:
+        """The factors `(terms,)` planes/(images N^traces), with which every V_k is the number of plaquettes on unit links."""
+        counts = [(len(images), len(term)) for images, term in zip(self.program.images, self.terms, strict=True)]
+        return np.array([len(planes(self.algebra.dim)) / (images * self.algebra.n**traces) for images, traces in counts])
 
     def check_lattice(self, lattice: tuple[int, ...]) -> None:
         """Refuses lattices on which different links of a term become one, where derivatives would have further terms.
