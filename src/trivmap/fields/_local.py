@@ -59,7 +59,9 @@ class LocalField(AbstractVectorField):
         """Number of forward derivatives of the velocity in one divergence."""
         return self.colours * directions_and_generators(self.manifold)[1]
 
-    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def __call__(
+        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
         return _with_divergence(self.velocity, self.manifold, self.reach, t, x)
 
 
@@ -97,7 +99,7 @@ class LocalPotential(AbstractPotential):
 
     def gradient_and_laplacian(
         self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
         return _with_divergence(_Gradient(self.function, self.manifold), self.manifold, self.reach, t, x)
 
 

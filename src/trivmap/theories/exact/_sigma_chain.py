@@ -48,9 +48,10 @@ class SigmaChain:
         return np.arange(2 + _MARGIN + math.ceil(math.sqrt(80 * abs(self.beta) * (self.n - 1))))
 
     @cached_property
-    def degeneracies(self) -> np.ndarray:
-        dimension = lambda l: math.comb(l + self.n - 1, self.n - 1) if l >= 0 else 0  # noqa: E731, E741
-        return np.array([float(dimension(l) - dimension(l - 2)) for l in map(int, self.degrees)])  # noqa: E741
+    def log_degeneracies(self) -> np.ndarray:
+        r"""$\log d_l$: harmonics of degree l are the polynomials of degree l without those that contain $s^2$."""
+        count = lambda l: math.comb(l + self.n - 1, self.n - 1) if l >= 0 else 0  # noqa: E731, E741
+        return np.array([math.log(count(l) - count(l - 2)) for l in map(int, self.degrees)])  # noqa: E741
 
     @cached_property
     def steps(self) -> np.ndarray:
@@ -64,10 +65,9 @@ class SigmaChain:
         return ratios
 
     @cached_property
-    def ratios(self) -> np.ndarray:
-        r"""$\lambda_l / \lambda_0$, with their signs."""
-        signed = np.sign(self.beta) * self.steps[:-1]
-        return np.concatenate([[1.0], np.cumprod(signed)])
+    def log_ratios(self) -> np.ndarray:
+        r"""$\log |\lambda_l / \lambda_0|$."""
+        return np.concatenate([[0.0], np.cumsum(np.log(self.steps[:-1]))])
 
     @cached_property
     def log_largest(self) -> float:
@@ -81,13 +81,13 @@ class SigmaChain:
         return math.log(scaled) + beta + math.lgamma(self.n / 2) + nu * math.log(2 / beta)
 
     @cached_property
-    def passages(self) -> np.ndarray:
-        r"""$\sum_a \mathrm{tr}\, P_l s_a P_{l+1} s_a$: components of s lead from degree l to l + 1 and back."""
-        return np.array([float(math.comb(l + self.n - 2, self.n - 2)) for l in map(int, self.degrees[:-1])])  # noqa: E741
+    def log_passages(self) -> np.ndarray:
+        r"""$\log \sum_a \mathrm{tr}\, P_l s_a P_{l+1} s_a$: components of s lead from degree l to l + 1 and back."""
+        return np.array([math.log(math.comb(l + self.n - 2, l)) for l in map(int, self.degrees[:-1])])  # noqa: E741
 
     @cached_property
     def weights(self) -> np.ndarray:
-        return self.degeneracies * self.ratios**self.length
+        return self._signs(self.length) * np.exp(self.log_degeneracies + _power(self.log_ratios, self.length))
 
     @cached_property
     def total(self) -> float:
@@ -133,5 +133,18 @@ class SigmaChain:
 
     def _correlation(self, distance: int) -> float:
         r"""$\langle s_0 \cdot s_t \rangle$."""
-        low, high, rest = self.ratios[:-1], self.ratios[1:], self.length - distance
-        return float(self.passages @ (low**distance * high**rest + high**distance * low**rest)) / self.total
+        low, high, rest = self.log_ratios[:-1], self.log_ratios[1:], self.length - distance
+        up = np.exp(self.log_passages + _power(low, distance) + _power(high, rest))
+        down = np.exp(self.log_passages + _power(high, distance) + _power(low, rest))
+        # Of lambda_l^t lambda_{l+1}^(L - t): l t + (l + 1)(L - t) odd factors.
+        sign = lambda k: -1.0 if self.beta < 0 and k % 2 else 1.0  # noqa: E731
+        return float(self._signs(self.length)[:-1] @ (sign(rest) * up + sign(distance) * down)) / self.total
+
+    def _signs(self, power: int) -> np.ndarray:
+        r"""Signs of $\lambda_l^k$."""
+        return np.where(self.degrees * power % 2 == 1, -1.0 if self.beta < 0 else 1.0, 1.0)
+
+
+def _power(log: np.ndarray, power: int) -> np.ndarray:
+    """The logarithm of a power; that of 0^0 is zero."""
+    return power * log if power else np.zeros_like(log)
