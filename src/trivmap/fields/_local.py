@@ -25,7 +25,7 @@ class LocalField(AbstractVectorField):
 
     **Arguments:**
 
-    - `velocity`: a function (t, x) -> tangent vector in the shape of x, differentiable in forward mode; an
+    - `velocity`: a function (t, x) -> tangent vector of the manifold, differentiable in forward mode; an
       `equinox.Module` if it has parameters. Equivariance is up to it.
     - `manifold`: of the configurations.
     - `reach`: the velocity on a link (mu, x) depends on links (nu, y) with |y_i - x_i| <= reach for all i only (sites
