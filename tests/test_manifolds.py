@@ -13,6 +13,7 @@ MANIFOLDS = {
     "SU3": LinkField(SU(3), (2, 2, 3)),
     "S1": SphereField(2, (3, 2)),
     "S2": SphereField(3, (2, 3)),
+    "S3": SphereField(4, (3, 2)),
     "S4": SphereField(5, (2, 2)),
 }
 LINKS = ["U1", "SU2", "SU3"]

@@ -54,13 +54,10 @@ class SphereField(AbstractManifold):
         return jnp.zeros(self.shape, real_dtype(dtype)).at[0].set(1)
 
     def exp(self, v: Array, x: Array) -> Array:
-        """Closed form for n = 2 and 3 (Rodrigues), Taylor with squaring otherwise, NaN outside its range (|v| of about 7)."""
-        if self.n > 3:
+        """Closed form up to n = 4, Taylor with squaring beyond, NaN outside its range (|v| of about 7)."""
+        if self.n > 4:
             return matrix_product(exp_taylor(self._matrix(v)), x[:, None])[:, 0]
-        # A^3 = -|v|^2 A, so exp(A) = 1 + A sin|v| / |v| + A^2 (1 - cos|v|) / |v|^2; smooth in |v|^2 by half angles.
-        cos, sinc = cos_sinc(jnp.sum(v * v, axis=0, keepdims=True) / 4)
-        first = self.motion(v, x)
-        return x + sinc * cos * first + sinc**2 / 2 * self.motion(v, first)
+        return self._rotated_in_four(v, x) if self.n == 4 else self._rotated(v, x)
 
     def motion(self, v: Array, x: Array) -> Array:
         """`A x` with the antisymmetric matrix of `v`."""
@@ -97,6 +94,21 @@ class SphereField(AbstractManifold):
     def defect(self, x: Array) -> Array:
         """Largest deviation of a squared length from one."""
         return jnp.max(jnp.abs(jnp.sum(x * x, axis=0) - 1))
+
+    def _rotated(self, v: Array, x: Array) -> Array:
+        # Rodrigues: A^3 = -|v|^2 A, so exp(A) = 1 + A sin|v| / |v| + A^2 (1 - cos|v|) / |v|^2, by half angles
+        # smooth in |v|^2.
+        cos, sinc = cos_sinc(jnp.sum(v * v, axis=0, keepdims=True) / 4)
+        first = self.motion(v, x)
+        return x + sinc * cos * first + sinc**2 / 2 * self.motion(v, first)
+
+    def _rotated_in_four(self, v: Array, x: Array) -> Array:
+        # Self-dual and anti-self-dual halves commute, and the square of each is a number.
+        dual = jnp.stack([v[5], -v[4], v[3], v[2], -v[1], v[0]])
+        for half in ((v + dual) / 2, (v - dual) / 2):
+            cos, sinc = cos_sinc(jnp.sum(half * half, axis=0, keepdims=True) / 2)
+            x = cos * x + sinc * self.motion(half, x)
+        return x
 
     @property
     def _pairs(self) -> list[tuple[int, int]]:
