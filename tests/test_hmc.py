@@ -16,7 +16,7 @@ from trivmap.observables import plaquette, topological_charge, wilson_loop
 from trivmap.samplers import SamplingInterrupted, hmc
 from trivmap.samplers import _chain_loop as chain_loop
 from trivmap.statistics import acceptance_rate, creutz, expectation
-from trivmap.theories import FreeScalarAction, Phi4Action, WilsonAction
+from trivmap.theories import FreeScalarAction, NonlinearSigmaModel, Phi4Action, WilsonAction
 from trivmap.updates import Splitting, energy, leapfrog, molecular_dynamics, omf2, omf4
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -24,6 +24,8 @@ SPLITTINGS = {"leapfrog": leapfrog, "omf2": omf2, "omf4": omf4}
 THEORIES = {
     "phi4": lambda: Phi4Action((4, 3), m2=-4.0, lam=8.0),
     "U1": lambda: WilsonAction(U1(), (3, 4), 2.0),
+    "O3": lambda: NonlinearSigmaModel(3, (4, 3), 1.2),
+    "O4": lambda: NonlinearSigmaModel(4, (2, 3), 1.2),
     "SU2": lambda: WilsonAction(SU(2), (2, 3), 2.2),
     "SU3": lambda: WilsonAction(SU(3), (2, 3), 5.0),
     "SU4": lambda: WilsonAction(SU(4), (2, 2), 5.0),
@@ -44,9 +46,9 @@ def start(theory, key, dtype=None):
     """A random field of moderate action, and momenta."""
     k1, k2 = jax.random.split(key)
     manifold = theory.manifold
-    if isinstance(manifold, RealField):
-        return 0.5 * manifold.random_tangent(k1, dtype), manifold.random_tangent(k2, dtype)
-    return manifold.reference_sample(k1, dtype), manifold.random_tangent(k2, dtype)
+    scalar = isinstance(manifold, RealField)
+    x = 0.5 * manifold.random_tangent(k1, dtype) if scalar else manifold.reference_sample(k1, dtype)
+    return x, manifold.effective(manifold.random_tangent(k2, dtype), x)
 
 
 @eqx.filter_jit
@@ -68,8 +70,8 @@ def distance(theory, x, y):
 # Identities
 
 
-CASES = [(name, scheme) for name in ("phi4", "U1") for scheme in SPLITTINGS]
-CASES += [("SU2", "omf2"), ("SU3", "omf4"), ("SU4", "leapfrog")]
+CASES = [(name, scheme) for name in ("phi4", "U1", "O3") for scheme in SPLITTINGS]
+CASES += [("SU2", "omf2"), ("SU3", "omf4"), ("SU4", "leapfrog"), ("O4", "omf2")]
 
 
 @pytest.mark.parametrize(("name", "scheme"), CASES)
@@ -93,7 +95,7 @@ def test_reversibility_in_single_precision(key):
     assert distance(theory, x2, x) < 1e-4  # the same count with eps = 1e-7
 
 
-@pytest.mark.parametrize(("name", "scheme"), [*CASES[:-3], ("SU2", "omf2"), ("SU2", "omf4"), ("SU3", "omf4")])
+@pytest.mark.parametrize(("name", "scheme"), [*CASES[:-4], ("SU2", "omf2"), ("SU2", "omf4"), ("SU3", "omf4")])
 def test_energy_violation_falls_with_the_declared_order(name, scheme, key):
     theory, splitting = THEORIES[name](), SPLITTINGS[scheme]
     length = 0.2 if name == "phi4" else 0.5  # the quartic term makes large forces
@@ -356,7 +358,7 @@ def test_diverged_trajectories_are_rejected():
     assert np.ptp(chain.configurations, axis=1).max() == 0.0
 
 
-@pytest.mark.parametrize("name", ["phi4", "U1", "SU2"])
+@pytest.mark.parametrize("name", ["phi4", "U1", "SU2", "O3"])
 def test_starts(name):
     theory = THEORIES[name]()
     options = {"steps": 2, "chains": 2, "thermalisation": 0}

@@ -196,7 +196,7 @@ class MeanGate(eqx.Module):
         (lambda: gauge(U1(), (4, 4), np.zeros((2, 2, 4, 4), bool)), "the given pattern"),
         (lambda: LocalPotential(lambda t, x: jnp.sum(x * shift(x, 0, 2, 1)), RealField((6,)), 1), "reach=1"),
         (lambda: LocalField(lambda t, x: x, LinkField(SU(2), (2, 2)), 0), "outside the algebra"),
-        (lambda: LocalField(lambda t, x: x[0], RealField((6,)), 1), "same shape"),
+        (lambda: LocalField(lambda t, x: x[0], RealField((6,)), 1), "expected a tangent vector"),
         (lambda: LocalField(lambda t, x: jnp.log(x), RealField((6,)), 1), "not finite"),
         (lambda: scalar((4,), -1), "zero or more"),
         (lambda: scalar((4,), np.ones((4,), bool)), "trivmap.dependence returns"),

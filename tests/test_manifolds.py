@@ -4,16 +4,21 @@ import pytest
 from helpers import along
 
 from trivmap.groups import SU, U1
-from trivmap.manifolds import LinkField, RealField
+from trivmap.manifolds import LinkField, RealField, SphereField
 
 MANIFOLDS = {
     "real": RealField((3, 4)),
     "U1": LinkField(U1(), (3, 2)),
     "SU2": LinkField(SU(2), (2, 3)),
     "SU3": LinkField(SU(3), (2, 2, 3)),
+    "S1": SphereField(2, (3, 2)),
+    "S2": SphereField(3, (2, 3)),
+    "S3": SphereField(4, (3, 2)),
+    "S4": SphereField(5, (2, 2)),
 }
+LINKS = ["U1", "SU2", "SU3"]
 manifolds = pytest.mark.parametrize("manifold", MANIFOLDS.values(), ids=MANIFOLDS)
-links = pytest.mark.parametrize("manifold", [m for n, m in MANIFOLDS.items() if n != "real"], ids=list(MANIFOLDS)[1:])
+links = pytest.mark.parametrize("manifold", [MANIFOLDS[name] for name in LINKS], ids=LINKS)
 
 
 def configuration(manifold, key, dtype=None):
@@ -35,7 +40,8 @@ def test_shapes_and_dtypes(key, manifold, dtype):
     moved = manifold.exp(v, x)
     manifold.check(x)
     manifold.check(moved)
-    assert moved.shape == v.shape == manifold.shape
+    assert moved.shape == x.shape == manifold.shape
+    assert v.shape == manifold.tangent_shape
     assert moved.dtype == v.dtype == x.dtype
     assert manifold.inner(v, v).dtype == jnp.float64
     assert manifold.coordinates(v).shape == (manifold.dimension,)
@@ -97,6 +103,35 @@ def test_reference_sample_is_on_the_group_and_independent(key, manifold):
     assert manifold.distance(manifold.project(noisy), x) < 1e-6
 
 
+@manifolds
+def test_motion_is_the_derivative_of_the_exponential(key, manifold):
+    x, v = configuration(manifold, key), manifold.random_tangent(jax.random.key(1))
+    derivative = jax.jvp(lambda w: manifold.exp(w, x), (jnp.zeros_like(v),), (v,))[1]
+    assert jnp.allclose(manifold.motion(v, x), derivative, rtol=0, atol=1e-14)
+
+
+@manifolds
+def test_effective_part_moves_all_the_same(key, manifold):
+    """It is the orthogonal projection on what is left of the algebra by the generators that leave x where it is."""
+    x = configuration(manifold, key)
+    v, w = (manifold.random_tangent(k) for k in jax.random.split(jax.random.key(1)))
+    part = manifold.effective(v, x)
+    assert jnp.allclose(manifold.motion(part, x), manifold.motion(v, x), rtol=0, atol=1e-14)
+    assert jnp.allclose(manifold.effective(part, x), part, rtol=0, atol=1e-14)
+    rest = manifold.inner(v - part, manifold.effective(w, x))
+    assert abs(rest) < 1e-13
+
+
+@manifolds
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_starts_are_configurations(key, manifold, dtype):
+    for x in (manifold.cold(dtype), manifold.hot(key, dtype)):
+        manifold.check(x)
+        assert jnp.real(x).dtype == dtype
+        assert float(manifold.defect(x)) < 10 * float(jnp.finfo(dtype).eps)
+        assert float(manifold.distance(manifold.project(x), x)) < 100 * float(jnp.finfo(dtype).eps)
+
+
 def test_lebesgue_measure_cannot_be_sampled(key):
     with pytest.raises(TypeError, match="GaussianPrior"):
         RealField((4, 4)).reference_sample(key)
@@ -118,6 +153,9 @@ def test_manifolds_are_values():
         (RealField((3, 4)), (2, 3, 4), float, ValueError, "jax.vmap"),
         (RealField((3, 4)), (3, 4), int, TypeError, "got dtype int64"),
         (RealField((3, 4)), (3, 4), complex, TypeError, "belong to a LinkField"),
+        (SphereField(3, (3, 4)), (3, 4), float, ValueError, r"expected \(3, 3, 4\)"),
+        (SphereField(3, (3, 4)), (2, 3, 4), float, ValueError, r"got shape \(2, 3, 4\)"),
+        (SphereField(3, (3, 4)), (3, 3, 4), complex, TypeError, "expected a real floating type"),
         (LinkField(U1(), (3, 4)), (2, 3, 4), complex, TypeError, "expected real angles"),
         (LinkField(U1(), (3, 4)), (2, 3, 4), int, TypeError, "got dtype int64"),
         (LinkField(U1(), (3, 4)), (3, 3, 4), float, ValueError, "3 directions instead of 2"),
@@ -135,9 +173,18 @@ def test_wrong_configurations_are_refused(manifold, shape, dtype, error, message
         jax.eval_shape(manifold.check, jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)))
 
 
-@pytest.mark.parametrize("make", [lambda shape: RealField(shape), lambda shape: LinkField(SU(2), shape)])
+MAKERS = [lambda shape: RealField(shape), lambda shape: LinkField(SU(2), shape), lambda shape: SphereField(2, shape)]
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_wrong_extents_are_refused(make):
     with pytest.raises(ValueError, match="expected at least one, each >= 1"):
         make((4, -4))
     with pytest.raises(TypeError, match="expected integer extents"):
         make((4, 4.5))
+
+
+@pytest.mark.parametrize(("n", "error"), [(1, ValueError), (0, ValueError), (True, TypeError)])
+def test_spheres_need_two_components(n, error):
+    with pytest.raises(error, match="SphereField: n: got"):
+        SphereField(n, (4, 4))

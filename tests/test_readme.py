@@ -53,6 +53,9 @@ def test_extension_page_runs_as_printed(tmp_path):
     _, _, exact, _, dense = lines[5].split()
     assert float(exact) == pytest.approx(float(dense), abs=1e-4)  # single precision, sixteen sites
     assert all(float(line.split()[1]) > 0.9 for line in lines[6:8])  # 0.995 and 0.997
+    for line in lines[8:10]:
+        value, error = estimates(line)
+        assert abs(value - float(line.split("exact")[1])) < 4 * error, line
 
 
 @pytest.mark.slow

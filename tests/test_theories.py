@@ -8,13 +8,16 @@ from helpers import along, gauge_transform, random_gauge_transformation
 from trivmap.groups import SU, U1
 from trivmap.lattice import reflect, rotate, shift, translate
 from trivmap.manifolds import RealField
-from trivmap.theories import AbstractTheory, FreeScalarAction, Phi4Action, WilsonAction
+from trivmap.theories import AbstractTheory, FreeScalarAction, NonlinearSigmaModel, Phi4Action, WilsonAction
 
 THEORIES = {
     "phi4-1d": lambda: Phi4Action((5,), -1.0, 0.7),
     "phi4-2d": lambda: Phi4Action((3, 4), m2=-4.0, lam=8.0),
     "phi4-hopping": lambda: Phi4Action.from_kappa((2, 3, 2), 0.22, 0.4),
     "free-2d": lambda: FreeScalarAction((3, 4), 0.5),
+    "XY-2d": lambda: NonlinearSigmaModel(2, (3, 4), beta=0.9),
+    "O3-1d": lambda: NonlinearSigmaModel(3, (5,), beta=1.1),
+    "O4-3d": lambda: NonlinearSigmaModel(4, (2, 3, 2), beta=-0.7),
     "U1-2d": lambda: WilsonAction(U1(), (3, 4), beta=1.3),
     "U1-4d": lambda: WilsonAction(U1(), (2, 3, 2, 3), beta=1.3),
     "SU2-2d": lambda: WilsonAction(SU(2), (3, 4), beta=2.2),
@@ -47,7 +50,7 @@ def plain_wilson(theory, links):
 
 
 def adjoint_of(theory):
-    return None if isinstance(theory.manifold, RealField) else theory.manifold.group.adjoint
+    return getattr(theory.manifold, "group", None) and theory.manifold.group.adjoint
 
 
 @theories
@@ -76,6 +79,8 @@ def test_symmetries_of_the_lattice(key, name):
         extents = (theory.lattice[1], theory.lattice[0], *theory.lattice[2:])
         if isinstance(theory, WilsonAction):
             assert close(WilsonAction(theory.group, extents, theory.beta).action(turned))
+        elif isinstance(theory, NonlinearSigmaModel):
+            assert close(NonlinearSigmaModel(theory.n, extents, theory.beta).action(turned))
         elif isinstance(theory, Phi4Action):
             assert close(Phi4Action(extents, theory.m2, theory.lam).action(turned))
         else:
@@ -84,7 +89,7 @@ def test_symmetries_of_the_lattice(key, name):
 
 @theories
 def test_internal_reflection(key, name):
-    """Z2 for scalars, charge conjugation for links."""
+    """Z2 for scalars and spins, charge conjugation for links."""
     theory = THEORIES[name]()
     x = configuration(theory, key)
     conjugate = x.conj() if jnp.iscomplexobj(x) else -x
@@ -236,6 +241,7 @@ def test_a_user_theory_needs_manifold_and_action(key):
         lambda c: Phi4Action((4, 4), 1.0, c),
         lambda c: Phi4Action.from_kappa((4, 4), c, c),
         lambda c: FreeScalarAction((4, 4), c),
+        lambda c: NonlinearSigmaModel(3, (4, 4), c),
     ],
 )
 def test_couplings_are_real_scalars(make):

@@ -72,6 +72,7 @@ from .lattice import PrecisionWarning as PrecisionWarning
 from .manifolds import AbstractManifold as AbstractManifold
 from .manifolds import LinkField as LinkField
 from .manifolds import RealField as RealField
+from .manifolds import SphereField as SphereField
 from .models import ConditionalModel as ConditionalModel
 from .models import Model as Model
 from .models import SymmetrisedModel as SymmetrisedModel
@@ -153,6 +154,7 @@ from .stochastic import stack_layers as stack_layers
 from .theories import AbstractTheory as AbstractTheory
 from .theories import FreeScalarAction as FreeScalarAction
 from .theories import MatrixAction as MatrixAction
+from .theories import NonlinearSigmaModel as NonlinearSigmaModel
 from .theories import Phi4Action as Phi4Action
 from .theories import WilsonAction as WilsonAction
 from .theories import exact as exact

@@ -164,10 +164,9 @@ def _saved(folder: RunFolder) -> int:
 
 def _initial_state(run: _Runner) -> HMCState:
     manifold, chains = run.theory.manifold, run.command.chains
-    keys = jax.random.split(jax.random.key(0), chains)
-    tangent = jax.vmap(lambda k: manifold.random_tangent(k, jnp.dtype(run.command.precision)))(keys)
-    action = jax.vmap(run.theory.action)(tangent)
-    return HMCState(tangent, action, tangent, jnp.zeros(chains, jnp.uint32))
+    cold = jnp.broadcast_to(manifold.cold(jnp.dtype(run.command.precision))[None], (chains, *manifold.shape))
+    action, gradient = jax.vmap(run.theory.action)(cold), jax.vmap(run.theory.gradient)(cold)
+    return HMCState(cold, action, gradient, jnp.zeros(chains, jnp.uint32))
 
 
 def join_chains(chains: list[Chain]) -> Chain:

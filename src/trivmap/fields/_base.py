@@ -12,8 +12,9 @@ class AbstractVectorField(eqx.Module):
     """A time-dependent tangent vector field with its exact divergence.
 
     A field provides `manifold` and `__call__(t, x) -> (velocity, divergence)`, where `velocity` is a tangent vector at
-    `x` (an su(N) matrix on links, a real number on angles and scalars; the flow is dx/dt = velocity, on links
-    dU/dt = velocity U) and `divergence` is sum_i d_i velocity^i, a scalar in the accumulator precision.
+    `x` (an su(N) matrix on links, a real number on angles and scalars, coordinates of so(n) on spheres; the flow is
+    dx/dt = velocity, on links dU/dt = velocity U) and `divergence` is sum_i d_i velocity^i, a scalar in the accumulator
+    precision.
     """
 
     manifold: eqx.AbstractVar[AbstractManifold]
@@ -21,7 +22,7 @@ class AbstractVectorField(eqx.Module):
     @abc.abstractmethod
     def __call__(
         self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
         """The velocity at (t, x) and its divergence."""
 
 
@@ -37,9 +38,9 @@ class AbstractPotential(eqx.Module):
     @abc.abstractmethod
     def gradient_and_laplacian(
         self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
         """The right-trivialised gradient and sum_a d_a d_a of the potential."""
 
-    def gradient(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    def gradient(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*tangent"]:
         """The right-trivialised gradient, sum_a T_a d_a of the potential on links."""
         return self.gradient_and_laplacian(t, x)[0]

@@ -29,6 +29,6 @@ class GradientField(AbstractVectorField):
 
     def __call__(
         self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
         gradient, laplacian = self.potential.gradient_and_laplacian(t, x)
         return -gradient, -laplacian

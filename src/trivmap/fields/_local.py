@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from .._types import Callable
-from ..manifolds import AbstractManifold, LinkField
+from ..manifolds import AbstractManifold
 from ._base import AbstractPotential, AbstractVectorField
 from ._reach import Reach, Velocity, check_locality, check_reach, colour_table, directions_and_generators
 
@@ -25,7 +25,7 @@ class LocalField(AbstractVectorField):
 
     **Arguments:**
 
-    - `velocity`: a function (t, x) -> tangent vector in the shape of x, differentiable in forward mode; an
+    - `velocity`: a function (t, x) -> tangent vector of the manifold, differentiable in forward mode; an
       `equinox.Module` if it has parameters. Equivariance is up to it.
     - `manifold`: of the configurations.
     - `reach`: the velocity on a link (mu, x) depends on links (nu, y) with |y_i - x_i| <= reach for all i only (sites
@@ -59,7 +59,9 @@ class LocalField(AbstractVectorField):
         """Number of forward derivatives of the velocity in one divergence."""
         return self.colours * directions_and_generators(self.manifold)[1]
 
-    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def __call__(
+        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
+    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
         return _with_divergence(self.velocity, self.manifold, self.reach, t, x)
 
 
@@ -97,7 +99,7 @@ class LocalPotential(AbstractPotential):
 
     def gradient_and_laplacian(
         self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
         return _with_divergence(_Gradient(self.function, self.manifold), self.manifold, self.reach, t, x)
 
 
@@ -113,17 +115,10 @@ def _with_divergence(velocity: Velocity, manifold: AbstractManifold, reach: Reac
     def diagonal(job: Array) -> Array:
         chosen = (labels == job // generators) & (index == job % generators)
         unit = manifold.from_coordinates(chosen.astype(x.real.dtype).reshape(-1))
-        return manifold.inner(unit, derivative(_motion(manifold, unit, x)))
+        return manifold.inner(unit, derivative(manifold.motion(unit, x)))
 
     jobs = jnp.arange(generators * (int(table.max()) + 1), dtype=jnp.int32)
     return value, jnp.sum(lax.map(diagonal, jobs))
-
-
-def _motion(manifold: AbstractManifold, v: Array, x: Array) -> Array:
-    """d/ds exp(s v) x at s = 0; on SU(N) without the derivative of the exponential, which doubles the cost (measured)."""
-    if isinstance(manifold, LinkField) and manifold.group.complex_elements:
-        return jax.vmap(manifold.group.multiply)(v, x)
-    return jax.jvp(lambda w: manifold.exp(w, x), (jnp.zeros_like(v),), (v,))[1]
 
 
 class _Gradient(eqx.Module):
@@ -141,11 +136,11 @@ def _as_pytree(function: Any) -> Any:
 
 
 def _check_shape(velocity: Velocity, manifold: AbstractManifold) -> None:
-    x = jax.eval_shape(manifold.random_tangent, jax.random.key(0))
+    x, v = jax.eval_shape(manifold.cold), jax.eval_shape(manifold.random_tangent, jax.random.key(0))
     t = jax.ShapeDtypeStruct((), x.dtype if not jnp.issubdtype(x.dtype, jnp.complexfloating) else jnp.zeros(0).dtype)
     out = eqx.filter_eval_shape(velocity, t, x)
-    if getattr(out, "shape", None) != x.shape or out.dtype != x.dtype:
+    if getattr(out, "shape", None) != v.shape or out.dtype != v.dtype:
         raise ValueError(
-            f"velocity: got {out} from a configuration {x.dtype}{x.shape}, expected a tangent vector of the same shape and "
-            "dtype; the divergence is not part of it."
+            f"velocity: got {out} from a configuration {x.dtype}{x.shape}, expected a tangent vector {v.dtype}{v.shape}; the "
+            "divergence is not part of it."
         )

@@ -203,7 +203,7 @@ def _time(x: Array) -> Array:
 def _random_configuration(manifold: AbstractManifold, key: PRNGKey) -> Array:
     if isinstance(manifold, RealField):
         return manifold.random_tangent(key)
-    return manifold.reference_sample(key)
+    return manifold.hot(key)
 
 
 def _random_site(manifold: AbstractManifold, key: PRNGKey) -> Array:
@@ -230,7 +230,8 @@ def _expand(mask: Array, manifold: AbstractManifold) -> Array:
     if isinstance(manifold, LinkField):
         colours = tuple(1 for _ in manifold.group.element_shape)
         return mask.reshape(mask.shape[0], *colours, *manifold.lattice)
-    return mask.reshape(manifold.shape)
+    components = manifold.tangent_shape[: -len(manifold.lattice)]
+    return mask.reshape(*(1 for _ in components), *manifold.lattice)
 
 
 def _reduce(v: Array, manifold: AbstractManifold) -> Array:
@@ -238,4 +239,4 @@ def _reduce(v: Array, manifold: AbstractManifold) -> Array:
     if isinstance(manifold, LinkField):
         colours = tuple(range(1, 1 + len(manifold.group.element_shape)))
         return jnp.max(jnp.abs(v), axis=colours)
-    return jnp.abs(v)[None]
+    return jnp.max(jnp.abs(v), axis=tuple(range(v.ndim - len(manifold.lattice))))[None]

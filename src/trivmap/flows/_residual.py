@@ -14,7 +14,7 @@ from .._parameters import fixed_numbers
 from ..fields import AbstractPotential, LoopPotential, Reach, check_reach
 from ..gauge import family_gradient, staples
 from ..lattice import accumulator_dtype
-from ..manifolds import AbstractManifold, LinkField
+from ..manifolds import AbstractManifold, LinkField, RealField
 from ._base import AbstractFlow
 from ._matrix import checked, flat_links, group_of, put_links, shaped_links, take_links, weighted_sum
 from ._networks import PointwiseNetwork
@@ -64,7 +64,8 @@ class ResidualFlow(AbstractFlow):
       of each staple by a number in (0, 2), for which the step bound allows. `key`: its initial weights.
 
     **Raises:** `ValueError` for `sweeps` < 1, a bound outside of (0, 1), a potential of unknown curvature or reach, or one
-    that `hidden` does not apply to. Source: arXiv:0907.5491 (invertible steps), arXiv:2401.10874.
+    that `hidden` does not apply to; `TypeError` for other fields than scalars and links.
+    Source: arXiv:0907.5491 (invertible steps), arXiv:2401.10874.
     """
 
     potential: AbstractPotential
@@ -95,6 +96,11 @@ class ResidualFlow(AbstractFlow):
             positive("ResidualFlow: curvature", curvature)
         if not 0 < bound < 1:
             raise ValueError(f"ResidualFlow: got bound={bound}, expected a Lipschitz constant in (0, 1), such as 0.9.")
+        if not isinstance(potential.manifold, LinkField | RealField):
+            raise TypeError(
+                f"ResidualFlow: got a potential on {potential.manifold}, expected a RealField or a LinkField: elsewhere the "
+                "Jacobian of a step is not known; use ContinuousFlow(GradientField(potential), steps=...)."
+            )
         reach = potential_reach(potential) if reach is None else check_reach(reach, potential.manifold)
         known = curvature_bound(potential, jnp.zeros(())) is not None
         if reach is None or (curvature is None and not known):

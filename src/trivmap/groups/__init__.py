@@ -10,6 +10,8 @@ from ._base import real_dtype as real_dtype
 from ._eigen import eigenphases as eigenphases
 from ._eigen import special_polar_factor as special_polar_factor
 from ._eigen import spectral_matrix as spectral_matrix
+from ._exponential import cos_sinc as cos_sinc
+from ._exponential import exp_taylor as exp_taylor
 from ._matrix import adjoint as adjoint
 from ._matrix import anti_hermitian_traceless as anti_hermitian_traceless
 from ._matrix import conjugate as conjugate

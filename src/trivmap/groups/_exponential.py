@@ -15,12 +15,12 @@ _RANGE = 10.0
 def exp_su2(v: Array) -> Array:
     r"""$\exp(v) = \cos r + v \sin(r)/r$ with $r^2 = \det v$."""
     r2 = v[0, 0].imag ** 2 + v[0, 1].real ** 2 + v[0, 1].imag ** 2
-    cos, sinc = _cos_sinc(r2)
+    cos, sinc = cos_sinc(r2)
     unit = jnp.eye(2, dtype=v.dtype).reshape((2, 2) + (1,) * r2.ndim)
     return unit * cos[None, None].astype(v.dtype) + v * sinc[None, None].astype(v.dtype)
 
 
-def _cos_sinc(r2: Array) -> tuple[Array, Array]:
+def cos_sinc(r2: Array) -> tuple[Array, Array]:
     """`cos(r)` and `sin(r)/r` as smooth functions of `r^2`."""
     small = r2 < 1
     # Both branches of a `where` are differentiated: keep each away from its own singularity.

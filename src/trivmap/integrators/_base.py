@@ -74,7 +74,7 @@ def combination(weights: Iterable[float], slopes: Sequence[Array]) -> Array:
     return jnp.tensordot(coefficients, stacked, axes=1, precision=jax.lax.Precision.HIGHEST)
 
 
-def evaluate(field: VectorField, t: Any, x: Array) -> tuple[Array, Array]:
+def evaluate(field: VectorField, manifold: AbstractManifold, t: Any, x: Array) -> tuple[Array, Array]:
     """Velocity and divergence of a field, the latter in the accumulator dtype.
 
     **Raises:** `TypeError` or `ValueError` if the field does not return a tangent vector and a real scalar.
@@ -83,10 +83,11 @@ def evaluate(field: VectorField, t: Any, x: Array) -> tuple[Array, Array]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(f"A vector field must return (velocity, divergence), but returned {type(out).__name__}.")
     velocity, divergence = out
-    if jnp.shape(velocity) != x.shape or velocity.dtype != x.dtype:
+    if jnp.shape(velocity) != manifold.tangent_shape or velocity.dtype != x.dtype:
         raise ValueError(
-            f"The velocity has shape {jnp.shape(velocity)} and dtype {velocity.dtype}, but the configuration has {x.shape} "
-            f"and {x.dtype}. A field must keep both; with x64 on, cast its parameters to the dtype of the configuration."
+            f"The velocity has shape {jnp.shape(velocity)} and dtype {velocity.dtype}, but tangent vectors have "
+            f"{manifold.tangent_shape} and {x.dtype}. With x64 on, cast the parameters of a field to the dtype of the "
+            "configuration."
         )
     if jnp.shape(divergence) != () or jnp.iscomplexobj(divergence):
         raise ValueError(

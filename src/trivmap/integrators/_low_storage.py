@@ -62,9 +62,10 @@ def low_storage_integrate(
 ) -> Integration:
     """Integrates with `steps` equal steps (interface of `integrate`)."""
     zero = jnp.zeros((), accumulator_dtype())
+    still = jnp.zeros(manifold.tangent_shape, x.dtype)
 
     def stage(registers: _Registers, s: _Stage) -> tuple[_Registers, None]:
-        velocity, divergence = evaluate(field, s.t, registers.x)
+        velocity, divergence = evaluate(field, manifold, s.t, registers.x)
         slope = scale(s.decay, registers.slope) + velocity
         errors = registers.error
         if errors is not None:
@@ -75,7 +76,7 @@ def low_storage_integrate(
 
     def step(carry: tuple[Array, Array, Any], s: _Stage) -> tuple[tuple[Array, Array, Any], None]:
         x, log_det, totals = carry
-        start = _Registers(x, jnp.zeros_like(x), log_det, (jnp.zeros_like(x), zero) if error else None)
+        start = _Registers(x, still, log_det, (still, zero) if error else None)
         end, _ = jax.lax.scan(remat(stage, checkpoint == "stage"), start, s)
         if end.error is not None:
             totals = (totals[0] + squared_norm(manifold, end.error[0]), totals[1] + end.error[1] ** 2)

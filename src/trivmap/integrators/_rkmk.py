@@ -117,7 +117,7 @@ class RKMK(AbstractGroupSolver, diffrax.AbstractWrappedSolver):
         solver = self.solver
         if self.scan_kind is not None and hasattr(solver, "scan_kind"):
             solver = eqx.tree_at(lambda s: s.scan_kind, solver, self.scan_kind, is_leaf=lambda x: x is None)
-        omega, error, dense_info, _, _ = solver.step(chart, t0, t1, _zeros(y0), args, None, False)
+        omega, error, dense_info, _, _ = solver.step(chart, t0, t1, _origin(self.manifold, y0), args, None, False)
         if error is not None:
             error = _unpack(error, y0)
         return move(self.manifold, _unpack(omega, y0), y0), error, {"y0": y0, "chart": dense_info}
@@ -216,5 +216,8 @@ def _unpack(coordinates: Any, like: State) -> State:
     return jax.tree.map(unpack, coordinates, like)
 
 
-def _zeros(y: State) -> Any:
-    return jax.tree.map(jnp.zeros_like, _pack(y, y))
+def _origin(manifold: AbstractManifold, y: State) -> Any:
+    """The coordinates of `y` itself: zero."""
+    x, *rest = (y if isinstance(y, tuple) else (y,))
+    still = jnp.zeros(manifold.tangent_shape, x.dtype)
+    return jax.tree.map(jnp.zeros_like, _pack((still, *rest) if isinstance(y, tuple) else still, y))

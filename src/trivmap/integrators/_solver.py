@@ -51,7 +51,7 @@ class AbstractGroupSolver(diffrax.AbstractAdaptiveSolver):
     ) -> tuple[State, State | None, dict[str, Any], None, diffrax.RESULTS]:
         """One step from t0 to t1 (interface of diffrax)."""
         y1, error, dense_info = self.attempt(terms, t0, t1, y0, args)
-        return y1, jax.tree.map(jnp.abs, error), dense_info, None, diffrax.RESULTS.successful
+        return y1, absolute_error(self, error, y1), dense_info, None, diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: State, args: Any) -> Any:
         """The vector field (interface of diffrax)."""
@@ -69,6 +69,18 @@ def require_manifold(solver: AbstractGroupSolver) -> AbstractManifold:
             f"{name}() does not know the manifold of the state; write {name}(manifold) for use in diffrax.diffeqsolve."
         )
     return solver.manifold
+
+
+def absolute_error(solver: AbstractGroupSolver, error: State | None, y: State) -> State | None:
+    """What a controller of diffrax compares with the state, leaf by leaf: the error where it has the shape of the state,
+    as on groups, and the motion that it stands for otherwise."""
+    manifold = require_manifold(solver)
+    if error is not None and manifold.tangent_shape != manifold.shape:
+        if isinstance(y, tuple):
+            error = (manifold.motion(error[0], y[0]), *error[1:])
+        else:
+            error = manifold.motion(error, y)
+    return jax.tree.map(jnp.abs, error)
 
 
 def rescaled_time(t: Any, t0: Any, t1: Any) -> Any:

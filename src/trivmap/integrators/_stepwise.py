@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from .._checks import at_least, positive
 from .._types import Array, Float
 from ..lattice import accumulator_dtype
+from ..manifolds import AbstractManifold
 from ._base import Integration, VectorField, counts, evaluate, real_dtype, remat, squared_norm
-from ._solver import AbstractGroupSolver, State, require_manifold
+from ._solver import AbstractGroupSolver, State, absolute_error, require_manifold
 
 
 def max_norm(tree: Any) -> Array:
@@ -30,9 +31,16 @@ def max_norm(tree: Any) -> Array:
     return jnp.max(jnp.stack([rms(leaf) for leaf in jax.tree.leaves(tree)]))
 
 
-def ode_term(field: VectorField) -> diffrax.ODETerm:
+class _FieldTerm(diffrax.ODETerm):
+    """An `ODETerm` whose velocities may have another shape than the state."""
+
+    def vf(self, t: Any, y: State, args: Any) -> State:
+        return self.vector_field(t, y, args)
+
+
+def ode_term(field: VectorField, manifold: AbstractManifold) -> diffrax.ODETerm:
     """The field as a diffrax term for a state (x, log_det, ...), whose further entries do not move."""
-    return diffrax.ODETerm(lambda t, y, args: (*evaluate(field, t, y[0]), *map(jnp.zeros_like, y[2:])))
+    return _FieldTerm(lambda t, y, args: (*evaluate(field, manifold, t, y[0]), *map(jnp.zeros_like, y[2:])))
 
 
 def stepwise_integrate(
@@ -47,7 +55,8 @@ def stepwise_integrate(
     checkpoint: bool | str,
 ) -> Integration:
     """Integrates with `steps` equal steps of any solver (interface of `integrate`)."""
-    manifold, term, dtype = require_manifold(solver), ode_term(field), real_dtype(x)
+    manifold, dtype = require_manifold(solver), real_dtype(x)
+    term = ode_term(field, manifold)
     zero = jnp.zeros((), accumulator_dtype())
     h = (t1 - t0) / steps
 
@@ -101,7 +110,7 @@ class _Recording(diffrax.AbstractAdaptiveSolver):
         error_x = error_x + squared_norm(require_manifold(self.solver), e[0])
         y1 = (x, log_det, error_x, error_log_det + e[1] ** 2)
         # The field is zero on the totals, hence their error estimate too: the controller does not see them.
-        return y1, jax.tree.map(jnp.abs, e), {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
+        return y1, absolute_error(self.solver, e, y1), {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: State, args: Any) -> Any:
         return terms.vf(t0, y0, args)
@@ -120,8 +129,8 @@ def adaptive_integrate(
 ) -> Integration:
     """Integrates with the steps that a controller of diffrax chooses (interface of `integrate`)."""
     zero = jnp.zeros((), accumulator_dtype())
-    start = (x, zero, zero, zero)
-    solution = _solve(field, start, t0, t1, _Recording(solver), controller, max_steps, diffrax.SaveAt(t1=True))
+    start, manifold = (x, zero, zero, zero), require_manifold(solver)
+    solution = _solve(field, start, t0, t1, _Recording(solver), controller, max_steps, diffrax.SaveAt(t1=True), manifold)
     x, log_det, error_x, error_log_det = jax.tree.map(lambda leaf: leaf[0], solution.ys)
     accepted, rejected = solution.stats["num_accepted_steps"], solution.stats["num_rejected_steps"]
     return Integration(
@@ -144,7 +153,8 @@ def dense_solution(
 ) -> diffrax.Solution:
     """The diffrax solution for the state (x, log_det) with dense output (interface of `integrate_dense`)."""
     start = (x, jnp.zeros((), accumulator_dtype()))
-    return _solve(field, start, t0, t1, solver, controller, max_steps, diffrax.SaveAt(dense=True))
+    manifold = require_manifold(solver)
+    return _solve(field, start, t0, t1, solver, controller, max_steps, diffrax.SaveAt(dense=True), manifold)
 
 
 def equal_steps(t0: Float[Array, ""], t1: Float[Array, ""], steps: int, dtype: Any) -> diffrax.StepTo:
@@ -181,6 +191,7 @@ def _solve(
     controller: Any,
     max_steps: int,
     saveat: diffrax.SaveAt,
+    manifold: AbstractManifold,
 ) -> diffrax.Solution:
     # Times in the precision of the configuration: float64 times would promote a float32 state.
     dtype = real_dtype(y0[0])
@@ -190,7 +201,7 @@ def _solve(
         # Complex states are checked against exact results in our tests; Runge-Kutta stages run on real coordinates.
         warnings.filterwarnings("ignore", "Complex dtype support in Diffrax")
         solution = diffrax.diffeqsolve(
-            ode_term(field),
+            ode_term(field, manifold),
             solver,
             t0.astype(dtype),
             t1.astype(dtype),

@@ -47,6 +47,14 @@ class LinkField(AbstractManifold):
     def exp(self, v: Array, x: Array) -> Array:
         return jax.vmap(self._move)(v, x)
 
+    def cold(self, dtype: Any = None) -> Array:
+        """Unit links."""
+        return jnp.broadcast_to(self.group.identity(self.lattice, dtype)[None], self.shape)
+
+    def motion(self, v: Array, x: Array) -> Array:
+        # Without the derivative of the exponential, which doubles the cost of divergences on SU(N) (measured).
+        return jax.vmap(self.group.multiply)(v, x) if self.group.complex_elements else v
+
     def inner(self, v: Array, w: Array) -> Array:
         return site_sum(jax.vmap(self.group.inner)(v, w))
 
@@ -62,6 +70,12 @@ class LinkField(AbstractManifold):
     def project(self, x: Array) -> Array:
         """Wraps angles to [-pi, pi], re-unitarises matrices; differentiable."""
         return jax.vmap(self.group.project)(x)
+
+    def defect(self, x: Array) -> Array:
+        """Largest violation of unitarity by a matrix."""
+        if self.group.complex_elements:
+            return jnp.max(jax.vmap(self.group.unitarity_defect)(x))
+        return jnp.zeros((), x.dtype)
 
     def coordinates(self, v: Array) -> Array:
         return jax.vmap(self.group.coordinates)(v).reshape(-1)

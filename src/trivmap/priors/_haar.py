@@ -1,26 +1,39 @@
-"""The uniform prior of gauge theories."""
+"""The uniform prior of compact manifolds."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from ..lattice import accumulator_dtype
-from ..manifolds import AbstractManifold, LinkField
+from ..manifolds import AbstractManifold
 from ._base import AbstractPrior
 
 
 class HaarPrior(AbstractPrior):
-    """Independent Haar-distributed links, log density zero with respect to the Haar measure of total mass one.
+    """The reference measure of a compact manifold: log density zero with respect to it, of total mass one.
 
-    **Arguments:** `manifold`: a `LinkField`; on U(1) the measure is d theta/(2 pi) per link.
+    Independent links from the Haar measure of the group, or independent unit vectors from the rotation invariant measure.
+
+    **Arguments:** `manifold`: a `LinkField` (on U(1) the measure is d theta/(2 pi) per link), a `SphereField`, or one of your
+    own whose `reference_sample` draws from its measure.
 
     **Raises:** `TypeError` for scalar fields, whose prior is `GaussianPrior`.
+
+        prior = tm.HaarPrior(tm.SphereField(3, (4, 4)))
+        x = prior.sample(jax.random.key(0))
     """
 
-    manifold: LinkField
+    manifold: AbstractManifold
 
     def __init__(self, manifold: AbstractManifold):
-        if not isinstance(manifold, LinkField):
-            raise TypeError(f"HaarPrior needs a LinkField, but was given {manifold}. For scalars use GaussianPrior.")
+        try:
+            jax.eval_shape(manifold.reference_sample, jax.random.key(0))
+        except (TypeError, AttributeError):
+            # The Lebesgue measure of scalars refuses to be sampled, and what is no manifold has none.
+            raise TypeError(
+                f"HaarPrior needs a manifold with a measure of total mass one (LinkField, SphereField), but was given "
+                f"{manifold}. For scalars use GaussianPrior."
+            ) from None
         self.manifold = manifold
 
     def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:

@@ -11,7 +11,6 @@ import numpy as np
 from jax import lax
 
 from .._checks import integers
-from ..manifolds import LinkField
 from ..statistics import Chain
 from ._interrupt import SamplingInterrupted, progress_bar
 from ._sample import primary_functions
@@ -91,12 +90,6 @@ def run_chains(
             partial = chain(state)
             raise SamplingInterrupted(partial, partial.shape[1], n) from interrupt
     return chain(state)
-
-
-def unitarity_defect(manifold: Any, x: jax.Array) -> jax.Array:
-    if isinstance(manifold, LinkField) and manifold.group.complex_elements:
-        return jnp.max(jax.vmap(manifold.group.unitarity_defect)(x))
-    return jnp.zeros((), jnp.real(x).dtype)
 
 
 @eqx.filter_jit

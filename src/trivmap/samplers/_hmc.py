@@ -10,7 +10,7 @@ from .._checks import integers, positive, within
 from ..lattice import warn_of_single_precision
 from ..statistics import Chain
 from ..updates import DEFAULT_SPREAD, Splitting, energy, molecular_dynamics, random_length, splitting_of
-from ._chain_loop import AbstractStep, run_chains, unitarity_defect
+from ._chain_loop import AbstractStep, run_chains
 from ._hmc_state import HMCState, initial_state
 
 
@@ -34,9 +34,9 @@ def hmc(
 ) -> Chain:
     r"""Hybrid Monte Carlo: trajectories of $H = \tfrac12\langle p, p\rangle + S(x)$, accepted with $e^{-\Delta H}$.
 
-    Momenta have independent standard normal coordinates; on SU(N) the motion is $\dot U = p\,U$. Trajectory i of
-    chain c has a key of its own (by `fold_in`), so results depend neither on `chunk` nor on interruptions. Random lengths:
-    P. B. Mackenzie, Phys. Lett. B 226 (1989) 369.
+    Momenta have independent standard normal coordinates; on SU(N) the motion is $\dot U = p\,U$, on spheres it follows great
+    circles between two forces. Trajectory i of chain c has a key of its own (by `fold_in`), so results depend neither on
+    `chunk` nor on interruptions. Random lengths: P. B. Mackenzie, Phys. Lett. B 226 (1989) 369.
 
     **Arguments:**
 
@@ -51,15 +51,15 @@ def hmc(
     - `integrator`: "leapfrog", "omf2" (twice the force evaluations per step, an order less error), "omf4" (five per
       step, fourth order) or a `Splitting`.
     - `thermalisation`: trajectories before the first measurement; 100 after a hot or cold start, else none.
-    - `initial`: "hot" (reference measure; for scalars normal of width 0.1), "cold" (unit links, zero field), a
-      configuration, one configuration per chain, or the `state` of an earlier chain to continue it bit for bit.
+    - `initial`: "hot" (reference measure; for scalars normal of width 0.1), "cold" (unit links, zero field, parallel
+      spins), a configuration, one configuration per chain, or the `state` of an earlier chain to continue it bit for bit.
     - `measure`: observables by name to keep instead of configurations.
     - `thin`: trajectories per measurement.
     - `dtype`: real precision of the field; energies are accumulated in float64 when x64 is on.
     - `chunk`: measurements per call of the compiled loop (progress and interrupts happen in between).
 
     **Returns:** a `Chain` with `accepted`, `delta_h` (chains, n * thin), `force_evaluations` per trajectory,
-    `unitarity_defect` (largest before re-unitarisation, which follows every trajectory) and `state`.
+    `unitarity_defect` (largest before the field is projected back onto its manifold, after every trajectory) and `state`.
 
     **Raises:** `SamplingInterrupted`, which carries the chain so far, on an interrupt from the keyboard.
     """
@@ -108,11 +108,11 @@ class _Trajectory(AbstractStep):
         theory, x = self.theory, state.configuration
         manifold = theory.manifold
         length = random_length(jax.random.fold_in(momentum_key, 1), self.length, self.spread)
-        p = manifold.random_tangent(momentum_key, jnp.real(x).dtype)
+        p = manifold.effective(manifold.random_tangent(momentum_key, jnp.real(x).dtype), x)
         x_new, p_new, gradient = molecular_dynamics(
             theory, self.splitting, x, p, state.gradient, length, self.steps
         )
-        defect = unitarity_defect(manifold, x_new)
+        defect = manifold.defect(x_new)
         # The gradient of the unprojected field serves on: they differ by rounding.
         x_new = manifold.project(x_new)
         action = theory.action(x_new).astype(state.action.dtype)

@@ -8,9 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..lattice import accumulator_dtype
-from ..manifolds import LinkField
-
-_HOT_WIDTH = 0.1
 
 
 class HMCState(eqx.Module):
@@ -71,16 +68,8 @@ def _checked_state(theory: Any, chains: int, state: HMCState) -> HMCState:
 
 
 def _start(name: str, key: jax.Array, manifold: Any, chains: int, start: str, dtype: Any) -> jax.Array:
-    keys = jax.random.split(key, chains)
-    links = isinstance(manifold, LinkField)
     if start == "cold":
-        tangents = jax.eval_shape(lambda k: manifold.random_tangent(k, dtype), keys[0])
-        if not links:
-            return jnp.zeros((chains, *tangents.shape), tangents.dtype)
-        one = manifold.group.identity(manifold.lattice, dtype)
-        return jnp.broadcast_to(one[None, None], (chains, *manifold.shape))
+        return jnp.broadcast_to(manifold.cold(dtype)[None], (chains, *manifold.shape))
     if start == "hot":
-        if links:
-            return jax.vmap(lambda k: manifold.reference_sample(k, dtype))(keys)
-        return jax.vmap(lambda k: _HOT_WIDTH * manifold.random_tangent(k, dtype))(keys)
+        return jax.vmap(lambda k: manifold.hot(k, dtype))(jax.random.split(key, chains))
     raise ValueError(f'{name}: initial must be "hot", "cold", a configuration or a state, got {start!r}')

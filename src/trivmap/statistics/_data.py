@@ -89,7 +89,7 @@ class Chain(eqx.Module):
     - `accepted`: booleans `(chains, updates)`, one per Metropolis decision (more than `n` where chains are thinned);
     - `delta_h`: energy violations of HMC, same shape as `accepted`;
     - `force_evaluations`: gradients of the action per trajectory and chain, the unit of cost of HMC;
-    - `unitarity_defect`: largest violation met before re-unitarisation, for SU(N);
+    - `unitarity_defect`: largest deviation from SU(N) or the sphere met before the projections back onto it;
     - `indices`: `(chains, n)`, the proposal held at each step of independence Metropolis;
     - `state`: what the sampler needs to continue, bit for bit;
     - `cautions`: reasons not to trust errors from these chains, which every estimate from them repeats.

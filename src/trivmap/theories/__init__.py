@@ -3,5 +3,6 @@
 from ._base import AbstractTheory as AbstractTheory
 from ._free_scalar import FreeScalarAction as FreeScalarAction
 from ._matrix import MatrixAction as MatrixAction
+from ._nonlinear_sigma import NonlinearSigmaModel as NonlinearSigmaModel
 from ._phi4 import Phi4Action as Phi4Action
 from ._wilson import WilsonAction as WilsonAction

@@ -54,7 +54,7 @@ class HMCUpdate(AbstractUpdate):
     def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         momentum_key, accept_key = jax.random.split(key)
         manifold = theory.manifold
-        p = manifold.random_tangent(momentum_key, jnp.real(x).dtype)
+        p = manifold.effective(manifold.random_tangent(momentum_key, jnp.real(x).dtype), x)
         spread = jnp.asarray(self.length_spread, self.length.dtype)
         length = random_length(jax.random.fold_in(momentum_key, 1), self.length, spread)
         moved, p_moved, _ = molecular_dynamics(theory, self.splitting, x, p, theory.gradient(x), length, self.steps)

@@ -22,7 +22,7 @@ def own_theory_as_json(theory: AbstractTheory) -> dict[str, Any]:
     """
     kind = type(theory)
     try:
-        x = jax.eval_shape(theory.manifold.random_tangent, jax.random.key(0))
+        x = jax.eval_shape(theory.manifold.cold)
         program, value = jax.make_jaxpr(theory.action, return_shape=True)(x)
     except Exception as error:
         raise CommandError(f"{kind.__name__}.action fails on a configuration: {type(error).__name__}: {error}") from error

@@ -1,8 +1,8 @@
 """Exact results where they are known: functions of a theory, in float64 whatever JAX's precision.
 
 Two-dimensional U(1) and SU(N) gauge theory on the torus (character expansion), the free scalar in any dimension, phi^4
-on one site, on chains and on two-dimensional lattices up to width 8 (transfer matrix). Anything else raises
-`NoExactResultError`. Couplings are taken as stored: a float32 `beta=1.1` is 1.10000002.
+on one site, on chains and on two-dimensional lattices up to width 8 (transfer matrix), O(n) models on chains (expansion in
+harmonics). Anything else raises `NoExactResultError`. Couplings are taken as stored: a float32 `beta=1.1` is 1.10000002.
 """
 
 from . import _infinite_volume as infinite_volume

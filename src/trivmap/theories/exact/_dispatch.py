@@ -3,15 +3,16 @@ from typing import Any, TypeAlias
 
 from jax.core import Tracer
 
-from .. import FreeScalarAction, Phi4Action, WilsonAction
+from .. import FreeScalarAction, NonlinearSigmaModel, Phi4Action, WilsonAction
 from ._errors import NoExactResultError
 from ._free import FreeField
 from ._gauge2d import GaugeTorus
 from ._phi4 import Phi4Torus
+from ._sigma_chain import LARGEST_BETA, SigmaChain
 from ._site import Phi4Site
 from ._transfer_matrix import MAX_WIDTH
 
-ExactSolution: TypeAlias = GaugeTorus | FreeField | Phi4Site | Phi4Torus
+ExactSolution: TypeAlias = GaugeTorus | FreeField | Phi4Site | Phi4Torus | SigmaChain
 
 
 def solve(theory: Any) -> ExactSolution:
@@ -23,9 +24,12 @@ def solve(theory: Any) -> ExactSolution:
             return _free(theory, concrete(theory.m2, "m2"))
         case Phi4Action():
             return _phi4(theory)
+        case NonlinearSigmaModel():
+            return _sigma(theory)
     raise NoExactResultError(
         f"no exact result for a theory of type {type(theory).__name__}: exact results exist for WilsonAction in two "
-        f"dimensions, FreeScalarAction in any, and Phi4Action up to two dimensions and width {MAX_WIDTH}."
+        f"dimensions, FreeScalarAction in any, Phi4Action up to two dimensions and width {MAX_WIDTH}, and "
+        "NonlinearSigmaModel in one."
     )
 
 
@@ -69,6 +73,18 @@ def _phi4(theory: Phi4Action) -> FreeField | Phi4Site | Phi4Torus:
             f"{MAX_WIDTH}, the narrower side of this lattice is {width}."
         )
     return Phi4Torus(lattice, m2, lam)
+
+
+def _sigma(theory: NonlinearSigmaModel) -> SigmaChain:
+    lattice, beta = theory.lattice, concrete(theory.beta, "beta")
+    if sum(extent > 1 for extent in lattice) > 1:
+        raise NoExactResultError(
+            f"no exact result for the O({theory.n}) model on the lattice {lattice}: the expansion in harmonics closes on "
+            "chains only, lattices with one extent larger than one."
+        )
+    if abs(beta) > LARGEST_BETA:
+        raise NoExactResultError(f"no exact result for the O({theory.n}) model at beta={beta}, beyond {LARGEST_BETA:g}.")
+    return SigmaChain(theory.n, lattice, beta)
 
 
 def concrete(coupling: Any, name: str) -> float:

@@ -50,7 +50,8 @@ def log_z(theory: Any) -> float:
     r"""Log of the partition function, $\log \int e^{-S}$.
 
     Haar measure of volume one for links ($d\theta/2\pi$ for U(1): with plain $d\theta$ add $\log 2\pi$ per link), plain
-    $\prod_x d\phi_x$ for scalars. Sources: Migdal (1975) for gauge theory; transfer matrix for $\phi^4$.
+    $\prod_x d\phi_x$ for scalars, the uniform measure of volume one for unit vectors. Sources: Migdal (1975) for gauge
+    theory; transfer matrix for $\phi^4$; H. E. Stanley, Phys. Rev. 179 (1969) 570 for O(n) chains.
     """
     return _evaluate("log_z", theory)
 
@@ -66,7 +67,7 @@ def entropy(theory: Any) -> float:
 
 
 def action_variance(theory: Any) -> float:
-    r"""Gauge: $\mathrm{Var}(\sum_P p) = d^2 \log Z / d\beta^2$, the variance of $S/\beta$. Scalars: $\mathrm{Var}(S)$."""
+    r"""Gauge and O(n): $d^2 \log Z / d\beta^2$, the variance of $S/\beta$ ($\sum_P p$). Scalars: $\mathrm{Var}(S)$."""
     return _evaluate("action_variance", theory)
 
 
@@ -183,7 +184,8 @@ def propagator(theory: Any, displacement: Sequence[int]) -> float:
 
 
 def ising_energy(theory: Any, axis: int | None = None) -> float:
-    r"""$\langle \phi_x \phi_{x+\mu} \rangle$ for neighbours along `axis`, by default the average of all axes."""
+    r"""$\langle \phi_x \phi_{x+\mu} \rangle$ for neighbours along `axis`, by default the average of all axes; the mean of
+    $s_x \cdot s_{x+\mu}$ for O(n)."""
     axes = range(len(theory.lattice)) if axis is None else [axis]
     for mu in axes:
         _check_axis(theory, mu)
@@ -193,7 +195,8 @@ def ising_energy(theory: Any, axis: int | None = None) -> float:
 def pole_mass(theory: Any, axis: int = 0) -> float:
     r"""Decay rate of `two_point` along an infinitely long `axis`, the other extents as given.
 
-    Free field: $\cosh m = 1 + m^2/2$; $\phi^4$: log of the ratio of the two largest transfer matrix eigenvalues.
+    Free field: $\cosh m = 1 + m^2/2$; $\phi^4$ and O(n) chains: log of the ratio of the two largest eigenvalues of the
+    transfer matrix.
     """
     _check_axis(theory, axis)
     return _evaluate("pole_mass", theory, axis)
