@@ -1,5 +1,7 @@
 """A generative model: a prior pushed through a transport."""
 
+from typing import Any, TypeVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,9 @@ from ..stochastic import AbstractStochasticFlow
 # In the embedded error: the configuration moves along many directions at once, the log-det is a single number that enters
 # the weight directly.
 _POSITION_WEIGHT = 10.0
+
+
+_Transport = TypeVar("_Transport")
 
 
 class Model(eqx.Module):
@@ -96,3 +101,20 @@ class Model(eqx.Module):
                 f"Only a ContinuousFlow has steps to refine, but the transport is {type(self.transport).__name__}."
             )
         return Model(self.prior, self.transport.refined(factor))
+
+
+def transport_of(purpose: str, model: Any, kind: type[_Transport]) -> _Transport:
+    """The transport of a model, for a method that is made for one kind of transport.
+
+    **Arguments:** `purpose`: what it is needed for, the start of the message, such as "smc runs on the levels of".
+
+    **Raises:** `TypeError` for a model without a transport, or with one of another kind.
+    """
+    transport = getattr(model, "transport", None)
+    if not isinstance(transport, kind):
+        given = type(model).__name__ if transport is None else f"model with a {type(transport).__name__}"
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(
+            f"{purpose} {article} {kind.__name__}: got a {given}, expected a Model whose transport is of this kind."
+        )
+    return transport

@@ -16,7 +16,7 @@ from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ..updates import AbstractUpdate
 from ._base import AbstractStochasticFlow
-from ._path import Schedule, interpolate, with_prior
+from ._path import Schedule, interpolate, with_prior, with_theory
 from ._scan import scan_steps
 
 
@@ -84,6 +84,9 @@ class AnnealedFlow(AbstractStochasticFlow):
 
     def started_from(self, prior: AbstractPrior) -> "AnnealedFlow":
         return with_prior(self, prior)
+
+    def towards(self, theory: AbstractTheory) -> "AnnealedFlow":
+        return with_theory(self, theory)
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Inexact, Key
 
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
+from ..theories import AbstractTheory
 
 
 class AbstractStochasticFlow(eqx.Module):
@@ -36,4 +37,11 @@ class AbstractStochasticFlow(eqx.Module):
 
     def started_from(self, prior: AbstractPrior) -> "AbstractStochasticFlow":
         """The flow with the prior of its model in the place of its own copy, where it has one of the same kind."""
+        return self
+
+    def towards(self, theory: AbstractTheory) -> "AbstractStochasticFlow":
+        """The flow whose path leads to this theory, where it holds a theory; weights are exact for any end of the path.
+
+        **Raises:** `ValueError` for a theory on another manifold.
+        """
         return self

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
@@ -114,8 +113,7 @@ def _trained(name: str, model: Any, theory: AbstractTheory, batch_size: int) -> 
         )
     if batch_size < 2:
         raise ValueError(f"{name} takes means over a batch of two or more, but batch_size is {batch_size}.")
-    fixed = eqx.tree_at(lambda f: f.theory, flow.started_from(model.prior), theory)
-    return fixed_numbers(fixed), flow.drift
+    return fixed_numbers(flow.started_from(model.prior).towards(theory)), flow.drift
 
 
 def _paths(key: Array, flow: LangevinFlow, batch_size: int, dtype: DTypeLike | None) -> tuple[Array, Array, Array]:

@@ -15,7 +15,7 @@ from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ._base import AbstractStochasticFlow
-from ._path import Schedule, combine, gradients, with_prior
+from ._path import Schedule, combine, gradients, with_prior, with_theory
 from ._scan import scan_steps
 from ._step import gaussian_step
 
@@ -84,6 +84,9 @@ class LangevinFlow(AbstractStochasticFlow):
 
     def started_from(self, prior: AbstractPrior) -> "LangevinFlow":
         return with_prior(self, prior)
+
+    def towards(self, theory: AbstractTheory) -> "LangevinFlow":
+        return with_theory(self, theory)
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]

@@ -72,6 +72,15 @@ def with_prior(flow: Any, prior: AbstractPrior) -> Any:
     return eqx.tree_at(lambda f: f.prior, flow, prior) if same else flow
 
 
+def with_theory(flow: Any, theory: AbstractTheory) -> Any:
+    """The flow with another theory at its end."""
+    if theory.manifold != flow.manifold:
+        raise ValueError(
+            f"{type(flow).__name__}: got a theory on {theory.manifold}, expected one on {flow.manifold}, as the flow."
+        )
+    return eqx.tree_at(lambda f: f.theory, flow, theory)
+
+
 def gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:
     """Gradients of S and of -log r (`None` where it is constant): every theory in between is a sum of them."""
     if isinstance(prior, HaarPrior):

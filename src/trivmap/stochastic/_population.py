@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Key
 from .._checks import within
 from .._parameters import fixed_numbers
 from ..lattice import accumulator_dtype
+from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ._annealed import AnnealedFlow
 from ._scan import scan_steps
@@ -31,14 +32,15 @@ class Population(eqx.Module):
 
 def run_population(
     key: Key[Array, ""],
+    prior: AbstractPrior,
     flow: AnnealedFlow,
     particles: int,
     resample_below: Float[Array, ""] | float,
     dtype: DTypeLike | None = None,
 ) -> Population:
-    """One population through all levels: layer, weight, resampling where the ESS is low, updates."""
+    """One population from the prior through all levels: layer, weight, resampling where the ESS is low, updates."""
     start_key, key = jax.random.split(key)
-    z = jax.vmap(lambda k: flow.prior.sample(k, dtype))(jax.random.split(start_key, particles))
+    z = jax.vmap(lambda k: prior.sample(k, dtype))(jax.random.split(start_key, particles))
     levels, at = flow.levels()
     accumulator = accumulator_dtype()
     thresholds = jnp.full(flow.schedule.steps, resample_below).at[-1].set(0.0)
@@ -62,7 +64,7 @@ def run_population(
         x = jax.lax.stop_gradient(x)
         return (x, _actions(theory, x), log_weights, loss), (ess, low)
 
-    before = -jax.vmap(flow.prior.log_prob)(z).astype(accumulator)
+    before = -jax.vmap(prior.log_prob)(z).astype(accumulator)
     start = (z, before, jnp.zeros(particles, accumulator), jnp.zeros((), accumulator))
     inputs = (levels, thresholds, jax.random.split(key, flow.schedule.steps))
     (x, _, log_weights, loss), (ess, low) = scan_steps(advance, start, inputs, checkpoint=flow.checkpoint)
@@ -93,9 +95,10 @@ def craft(
     flow = getattr(model, "transport", model)
     if not isinstance(flow, AnnealedFlow):
         raise TypeError(f"craft trains the layers of an AnnealedFlow, but the transport is {type(flow).__name__}.")
-    flow = eqx.tree_at(lambda f: f.theory, flow.started_from(fixed_numbers(model.prior)), theory)
+    prior = fixed_numbers(model.prior)
     within("craft: resample_below", resample_below, 0, 1, closed=True)
-    population = run_population(key, flow, batch_size, resample_below, dtype)
+    path = flow.started_from(prior).towards(theory)
+    population = run_population(key, prior, path, batch_size, resample_below, dtype)
     return population.loss, population.log_weights
 
 
