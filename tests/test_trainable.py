@@ -212,8 +212,8 @@ def test_the_path_starts_from_the_prior_of_the_model():
     assert model.transport.started_from(STORED).prior is model.transport.prior
 
 
-class Half(eqx.Module):
-    """A model of a user's own: no base class, a constant and a theory of their own making."""
+class Half(tm.AbstractModel):
+    """A model of a user's own: a constant and a theory of their own making."""
 
     log_scale: jax.Array
     table: jax.Array

@@ -72,6 +72,7 @@ from .lattice import PrecisionWarning as PrecisionWarning
 from .manifolds import AbstractManifold as AbstractManifold
 from .manifolds import LinkField as LinkField
 from .manifolds import RealField as RealField
+from .models import AbstractModel as AbstractModel
 from .models import ConditionalModel as ConditionalModel
 from .models import Model as Model
 from .models import SymmetrisedModel as SymmetrisedModel

@@ -13,6 +13,7 @@ from .._checks import finite, integers
 from ..groups import SU, AbstractGroup
 from ..lattice import shift, site_sum
 from ..manifolds import AbstractManifold, LinkField
+from ..theories import AbstractTheory
 from ._axial import Frame, axial_frame, conjugate, convolve, extend, next_site, scaled, tile, toeplitz
 from ._base import AbstractVectorField
 from ._class_potential import ClassPotential
@@ -123,7 +124,7 @@ class LadderField(AbstractVectorField):
         self.manifold = manifold
         self.beta = float(beta)
 
-    def at(self, manifold: LinkField, beta: float) -> "LadderField":
+    def at(self, manifold: AbstractManifold, beta: float) -> "LadderField":
         """The field with the same learned numbers on another lattice and at another beta.
 
         **Raises:** `ValueError` for a beta beyond `largest_coupling`.
@@ -142,6 +143,19 @@ class LadderField(AbstractVectorField):
         )
         learned = lambda f: (f.potential, f.ladder, f.column, f.row, f.gates)  # noqa: E731
         return eqx.tree_at(learned, fresh, learned(self))
+
+    def on(self, manifold: AbstractManifold) -> "LadderField":
+        return self.at(manifold, self.beta)
+
+    def transferred(self, theory: AbstractTheory) -> "LadderField":
+        """The field at the coupling of a theory.
+
+        **Raises:** `TypeError` for a theory without beta, `ValueError` as `at`.
+        """
+        beta = getattr(theory, "beta", None)
+        if beta is None:
+            raise TypeError(f"transfer: got a LadderField and a {type(theory).__name__}, expected a WilsonAction.")
+        return self.at(theory.manifold, float(beta))
 
     def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         b = (t * self.beta).astype(x.real.dtype)

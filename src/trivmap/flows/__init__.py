@@ -10,3 +10,4 @@ from ._gauge_coupling import GaugeCouplingFlow as GaugeCouplingFlow
 from ._residual import ResidualFlow as ResidualFlow
 from ._spectral import SpectralCouplingFlow as SpectralCouplingFlow
 from ._spectral import SpectralFlow as SpectralFlow
+from ._transport import AbstractTransport as AbstractTransport

@@ -23,6 +23,13 @@ class HaarPrior(AbstractPrior):
             raise TypeError(f"HaarPrior needs a LinkField, but was given {manifold}. For scalars use GaussianPrior.")
         self.manifold = manifold
 
+    @property
+    def uniform(self) -> bool:
+        return True
+
+    def on(self, manifold: AbstractManifold) -> "HaarPrior":
+        return HaarPrior(manifold)
+
     def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
         return self.manifold.reference_sample(key, dtype)
 

@@ -64,7 +64,7 @@ class AnnealedFlow(AbstractStochasticFlow):
             raise ValueError(f"The prior lives on {prior.manifold}, the theory on {theory.manifold}.")
         integers("AnnealedFlow", 1, repeats=repeats)
         self.prior, self.theory, self.update, self.layers = prior, theory, update, layers
-        self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
+        self.schedule = Schedule.of(steps)
         self.repeats, self.checkpoint = repeats, checkpoint
         if layers is not None:
             lengths = {leaf.shape[:1] for leaf in jax.tree.leaves(eqx.filter(layers, eqx.is_array))}

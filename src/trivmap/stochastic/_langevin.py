@@ -68,7 +68,7 @@ class LangevinFlow(AbstractStochasticFlow):
             if other is not None and other.manifold != theory.manifold:
                 raise ValueError(f"The {name} lives on {other.manifold}, the theory on {theory.manifold}.")
         self.prior, self.theory, self.drift = prior, theory, drift
-        self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
+        self.schedule = Schedule.of(steps)
         positive("LangevinFlow: step_size", step_size)
         sizes = np.broadcast_to(np.asarray(step_size, float), (self.schedule.steps,))
         self.log_step_sizes = jnp.asarray(np.log(sizes), jnp.zeros(0).dtype)
