@@ -71,7 +71,10 @@ class ConditionalModel(eqx.Module):
         numbers, rest = zip(*(eqx.partition(model, trainable(model)) for model in models), strict=True)
         frozen, rest = zip(*(eqx.partition(part, eqx.is_inexact_array) for part in rest), strict=True)
         if len({jax.tree.structure(pair) for pair in zip(numbers, frozen, strict=True)}) > 1:
-            raise ValueError("ConditionalModel: `make` returned models of different structures; only arrays may change.")
+            raise ValueError(
+                "ConditionalModel: `make` returned models of different structures; only arrays may change. Numbers that are "
+                "no arrays, such as the largest_coupling of a LadderField, have to be given alike for all couplings."
+            )
         weights = np.cos(np.outer(np.arange(degree + 1), angles)) * (2 / (degree + 1))
         weights[0] /= 2
         stacked = jax.tree.map(lambda *p: jnp.tensordot(jnp.asarray(weights, p[0].dtype), jnp.stack(p), 1), *numbers)

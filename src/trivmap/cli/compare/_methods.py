@@ -93,7 +93,7 @@ def _loops(key: jax.Array, theory: Any) -> Model:
 
 def _ladder(key: jax.Array, theory: Any) -> Model:
     # It starts next to the optimum: with fewer steps training learns the error of the solver, at a higher rate it gets worse.
-    field = LadderField(theory.manifold, float(theory.beta), reach=1)
+    field = LadderField(theory.manifold, theory.beta, reach=1)
     return Model(_prior(theory), ContinuousFlow(field, steps=10))
 
 
