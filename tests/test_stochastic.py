@@ -10,7 +10,7 @@ import pytest
 from helpers import randomised
 
 import trivmap as tm
-from trivmap.stochastic._continuity import _residual
+from trivmap.training.objectives._continuity import _residual
 
 TABLE = {
     "phi4": (lambda: tm.Phi4Action((2, 3), m2=-1.0, lam=1.0), 0.02),

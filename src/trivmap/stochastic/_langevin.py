@@ -15,7 +15,7 @@ from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ._base import AbstractStochasticFlow
-from ._path import Schedule, combine, gradients, with_prior, with_theory
+from ._path import Schedule, end_gradients, level_gradient, with_prior, with_theory
 from ._scan import scan_steps
 from ._step import gaussian_step
 
@@ -122,7 +122,7 @@ class LangevinFlow(AbstractStochasticFlow):
             return carry, (carry[0], carry[2]) if keep else None
 
         zero = jnp.zeros((), accumulator_dtype())
-        start = (x, gradients(self.prior, self.theory, x), zero)
+        start = (x, end_gradients(self.prior, self.theory, x), zero)
         inputs = (*levels, jax.random.split(key, steps))
         (x, _, log_weight), kept = scan_steps(advance, start, inputs, checkpoint=self.checkpoint)
         return self.manifold.project(x), log_weight, kept
@@ -135,7 +135,7 @@ class LangevinFlow(AbstractStochasticFlow):
         size, t = size.astype(real), t.astype(real)
 
         def back(moved):
-            parts = gradients(self.prior, self.theory, moved)
+            parts = end_gradients(self.prior, self.theory, moved)
             return self._mean(weight, size, t, moved, parts, -direction), 2 * size, parts
 
         mean = self._mean(weight, size, t, x, parts, direction)
@@ -143,7 +143,7 @@ class LangevinFlow(AbstractStochasticFlow):
         return moved, parts, log_weight + change.astype(log_weight.dtype)
 
     def _mean(self, weight, size, t, x, parts, direction: int) -> Array:
-        mean = -size.astype(x.dtype) * combine(weight, parts)
+        mean = -size.astype(x.dtype) * level_gradient(weight, parts)
         if self.drift is None:
             return mean
         velocity, _ = self.drift(t, x)

@@ -81,15 +81,15 @@ def with_theory(flow: Any, theory: AbstractTheory) -> Any:
     return eqx.tree_at(lambda f: f.theory, flow, theory)
 
 
-def gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:
+def end_gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:
     """Gradients of S and of -log r (`None` where it is constant): every theory in between is a sum of them."""
     if prior.uniform:
         return theory.gradient(x), None
     return theory.gradient(x), theory.manifold.gradient(lambda y: -prior.log_prob(y))(x)
 
 
-def combine(weight: Array, parts: tuple[Array, Array | None]) -> Array:
-    """Gradient of the interpolation from `gradients`."""
+def level_gradient(weight: Array, parts: tuple[Array, Array | None]) -> Array:
+    """Gradient of the interpolation from `end_gradients`."""
     gradient, of_prior = parts
     weight = weight.astype(gradient.dtype)
     return weight * gradient if of_prior is None else weight * gradient + (1 - weight) * of_prior

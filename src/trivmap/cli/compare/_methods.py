@@ -25,17 +25,14 @@ from ...models import Model
 from ...priors import GaussianPrior, HaarPrior
 from ...stochastic import (
     AnnealedFlow,
-    FlowMatching,
     HeatKernelNoising,
     LangevinFlow,
     ScoreDiffusion,
-    ScoreMatching,
     VariancePreserving,
-    continuity_residual,
     stack_layers,
 )
 from ...theories import WilsonAction
-from ...training import reverse_kl
+from ...training import FlowMatching, ScoreMatching, continuity_residual, reverse_kl
 from ...transforms import Affine, Composition, RationalQuadraticSpline
 from ...updates import HMCUpdate
 
