@@ -1,10 +1,10 @@
 """Transfer of a trained model to another lattice and coupling."""
 
-from ..models import Model
+from ..models import AbstractModel
 from ..theories import AbstractTheory
 
 
-def transfer(model: Model, theory: AbstractTheory) -> Model:
+def transfer(model: AbstractModel, theory: AbstractTheory) -> AbstractModel:
     """The model with the same learned numbers on the lattice, and at the coupling, of another theory.
 
     Local coefficients and networks are kept, kernels of convolutions and weights over a row or a column of the lattice are
