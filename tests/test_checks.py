@@ -54,7 +54,7 @@ NONSENSE = {
         for name, values in {"n": NO_COUNT, "batch_size": NO_COUNT, "first": (*NO_STEPS, 2**32, 2**32 - 3, 2**64)}.items()
     ],
     "smc": [
-        (lambda **k: tm.smc(KEY, ANNEALED, **{"n": 2} | k), name, values)
+        (lambda **k: tm.smc(KEY, tm.Model(PRIOR, ANNEALED), THEORY, **{"n": 2} | k), name, values)
         for name, values in {
             "n": (*NO_COUNT, 2**32), "particles": NO_COUNT, "resample_below": NOT_CLOSED,
         }.items()

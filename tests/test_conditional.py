@@ -68,6 +68,31 @@ def test_weights_are_exact_at_every_coupling():
         assert tm.ess_fraction(weights) > 0.5
 
 
+def _ladder(theory):
+    field = tm.LadderField(theory.manifold, theory.beta, largest_coupling=3.0, gates=1, times=2, reach=1)
+    return tm.Model(tm.HaarPrior(theory.manifold), tm.ContinuousFlow(field, steps=3))
+
+
+def test_a_ladder_field_takes_its_coupling_from_the_theory():
+    """Its tables hold for all couplings, so that a polynomial of degree zero is the closed form at each of them."""
+    start = tm.WilsonAction(tm.SU(2), LATTICE, beta=1.0)
+    conditional = tm.ConditionalModel(_ladder, start, 1.0, 3.0, degree=0)
+    theory = tm.WilsonAction(tm.SU(2), LATTICE, beta=2.5)
+    model = conditional.at(theory)
+    assert model.transport.field.beta == theory.beta
+    ensemble = tm.sample(jax.random.key(0), conditional, theory, 64, measure={})
+    direct = tm.sample(jax.random.key(0), _ladder(theory), theory, 64, measure={})
+    np.testing.assert_array_equal(ensemble.log_weights, direct.log_weights)
+    assert tm.ess_fraction(ensemble.log_weights) > 0.7
+    # The coupling is not a parameter, and a model without largest_coupling has tables for one coupling alone.
+    assert tm.trainable(model).transport.field.beta is False
+    with pytest.raises(ValueError, match="largest_coupling of a LadderField"):
+        tm.ConditionalModel(
+            lambda t: tm.Model(tm.HaarPrior(t.manifold), tm.ContinuousFlow(tm.LadderField(t.manifold, t.beta), steps=1)),
+            start, 1.0, 3.0, degree=1,
+        )
+
+
 def test_fit_trains_all_couplings_of_a_range():
     def make(theory):
         field = tm.GatedConvolutionField(theory.manifold, features=2, gates=1, times=2)

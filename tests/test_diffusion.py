@@ -11,7 +11,7 @@ import trivmap as tm
 from trivmap.gauge import plaquette_angle
 from trivmap.stochastic import brownian_motion
 from trivmap.stochastic._heat_kernel import logarithm
-from trivmap.stochastic._matching import interpolant
+from trivmap.training.objectives._matching import interpolant
 
 THEORIES = {
     "vp": tm.Phi4Action((2, 3), m2=-1.0, lam=1.0),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import trivmap as tm
 from trivmap.io import (
     CheckpointError,
     EnsembleFileError,
@@ -117,6 +118,24 @@ def test_checkpoint_refuses_any_flipped_byte(tmp_path):
             read_checkpoint(path, make_toy(3))
         flip(path, position)
     read_checkpoint(path, make_toy(3))
+
+
+def test_a_checkpoint_that_lacks_a_frozen_coupling_is_read(tmp_path):
+    """Earlier versions had the beta of a LadderField in the code; a parameter that is missing is refused as before."""
+
+    def build(config):
+        manifold = tm.LinkField(tm.SU(2), (2, 2))
+        field = tm.LadderField(manifold, config["beta"], gates=1, times=1, reach=1)
+        return tm.Model(tm.HaarPrior(manifold), tm.ContinuousFlow(field, steps=1))
+
+    config, path = {"beta": 1.5}, tmp_path / "model.ckpt"
+    model = jax.tree.map(lambda a: a + 1 if eqx.is_inexact_array(a) and a.ndim else a, build(config))
+    save(path, eqx.tree_at(lambda m: m.transport.field.beta, model, None), config)
+    loaded, _ = load(path, build)
+    assert eqx.tree_equal(loaded, model)
+    save(path, eqx.tree_at(lambda m: m.transport.field.gates, model, None), config)
+    with pytest.raises(CheckpointError, match="gates"):
+        load(path, build)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 8, 30, 47, 100, -1])

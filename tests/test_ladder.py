@@ -83,7 +83,7 @@ def test_frames_transport_along_the_axis():
 
 
 def _model(theory, steps=4, **options):
-    field = tm.LadderField(theory.manifold, float(theory.beta), **options)
+    field = tm.LadderField(theory.manifold, theory.beta, **options)
     return tm.Model(tm.HaarPrior(theory.manifold), tm.ContinuousFlow(field, steps=steps))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from trivmap.manifolds import LinkField, RealField
+from trivmap.models import AbstractModel
 from trivmap.samplers import SamplingInterrupted, sample
 from trivmap.samplers import _sample as sample_module
 from trivmap.statistics import ess_fraction, expectation, log_z
@@ -14,7 +15,7 @@ from trivmap.statistics import ess_fraction, expectation, log_z
 LATTICE = (2, 3)
 
 
-class Gaussian(eqx.Module):
+class Gaussian(AbstractModel):
     """S = sum phi^2 / (2 width^2); as a model, its normalised density."""
 
     width: jax.Array
@@ -23,8 +24,8 @@ class Gaussian(eqx.Module):
     def action(self, x):
         return jnp.sum(x**2) / (2 * self.width**2)
 
-    def sample_and_log_prob(self, key):
-        x = self.width * jax.random.normal(key, self.manifold.shape)
+    def sample_and_log_prob(self, key, dtype=None):
+        x = self.width * jax.random.normal(key, self.manifold.shape, float if dtype is None else dtype)
         return x, -self.action(x) - x.size * jnp.log(self.width * jnp.sqrt(2 * jnp.pi))
 
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import randomised
 
 import trivmap as tm
-from trivmap.stochastic._continuity import _residual
+from trivmap.training.objectives._continuity import _residual
 
 TABLE = {
     "phi4": (lambda: tm.Phi4Action((2, 3), m2=-1.0, lam=1.0), 0.02),
@@ -202,12 +202,28 @@ def test_training_raises_the_effective_sample_size():
 def test_sequential_monte_carlo():
     """Populations of eight particles, which resample at nearly every level: still without bias."""
     theory = tm.WilsonAction(tm.SU(2), (2, 2), beta=4.0)
-    flow = tm.AnnealedFlow(_prior(theory), theory, tm.HeatbathUpdate(), 4)
+    model = tm.Model(_prior(theory), tm.AnnealedFlow(_prior(theory), theory, tm.HeatbathUpdate(), 4))
     measure = {"plaquette": tm.plaquette}
-    ensemble = tm.smc(jax.random.key(0), flow, 400, particles=8, resample_below=0.9, measure=measure)
+    ensemble = tm.smc(jax.random.key(0), model, theory, 400, particles=8, resample_below=0.9, measure=measure)
     assert ensemble.observables["resampled"].mean() > 0.5
     assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(theory))) < 4
     assert abs(tm.expectation(ensemble, "plaquette").pull(tm.exact.plaquette(theory))) < 4
+
+
+def test_populations_of_a_model_lead_to_the_theory_that_is_given():
+    """Levels made for beta = 1, populations at beta = 2: log Z is that of the second. Other transports are refused."""
+    first, second = (tm.WilsonAction(tm.U1(), (2, 2), beta=b) for b in (1.0, 2.0))
+    model = tm.Model(_prior(first), tm.AnnealedFlow(_prior(first), first, tm.HeatbathUpdate(), 4))
+    ensemble = tm.smc(jax.random.key(0), model, second, 100, particles=8, measure={})
+    assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(second))) < 4
+    assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(first))) > 8
+    bound = tm.Model(_prior(second), model.transport.towards(second))
+    same = tm.smc(jax.random.key(0), bound, second, 100, particles=8, measure={})
+    np.testing.assert_array_equal(ensemble.log_weights, same.log_weights)
+    with pytest.raises(TypeError, match="smc runs on the levels of an AnnealedFlow: got a model with a LangevinFlow"):
+        tm.smc(jax.random.key(0), tm.Model(_prior(first), _langevin(first, 0.1, 2)), first, 4)
+    with pytest.raises(ValueError, match="got a theory on"):
+        tm.smc(jax.random.key(0), model, tm.WilsonAction(tm.U1(), (2, 4), beta=1.0), 4)
 
 
 def test_craft_trains_layers_inside_of_the_population():
@@ -220,7 +236,8 @@ def test_craft_trains_layers_inside_of_the_population():
     )
     # Every level ends nearer to its theory: the sum of the divergences falls.
     assert history[-1]["loss"] < history[0]["loss"]
-    before, after = (tm.smc(jax.random.key(1), m.transport, 20, particles=64, resample_below=0.0) for m in (model, trained))
+    options = {"particles": 64, "resample_below": 0.0}
+    before, after = (tm.smc(jax.random.key(1), m, theory, 20, **options) for m in (model, trained))
     assert after.configurations.shape == (20, *theory.manifold.shape)
     assert after.observables["ess"].mean() > before.observables["ess"].mean()
     assert abs(tm.log_z(after).pull(tm.exact.log_z(theory))) < 4

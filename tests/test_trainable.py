@@ -187,7 +187,7 @@ def check_log_z(kind):
     options = {"steps": 20, "chunk": 20, "batch_size": 32, "progress": False, "optimiser": optax.adam(3e-2)}
     trained, _ = tm.fit(jax.random.key(2), model, theory, **options)
     exact = float(tm.exact.log_z(theory))
-    populations = tm.smc(jax.random.key(3), trained.transport, 64, particles=64)
+    populations = tm.smc(jax.random.key(3), trained, theory, 64, particles=64)
     # A single path has another prior where its width is learned: that of the model, which its path starts from.
     paths = tm.sample(jax.random.key(4), trained, theory, 4000)
     assert abs(tm.log_z(populations).pull(exact)) < 4
@@ -212,8 +212,8 @@ def test_the_path_starts_from_the_prior_of_the_model():
     assert model.transport.started_from(STORED).prior is model.transport.prior
 
 
-class Half(eqx.Module):
-    """A model of a user's own: no base class, a constant and a theory of their own making."""
+class Half(tm.AbstractModel):
+    """A model of a user's own: a constant and a theory of their own making."""
 
     log_scale: jax.Array
     table: jax.Array

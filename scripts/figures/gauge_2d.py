@@ -70,7 +70,7 @@ class MeanGates(tm.AbstractVectorField):
 
 
 def _ladder(theory, gates):
-    return tm.LadderField(theory.manifold, float(theory.beta), gates=gates, reach=1, dtype=jnp.float32)
+    return tm.LadderField(theory.manifold, theory.beta, gates=gates, reach=1, dtype=jnp.float32)
 
 
 def _loops(potential):

@@ -57,7 +57,7 @@ def _model_a(start) -> dict:
 
 
 def _closed_ladder(theory: tm.WilsonAction) -> tm.Model:
-    return _flow(tm.LadderField(theory.manifold, float(theory.beta), gates=0, reach=1, dtype=jnp.float32), 6)
+    return _flow(tm.LadderField(theory.manifold, theory.beta, gates=0, reach=1, dtype=jnp.float32), 6)
 
 
 def _ladder(largest: str) -> Callable:

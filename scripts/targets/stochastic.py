@@ -96,14 +96,14 @@ def evaluate(method: str, model, theory, name: str, samples: int, smoke: bool) -
     options = {"measure": measure, "dtype": jnp.float32}
     if method in POPULATIONS:
         particles, draw = 256, tm.smc
-        arguments, options = (model.transport,), options | {"particles": particles}
+        options = options | {"particles": particles}
         samples = max(16, samples // particles)
     else:
         particles, draw = 1, tm.sample
-        arguments, options = (model, theory), options | {"batch_size": min(250, samples)}
-    draw(jax.random.key(1), *arguments, 16 if particles > 1 else min(250, samples), **options)
+        options = options | {"batch_size": min(250, samples)}
+    draw(jax.random.key(1), model, theory, 16 if particles > 1 else min(250, samples), **options)
     start = time.perf_counter()
-    ensemble = draw(jax.random.key(2), *arguments, samples, **options)
+    ensemble = draw(jax.random.key(2), model, theory, samples, **options)
     seconds = time.perf_counter() - start
     ess = float(tm.ess_fraction(ensemble.log_weights))
     result = {

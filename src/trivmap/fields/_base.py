@@ -6,6 +6,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, Inexact
 
 from ..manifolds import AbstractManifold
+from ..theories import AbstractTheory
 
 
 class AbstractVectorField(eqx.Module):
@@ -24,6 +25,23 @@ class AbstractVectorField(eqx.Module):
         self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
     ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
         """The velocity at (t, x) and its divergence."""
+
+    def on(self, manifold: AbstractManifold) -> "AbstractVectorField":
+        """The field with the same parameters on a lattice of other extents.
+
+        **Raises:** `TypeError` where the parameters belong to one lattice.
+        """
+        raise TypeError(
+            f"The parameters of a {type(self).__name__} belong to its lattice {self.manifold.lattice}; give its class "
+            "a method `on(manifold)`."
+        )
+
+    def transferred(self, theory: AbstractTheory) -> "AbstractVectorField":
+        """A start for another theory: other extents, and the coupling where the field follows it.
+
+        **Raises:** `TypeError` as `on`.
+        """
+        return self.on(theory.manifold)
 
 
 class AbstractPotential(eqx.Module):
@@ -44,3 +62,13 @@ class AbstractPotential(eqx.Module):
     def gradient(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*tangent"]:
         """The right-trivialised gradient, sum_a T_a d_a of the potential on links."""
         return self.gradient_and_laplacian(t, x)[0]
+
+    def on(self, manifold: AbstractManifold) -> "AbstractPotential":
+        """The potential with the same parameters on a lattice of other extents.
+
+        **Raises:** `TypeError` where the parameters belong to one lattice.
+        """
+        raise TypeError(
+            f"The parameters of a {type(self).__name__} belong to its lattice {self.manifold.lattice}; give its class "
+            "a method `on(manifold)`."
+        )

@@ -22,10 +22,7 @@ class GradientField(AbstractVectorField):
 
     def on(self, manifold: AbstractManifold) -> "GradientField":
         """The gradient of the same potential on a lattice of other extents."""
-        move = getattr(self.potential, "on", None)
-        if move is None:
-            raise TypeError(f"A {type(self.potential).__name__} belongs to {self.manifold}; make one for {manifold}.")
-        return GradientField(move(manifold))  # pyright: ignore[reportCallIssue]
+        return GradientField(self.potential.on(manifold))  # pyright: ignore[reportCallIssue]
 
     def __call__(
         self, t: Float[Array, ""], x: Inexact[Array, "*shape"]

@@ -1,5 +1,6 @@
 """The ladder field: every plaquette moves by its own trivializing force, whatever the lattice around it does."""
 
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -13,6 +14,7 @@ from ..gauge import casimir, planes
 from ..groups import SU, AbstractGroup, conjugate
 from ..lattice import shift, site_sum
 from ..manifolds import AbstractManifold, LinkField
+from ..theories import AbstractTheory, coupling, number
 from ._axial import Frame, axial_frame, convolve, extend, next_site, scaled, tile, toeplitz
 from ._base import AbstractVectorField
 from ._class_potential import ClassPotential
@@ -76,7 +78,8 @@ class LadderField(AbstractVectorField):
 
     - `manifold`: `LinkField(SU(n), lattice)` of two or more dimensions; n up to 5. Planes share the kernels. Beyond two
       dimensions plaquettes are not independent and the initial kernel is the local one of the leading order.
-    - `beta`: inverse coupling of the Wilson action to be reached. `largest_coupling`: at least beta, the default.
+    - `beta`: inverse coupling of the Wilson action to be reached, a number or `theory.beta`; it is frozen.
+    - `largest_coupling`: at least beta, the default. The tables of phi belong to it: models for several couplings share one.
     - `gates`: degree of g.
     - `reach`: largest offset of learned kernels, by default half of the largest extent.
     - `times`: number of Chebyshev polynomials in b of every learned coefficient. `degree`: of the potential phi.
@@ -89,13 +92,13 @@ class LadderField(AbstractVectorField):
     column: Float[Array, "times reach+1"]
     row: Float[Array, "times reach"]
     gates: Float[Array, "times gates"]
+    beta: Float[Array, ""]
     manifold: LinkField = eqx.field(static=True)
-    beta: float = eqx.field(static=True)
 
     def __init__(
         self,
         manifold: AbstractManifold,
-        beta: float,
+        beta: float | Float[Array, ""],
         *,
         largest_coupling: float | None = None,
         gates: int = 2,
@@ -108,10 +111,15 @@ class LadderField(AbstractVectorField):
             raise TypeError(f"LadderField acts on SU(N) links, but was given {manifold}; use GatedConvolutionField.")
         if len(manifold.lattice) < 2 or min(manifold.lattice) < 2:
             raise ValueError(f"LadderField needs two or more extents of at least two, but the lattice is {manifold.lattice}.")
-        largest = float(beta if largest_coupling is None else largest_coupling)
-        if not 0 < beta <= largest:
-            raise ValueError(f"LadderField needs 0 < beta <= largest_coupling, but was given {beta} and {largest}.")
+        self.beta = coupling("LadderField: beta", beta)
+        value = number(beta)
+        if largest_coupling is None and math.isnan(value):
+            raise TypeError("LadderField: where beta is traced, largest_coupling has to be given: it sets the tables of phi.")
+        largest = float(value if largest_coupling is None else largest_coupling)
         finite("LadderField: largest_coupling", largest)
+        # The value of a traced coupling is not known.
+        if not (math.isnan(value) or 0 < value <= largest):
+            raise ValueError(f"LadderField needs 0 < beta <= largest_coupling, but was given {beta} and {largest}.")
         integers("LadderField", 1, times=times, degree=degree)
         integers("LadderField", 0, gates=gates, reach=0 if reach is None else reach)
         dtype = jnp.zeros(0).dtype if dtype is None else dtype
@@ -121,15 +129,18 @@ class LadderField(AbstractVectorField):
         self.column = jnp.zeros((times, reach + 1), dtype)
         self.gates = jnp.zeros((times, gates), dtype)
         self.manifold = manifold
-        self.beta = float(beta)
 
-    def at(self, manifold: LinkField, beta: float) -> "LadderField":
+    def frozen_fields(self) -> tuple[str, ...]:
+        """The coupling, which is physics."""
+        return ("beta",)
+
+    def at(self, manifold: AbstractManifold, beta: float | Float[Array, ""]) -> "LadderField":
         """The field with the same learned numbers on another lattice and at another beta.
 
         **Raises:** `ValueError` for a beta beyond `largest_coupling`.
         """
-        largest = self.potential.largest_coupling
-        if not 0 < beta <= largest:
+        largest, value = self.potential.largest_coupling, number(beta)
+        if not (math.isnan(value) or 0 < value <= largest):
             raise ValueError(f"LadderField.at: got beta = {beta}, expected 0 < beta <= largest_coupling = {largest}.")
         fresh = LadderField(
             manifold,
@@ -143,14 +154,27 @@ class LadderField(AbstractVectorField):
         learned = lambda f: (f.potential, f.ladder, f.column, f.row, f.gates)  # noqa: E731
         return eqx.tree_at(learned, fresh, learned(self))
 
+    def on(self, manifold: AbstractManifold) -> "LadderField":
+        return self.at(manifold, self.beta)
+
+    def transferred(self, theory: AbstractTheory) -> "LadderField":
+        """The field at the coupling of a theory.
+
+        **Raises:** `TypeError` for a theory without beta, `ValueError` as `at`.
+        """
+        beta = getattr(theory, "beta", None)
+        if beta is None:
+            raise TypeError(f"transfer: got a LadderField and a {type(theory).__name__}, expected a WilsonAction.")
+        return self.at(theory.manifold, beta)
+
     def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
-        b = (t * self.beta).astype(x.real.dtype)
+        b = (t * self.beta.astype(t.dtype)).astype(x.real.dtype)
         velocity, divergence = jnp.zeros_like(x), site_sum(jnp.zeros_like(x.real[:0]))
         for mu, nu in planes(len(self.manifold.lattice)):
             along_mu, along_nu, trace = self._plane(b, x, mu, nu)
             velocity = velocity.at[mu].add(along_mu).at[nu].add(along_nu)
             divergence = divergence + trace
-        return velocity * self.beta, divergence * self.beta
+        return velocity * self.beta.astype(velocity.dtype), divergence * self.beta.astype(divergence.dtype)
 
     def _plane(self, b: Array, x: Array, mu: int, nu: int) -> tuple[Array, Array, Array]:
         """Velocities along mu and nu from the plaquettes of one plane, and their divergence."""

@@ -100,8 +100,6 @@ class NeuralPotential(AbstractPotential):
 
     def on(self, manifold: AbstractManifold) -> "NeuralPotential":
         """The potential with the same network on a lattice of other extents."""
-        if self.base is not None and not hasattr(self.base, "on"):
-            raise TypeError(f"NeuralPotential: its base, a {type(self.base).__name__}, belongs to {self.manifold}.")
         new = NeuralPotential(
             jax.random.key(0),
             manifold,
@@ -110,7 +108,7 @@ class NeuralPotential(AbstractPotential):
             hidden=(self.first.shape[0], *(weights.shape[0] for weights, _ in self.layers)),
             imaginary=self.tables.imaginary,
             times=self.last.shape[0],
-            base=None if self.base is None else self.base.on(manifold),  # pyright: ignore[reportAttributeAccessIssue]
+            base=None if self.base is None else self.base.on(manifold),
         )
         learned = (self.first, self.bias, self.layers, self.last)
         return eqx.tree_at(lambda p: (p.first, p.bias, p.layers, p.last), new, learned)

@@ -1,6 +1,5 @@
 from ._base import AbstractFlow as AbstractFlow
 from ._chain import FlowSequence as FlowSequence
-from ._chain import flow_on as flow_on
 from ._continuous import ContinuousFlow as ContinuousFlow
 from ._continuous import StepHalving as StepHalving
 from ._coupling import CouplingFlow as CouplingFlow
@@ -11,3 +10,4 @@ from ._gauge_coupling import GaugeCouplingFlow as GaugeCouplingFlow
 from ._residual import ResidualFlow as ResidualFlow
 from ._spectral import SpectralCouplingFlow as SpectralCouplingFlow
 from ._spectral import SpectralFlow as SpectralFlow
+from ._transport import AbstractTransport as AbstractTransport

@@ -2,19 +2,17 @@
 
 import abc
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from .._parameters import fixed_numbers
-from ..manifolds import AbstractManifold
+from ..priors import AbstractPrior
+from ._transport import AbstractTransport
 
 
-class AbstractFlow(eqx.Module):
+class AbstractFlow(AbstractTransport):
     """An invertible map of configurations; `forward` leads from the prior to the theory."""
-
-    manifold: eqx.AbstractVar[AbstractManifold]
 
     @abc.abstractmethod
     def forward_and_log_det(self, z: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
@@ -42,6 +40,26 @@ class AbstractFlow(eqx.Module):
         flow, x, score = fixed_numbers((self, x, score))
         (_, log_det), pull = jax.vjp(flow.inverse_and_log_det, x)
         return pull((score, jnp.ones_like(log_det)))[0]
+
+    def sample_from(
+        self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        z = prior.sample(key, dtype)
+        x, log_det = self.forward_and_log_det(z)
+        return x, prior.log_prob(z) - log_det
+
+    def sample_with_score(
+        self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+        z = prior.sample(key, dtype)
+        log_prior, score = jax.value_and_grad(prior.log_prob)(z)
+        x, log_det, score = self.forward_and_score(z, score)
+        log_q = log_prior - log_det
+        return x, log_q, score, jnp.zeros_like(log_q)
+
+    def log_density(self, prior: AbstractPrior, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+        z, log_det = self.inverse_and_log_det(x)
+        return prior.log_prob(z) + log_det
 
     def forward(self, z: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         """x = f(z)."""

@@ -1,5 +1,7 @@
 """Flows one after another."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
@@ -35,7 +37,8 @@ class FlowSequence(AbstractFlow):
 
         **Raises:** `TypeError` for a flow that belongs to its lattice.
         """
-        return FlowSequence(*(flow_on(flow, manifold) for flow in self.flows))
+        moved: Any = [flow.on(manifold) for flow in self.flows]
+        return FlowSequence(*moved)
 
     def forward_and_log_det(self, z: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         total = jnp.zeros((), accumulator_dtype())
@@ -59,11 +62,3 @@ class FlowSequence(AbstractFlow):
             x, log_det = flow.inverse_and_log_det(x)
             total = total + log_det
         return x, total
-
-
-def flow_on(flow: AbstractFlow, manifold: AbstractManifold) -> AbstractFlow:
-    """`flow.on(manifold)`, with an error for flows that belong to their lattice."""
-    move = getattr(flow, "on", None)
-    if move is None:
-        raise TypeError(f"A {type(flow).__name__} belongs to its lattice {flow.manifold.lattice}: it has no method `on`.")
-    return move(manifold)

@@ -3,13 +3,20 @@
 from typing import Any, Literal
 
 import equinox as eqx
-from jaxtyping import Array, Float, Inexact
+import jax
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from .._checks import integers
 from ..fields import AbstractVectorField
 from ..integrators import LSCFRK4, Integration, integrate
 from ..manifolds import AbstractManifold
+from ..priors import AbstractPrior
+from ..theories import AbstractTheory
 from ._base import AbstractFlow
+
+# In the embedded error: the configuration moves along many directions at once, the log-det is a single number that enters
+# the weight directly.
+_POSITION_WEIGHT = 10.0
 
 
 class StepHalving(eqx.Module):
@@ -107,6 +114,34 @@ class ContinuousFlow(AbstractFlow):
     def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         result = self.integrate(x, 1.0, 0.0)
         return result.x, result.log_det
+
+    def sample_with_error(
+        self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
+        """The same with the embedded error, the sum over steps of e_logdet^2 + 10 |e_x|^2."""
+        z = prior.sample(key, dtype)
+        result = self.integrate(z, error=True)
+        assert result.error_x is not None
+        assert result.error_log_det is not None
+        error = result.error_log_det + _POSITION_WEIGHT * result.error_x
+        return result.x, prior.log_prob(z) - result.log_det, error
+
+    def sample_with_score(
+        self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+        x, log_q, error = self.sample_with_error(key, prior, dtype)
+        score = jax.grad(prior.log_prob)(prior.sample(key, dtype))
+        return x, log_q, self.score_by_inverse(x, score), error
+
+    @property
+    def refinable(self) -> bool:
+        return self.steps is not None
+
+    def on(self, manifold: AbstractManifold) -> "ContinuousFlow":
+        return eqx.tree_at(lambda flow: flow.field, self, self.field.on(manifold))
+
+    def transferred(self, theory: AbstractTheory) -> "ContinuousFlow":
+        return eqx.tree_at(lambda flow: flow.field, self, self.field.transferred(theory))
 
     def refined(self, factor: int = 2) -> "ContinuousFlow":
         """The same flow with `factor` times as many steps.

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import msgspec
 from jaxtyping import PyTree
 
+from .._parameters import trainable
 from ._atomic import write_bytes
 from ._content import file_bytes, npy_record, parse_json
 from ._json import encode_json
@@ -67,11 +68,13 @@ def read_checkpoint(path: str | os.PathLike, like: PyTree) -> tuple[PyTree, dict
     - `path`: a file of `write_checkpoint`.
     - `like`: a pytree of the same structure: arrays, or `jax.ShapeDtypeStruct` as made by `equinox.filter_eval_shape`.
 
-    **Returns:** the tree, bit for bit as written, and the header.
+    **Returns:** the tree, bit for bit as written, and the header. Frozen numbers of `like` that the file lacks stay as they
+    are: earlier versions did not write the couplings of fields.
 
     **Raises:** `CheckpointError` as `read_header`, and if `like` has other leaves, shapes or dtypes than the file.
     """
     header, payload = _read(path)
+    like, added = _partition(like, header["leaves"])
     expected = _describe(like)
     _check_structure(path, header["leaves"], expected)
     try:
@@ -79,7 +82,7 @@ def read_checkpoint(path: str | os.PathLike, like: PyTree) -> tuple[PyTree, dict
         raw = eqx.tree_deserialise_leaves(io.BytesIO(payload), jax.tree.map(_without_key, like))
     except Exception as error:
         raise CheckpointError(f"{path}: the stored leaves do not fit the expected ones: {error}") from error
-    return jax.tree.map(_with_key, raw, like), header
+    return eqx.combine(jax.tree.map(_with_key, raw, like), added), header
 
 
 def save(path: str | os.PathLike, model: PyTree, config: Any = None, **extra: Any) -> None:
@@ -99,12 +102,15 @@ def load(path: str | os.PathLike, build: Callable[[Any], PyTree]) -> tuple[PyTre
     """Load a model saved by `save`.
 
     **Arguments:** `path`; `build`: a function from the stored configuration to a model of the same structure. It is
-    only traced, so the numbers that it would draw are never computed.
+    only traced, so the numbers that it would draw are not computed, unless the file lacks some of them.
 
     **Returns:** the model and the header. **Raises:** `CheckpointError` as `read_checkpoint`.
     """
-    config = read_header(path).get("config")
-    return read_checkpoint(path, structure(path, lambda: build(config)))
+    header = read_header(path)
+    config = header.get("config")
+    like = structure(path, lambda: build(config))
+    # A file of an earlier version may lack numbers, which then have to be computed.
+    return read_checkpoint(path, build(config) if len(header["leaves"]) < len(_describe(like)) else like)
 
 
 def structure(path: str | os.PathLike, build: Callable[[], PyTree]) -> PyTree:
@@ -152,6 +158,16 @@ def _check_payload(payload: memoryview, leaves: int) -> None:
         position = npy_record(payload, position).stop
     if position != len(payload):
         raise ValueError(f"{len(payload) - position} bytes follow the last one")
+
+
+def _partition(like: PyTree, stored: list[list[Any]]) -> tuple[PyTree, PyTree]:
+    """The tree without the frozen numbers that the file lacks, and these alone."""
+    names = {leaf[0] for leaf in stored}
+
+    def held(path: Any, leaf: Any, learned: bool) -> bool:
+        return learned or not eqx.is_inexact_array(leaf) or jax.tree_util.keystr(path) in names
+
+    return eqx.partition(like, jax.tree_util.tree_map_with_path(held, like, trainable(like)))
 
 
 def _is_struct(x: Any) -> bool:

@@ -1,5 +1,13 @@
+from ._base import AbstractModel as AbstractModel
 from ._conditional import ConditionalModel as ConditionalModel
 from ._model import Model as Model
+from ._model import transport_of as transport_of
 from ._pretrained import load_pretrained as load_pretrained
 from ._pretrained import pretrained_models as pretrained_models
 from ._symmetrised import SymmetrisedModel as SymmetrisedModel
+from ._weight import checked_model as checked_model
+from ._weight import log_weight as log_weight
+from ._weight import log_weight_and_error as log_weight_and_error
+from ._weight import log_weight_and_score as log_weight_and_score
+from ._weight import log_weight_of as log_weight_of
+from ._weight import sample_and_log_weight as sample_and_log_weight

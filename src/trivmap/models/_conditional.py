@@ -14,6 +14,7 @@ from .._checks import finite, integer
 from .._parameters import trainable
 from ..manifolds import AbstractManifold
 from ..theories import AbstractTheory
+from ._base import AbstractModel
 
 
 class ConditionalModel(eqx.Module):
@@ -27,7 +28,7 @@ class ConditionalModel(eqx.Module):
     interpolates `make` at the Chebyshev points, so that trained models or closed forms at a few couplings become one model
     of all.
 
-    **Arguments:** `make`: function from a theory to a `Model`, always of the same structure; `theory`: any of the family;
+    **Arguments:** `make`: function from a theory to a model, always of the same structure; `theory`: any of the family;
     `low`, `high`: range of the coupling; `coupling`: its name among the arrays of the theory; `degree`: of the polynomials.
 
     **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, one that reaches couplings
@@ -43,7 +44,7 @@ class ConditionalModel(eqx.Module):
 
     def __init__(
         self,
-        make: Callable[[AbstractTheory], Any],
+        make: Callable[[AbstractTheory], AbstractModel],
         theory: AbstractTheory,
         low: float,
         high: float,
@@ -70,7 +71,10 @@ class ConditionalModel(eqx.Module):
         numbers, rest = zip(*(eqx.partition(model, trainable(model)) for model in models), strict=True)
         frozen, rest = zip(*(eqx.partition(part, eqx.is_inexact_array) for part in rest), strict=True)
         if len({jax.tree.structure(pair) for pair in zip(numbers, frozen, strict=True)}) > 1:
-            raise ValueError("ConditionalModel: `make` returned models of different structures; only arrays may change.")
+            raise ValueError(
+                "ConditionalModel: `make` returned models of different structures; only arrays may change. Numbers that are "
+                "no arrays, such as the largest_coupling of a LadderField, have to be given alike for all couplings."
+            )
         weights = np.cos(np.outer(np.arange(degree + 1), angles)) * (2 / (degree + 1))
         weights[0] /= 2
         stacked = jax.tree.map(lambda *p: jnp.tensordot(jnp.asarray(weights, p[0].dtype), jnp.stack(p), 1), *numbers)
@@ -84,9 +88,9 @@ class ConditionalModel(eqx.Module):
     @property
     def refinable(self) -> bool:
         """Whether its models have integration steps that `refined` makes smaller."""
-        return getattr(self.coefficients, "refinable", False)
+        return self.coefficients.refinable
 
-    def at(self, theory: AbstractTheory) -> Any:
+    def at(self, theory: AbstractTheory) -> AbstractModel:
         """The model of one theory of the family.
 
         **Raises:** `TypeError` for a theory without the coupling, `ValueError` for one outside of the range (unless it is

@@ -21,8 +21,7 @@ from ._model import Model
 
 def _ladder(theory: WilsonAction, gates: Array) -> AbstractVectorField:
     times, count = gates.shape
-    beta = float(theory.beta)
-    field = LadderField(theory.manifold, beta, gates=count, times=times, reach=1, dtype=gates.dtype)
+    field = LadderField(theory.manifold, theory.beta, gates=count, times=times, reach=1, dtype=gates.dtype)
     return eqx.tree_at(lambda f: f.gates, field, gates)
 
 

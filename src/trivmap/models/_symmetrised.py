@@ -2,33 +2,35 @@
 
 import math
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from ..manifolds import AbstractManifold, RealField
-from ._model import Model
+from ..theories import AbstractTheory
+from ._base import AbstractModel
 
 
-class SymmetrisedModel(eqx.Module):
+class SymmetrisedModel(AbstractModel):
     r"""The mixture of a model and its mirror image: $q_{sym}(\phi) = [q(\phi) + q(-\phi)]/2$.
 
     For theories with two phases of opposite magnetisation: train a model on one of them and symmetrise it; the weights are
     exact, whatever the overlap of the two halves. Samples get a random sign, the density takes one inverse flow.
     arXiv:2107.00734.
 
-    **Arguments:** `model`: a `Model` of a scalar field or of U(1) links (where the change of sign is charge conjugation).
+    **Arguments:** `model`: a model, with `log_prob`, of a scalar field or of U(1) links (where the change of sign is charge
+    conjugation).
 
     **Raises:** `TypeError` for complex configurations.
     """
 
-    model: Model
+    model: AbstractModel
 
-    def __check_init__(self):
-        manifold = self.model.manifold
+    def __init__(self, model: AbstractModel):
+        manifold = model.manifold
         if not isinstance(manifold, RealField) and getattr(getattr(manifold, "group", None), "complex_elements", True):
             raise TypeError(f"SymmetrisedModel: got a model of {manifold}, expected a scalar field or U(1) links.")
+        self.model = model
 
     @property
     def manifold(self) -> AbstractManifold:
@@ -37,26 +39,25 @@ class SymmetrisedModel(eqx.Module):
     def sample_and_log_prob(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
-        """One configuration and its log density."""
         key, sign_key = jax.random.split(key)
         return self._mirrored(sign_key, *self.model.sample_and_log_prob(key, dtype))
 
     def sample_with_error(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
-        """A configuration, its log density, and the embedded error of the flow that made it (zero without integrator)."""
         key, sign_key = jax.random.split(key)
         x, log_q, error = self.model.sample_with_error(key, dtype)
         return *self._mirrored(sign_key, x, log_q), error
 
     @property
     def refinable(self) -> bool:
-        """Whether the model has integration steps that `refined` makes smaller."""
         return self.model.refinable
 
     def refined(self, factor: int = 2) -> "SymmetrisedModel":
-        """The model with `factor` times as many integration steps in its continuous flow."""
         return SymmetrisedModel(self.model.refined(factor))
+
+    def transferred(self, theory: AbstractTheory) -> "SymmetrisedModel":
+        return SymmetrisedModel(self.model.transferred(theory))
 
     def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
         """The log density of a given configuration."""

@@ -20,3 +20,15 @@ class AbstractPrior(eqx.Module):
     @abc.abstractmethod
     def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
         """The log density with respect to the measure of the manifold, in the accumulator precision."""
+
+    @property
+    def uniform(self) -> bool:
+        """Whether the density is constant, so that it has no part in gradients and in theories on the way."""
+        return False
+
+    def on(self, manifold: AbstractManifold) -> "AbstractPrior":
+        """The prior with the same parameters on another lattice.
+
+        **Raises:** `TypeError` where it belongs to one lattice.
+        """
+        raise TypeError(f"A {type(self).__name__} belongs to its lattice {self.manifold.lattice}: it has no method `on`.")

@@ -1,5 +1,6 @@
 """The Gaussian prior of scalar theories."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +32,9 @@ class GaussianPrior(AbstractPrior):
         positive("GaussianPrior: width", width)
         self.manifold = manifold
         self.log_width = jnp.log(jnp.asarray(width, float))
+
+    def on(self, manifold: AbstractManifold) -> "GaussianPrior":
+        return eqx.tree_at(lambda prior: prior.log_width, GaussianPrior(manifold), self.log_width)
 
     def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
         noise = jax.random.normal(key, self.manifold.shape, dtype=float if dtype is None else dtype)

@@ -36,6 +36,13 @@ class HaarPrior(AbstractPrior):
             ) from None
         self.manifold = manifold
 
+    @property
+    def uniform(self) -> bool:
+        return True
+
+    def on(self, manifold: AbstractManifold) -> "HaarPrior":
+        return HaarPrior(manifold)
+
     def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
         return self.manifold.reference_sample(key, dtype)
 

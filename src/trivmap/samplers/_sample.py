@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import integers
-from ..lattice import accumulator_dtype, warn_of_single_precision
+from ..lattice import warn_of_single_precision
+from ..models import checked_model, sample_and_log_weight
 from ..statistics import Ensemble
 from ._interrupt import in_batches
 
@@ -35,7 +36,7 @@ def sample(
 
     **Arguments:**
 
-    - `model`: anything with `sample_and_log_prob(key) -> (x, log_q)` and `manifold`.
+    - `model`: any `AbstractModel`, or a `ConditionalModel` of a range that holds the theory.
     - `theory`: the theory whose action enters the weights; must live on the manifold of the model.
     - `n`: number of samples, any positive integer; the last batch is padded, so that one compilation serves all.
     - `batch_size`: samples computed at once; memory grows in proportion.
@@ -45,10 +46,12 @@ def sample(
     - `first`: index of the first sample, to draw a later part of the same ensemble.
     - `progress`: show a progress bar.
 
-    **Raises:** `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries the samples drawn so far, on
-    an interrupt from the keyboard.
+    **Raises:** `TypeError` for what is no model, `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries
+    the samples drawn so far, on an interrupt from the keyboard.
     """
-    _check(model, theory, n, batch_size, first)
+    _check(n, batch_size, first)
+    checked_model("sample", model, theory)
+    model = model.at(theory)
     warn_of_single_precision("sample")
     size = min(batch_size, n)
     functions = None if measure is None else primary_functions(measure)
@@ -83,24 +86,17 @@ def primary_functions(measure: Any) -> dict[str, Callable]:
 def _sample_batch(model, theory, functions, key, indices, dtype):
     def one(index):
         k = jax.random.fold_in(key, index)
-        x, log_q = model.sample_and_log_prob(k) if dtype is None else model.sample_and_log_prob(k, dtype)
-        accumulator = accumulator_dtype()
-        log_w = -theory.action(x).astype(accumulator) - log_q.astype(accumulator)
+        x, log_w = sample_and_log_weight(k, model, theory, dtype)
         return (x if functions is None else {name: f(x) for name, f in functions.items()}), log_w
 
     return jax.vmap(one)(indices)
 
 
-def _check(model: Any, theory: Any, n: int, batch_size: int, first: int) -> None:
+def _check(n: int, batch_size: int, first: int) -> None:
     integers("sample", 1, n=n, batch_size=batch_size)
     integers("sample", 0, first=first)
     if first + n > _INDICES:
         raise ValueError(
             f"sample: got first = {first} and n = {n}, expected first + n <= 2^32: the index of a sample has 32 bits, and "
             "later samples would repeat the first ones. Take another key for more."
-        )
-    if model.manifold != theory.manifold:
-        raise ValueError(
-            f"the model samples {model.manifold}, but the theory lives on {theory.manifold}: lattice, group and "
-            "kind of field must agree. Build the prior from theory.manifold"
         )

@@ -8,15 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import integer, integers, within
+from ..models import Model, transport_of
 from ..statistics import Ensemble
 from ..stochastic import AnnealedFlow, run_population
+from ..theories import AbstractTheory
 from ._interrupt import in_batches
 from ._sample import primary_functions, sample_indices
 
 
 def smc(
     key: jax.Array,
-    flow: AnnealedFlow,
+    model: Model,
+    theory: AbstractTheory,
     n: int,
     *,
     particles: int = 256,
@@ -34,7 +37,8 @@ def smc(
 
     **Arguments:**
 
-    - `flow`: an `AnnealedFlow`, with or without layers.
+    - `model`: its transport is an `AnnealedFlow`, with or without layers. Particles start from the prior of the model.
+    - `theory`: the end of the levels, in place of the theory inside of the flow: one on the same manifold, usually the same.
     - `n`: number of populations.
     - `particles`: of each. Memory grows in proportion.
     - `resample_below`: populations are resampled (systematically) at levels where the ESS is below this fraction; zero for
@@ -44,18 +48,23 @@ def smc(
 
     **Returns:** an `Ensemble` of n populations; observables "ess" and "resampled" hold one number for each level.
 
-    **Raises:** `SamplingInterrupted`, which carries the populations so far.
+    **Raises:** `TypeError` for another transport, `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries
+    the populations so far.
+
+        model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), 8))
+        print(tm.log_z(tm.smc(jax.random.key(0), model, theory, 32, particles=64)))
     """
     integer("smc: n", n, 1, 2**32)
     integers("smc", 1, particles=particles)
     within("smc: resample_below", resample_below, 0, 1, closed=True)
+    flow = transport_of("smc runs on the levels of", model, AnnealedFlow).started_from(model.prior).towards(theory)
     functions = None if measure is None else primary_functions(measure)
     size = min(n, _POPULATIONS_PER_CALL)
     threshold = jnp.asarray(resample_below, float)
 
     def batch(start: int) -> Any:
         indices = sample_indices(start, size)
-        return _populations(flow, functions, (particles, dtype), key, indices, threshold)
+        return _populations(model.prior, flow, functions, (particles, dtype), key, indices, threshold)
 
     def assemble(parts: Any) -> Ensemble:
         kept, log_z, report = parts
@@ -68,16 +77,16 @@ _POPULATIONS_PER_CALL = 16
 
 
 @eqx.filter_jit
-def _populations(flow, functions, static, key, indices, resample_below):
+def _populations(prior, flow, functions, static, key, indices, resample_below):
     """One after the other, since the particles of a single one fill the machine already."""
-    one = lambda i: _population(flow, functions, static, jax.random.fold_in(key, i), resample_below)  # noqa: E731
+    one = lambda i: _population(prior, flow, functions, static, jax.random.fold_in(key, i), resample_below)  # noqa: E731
     return jax.lax.map(one, indices)
 
 
-def _population(flow, functions, static, key, resample_below):
+def _population(prior, flow, functions, static, key, resample_below):
     particles, dtype = static
     run_key, draw_key = jax.random.split(key)
-    result = run_population(run_key, flow, particles, resample_below, dtype)
+    result = run_population(run_key, prior, flow, particles, resample_below, dtype)
     if functions is None:
         kept = result.x[jax.random.categorical(draw_key, result.log_weights)]
     else:

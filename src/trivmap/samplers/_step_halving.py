@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..models import Model
+from ..models import AbstractModel
 from ..statistics import Ensemble, ess_fraction
 from ._sample import sample
 
@@ -26,7 +26,7 @@ class StepHalvingReport(eqx.Module):
 
 def step_halving(
     key: jax.Array,
-    model: Model,
+    model: AbstractModel,
     theory: Any,
     n: int,
     *,
@@ -44,7 +44,7 @@ def step_halving(
         ensemble = sample(key, model, theory, n, batch_size=batch_size, measure={}, dtype=dtype)
     if len(ensemble) != n:
         raise ValueError(f"The ensemble holds {len(ensemble)} samples, but n = {n}; pass the ensemble of this key and n.")
-    halved = sample(key, model.refined(), theory, n, batch_size=batch_size, measure={}, dtype=dtype)
+    halved = sample(key, model.at(theory).refined(), theory, n, batch_size=batch_size, measure={}, dtype=dtype)
     change = halved.log_weights - ensemble.log_weights
     return StepHalvingReport(
         ess=float(ess_fraction(ensemble.log_weights)),

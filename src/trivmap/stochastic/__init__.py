@@ -3,8 +3,6 @@
 from ._annealed import AnnealedFlow as AnnealedFlow
 from ._annealed import stack_layers as stack_layers
 from ._base import AbstractStochasticFlow as AbstractStochasticFlow
-from ._continuity import action_matching as action_matching
-from ._continuity import continuity_residual as continuity_residual
 from ._diffrax import GeometricEuler as GeometricEuler
 from ._diffrax import langevin_terms as langevin_terms
 from ._diffrax import solve_langevin as solve_langevin
@@ -13,9 +11,8 @@ from ._diffusion import ScoreDiffusion as ScoreDiffusion
 from ._heat_kernel import brownian_motion as brownian_motion
 from ._heat_kernel import heat_kernel_score as heat_kernel_score
 from ._heat_kernel import log_heat_kernel as log_heat_kernel
+from ._heat_kernel import logarithm as logarithm
 from ._langevin import LangevinFlow as LangevinFlow
-from ._matching import FlowMatching as FlowMatching
-from ._matching import ScoreMatching as ScoreMatching
 from ._noising import AbstractNoising as AbstractNoising
 from ._noising import HeatKernelNoising as HeatKernelNoising
 from ._noising import SubVariancePreserving as SubVariancePreserving
@@ -23,10 +20,11 @@ from ._noising import VarianceExploding as VarianceExploding
 from ._noising import VariancePreserving as VariancePreserving
 from ._path import Interpolation as Interpolation
 from ._path import Schedule as Schedule
+from ._path import end_gradients as end_gradients
 from ._path import interpolate as interpolate
+from ._path import level_gradient as level_gradient
 from ._plaquette_score import plaquette_score as plaquette_score
 from ._population import Population as Population
-from ._population import craft as craft
 from ._population import run_population as run_population
 from ._sequence import StochasticSequence as StochasticSequence
 from ._sequence import UpdateFlow as UpdateFlow

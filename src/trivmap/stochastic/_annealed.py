@@ -16,7 +16,7 @@ from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ..updates import AbstractUpdate
 from ._base import AbstractStochasticFlow
-from ._path import Schedule, interpolate, with_prior
+from ._path import Schedule, interpolate, with_prior, with_theory
 from ._scan import scan_steps
 
 
@@ -64,7 +64,7 @@ class AnnealedFlow(AbstractStochasticFlow):
             raise ValueError(f"The prior lives on {prior.manifold}, the theory on {theory.manifold}.")
         integers("AnnealedFlow", 1, repeats=repeats)
         self.prior, self.theory, self.update, self.layers = prior, theory, update, layers
-        self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
+        self.schedule = Schedule.of(steps)
         self.repeats, self.checkpoint = repeats, checkpoint
         if layers is not None:
             lengths = {leaf.shape[:1] for leaf in jax.tree.leaves(eqx.filter(layers, eqx.is_array))}
@@ -84,6 +84,9 @@ class AnnealedFlow(AbstractStochasticFlow):
 
     def started_from(self, prior: AbstractPrior) -> "AnnealedFlow":
         return with_prior(self, prior)
+
+    def towards(self, theory: AbstractTheory) -> "AnnealedFlow":
+        return with_theory(self, theory)
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]

@@ -2,14 +2,15 @@
 
 import abc
 
-import equinox as eqx
-from jaxtyping import Array, Float, Inexact, Key
+import jax
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
-from ..manifolds import AbstractManifold
+from ..flows import AbstractTransport
 from ..priors import AbstractPrior
+from ..theories import AbstractTheory
 
 
-class AbstractStochasticFlow(eqx.Module):
+class AbstractStochasticFlow(AbstractTransport):
     r"""A random map of configurations with a weight for its whole path; `forward` leads from the prior to the theory.
 
     With forward transition densities F and backward ones B, the log weight of a path $x_0 \to x_1 \dots \to x_K$ is
@@ -19,8 +20,6 @@ class AbstractStochasticFlow(eqx.Module):
     which takes the place of the log-det of a bijection: with $\log w = -S(x_K) - \log r(x_0) + \ell$ the mean of w is Z,
     whatever the step sizes, and weighted averages over the end points are exact.
     """
-
-    manifold: eqx.AbstractVar[AbstractManifold]
 
     @abc.abstractmethod
     def forward_and_log_weight(
@@ -34,6 +33,36 @@ class AbstractStochasticFlow(eqx.Module):
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         """A path by the backward transitions from x: its start and sum_k log F - log B along it."""
 
+    def sample_from(
+        self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+        key, path_key = jax.random.split(key)
+        z = prior.sample(key, dtype)
+        # One prior: the copy inside of the transport follows the one of the model, which may be learned.
+        x, log_weight = self.started_from(prior).forward_and_log_weight(path_key, z)
+        return x, prior.log_prob(z) - log_weight
+
+    def sample_with_score(
+        self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
+    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+        raise TypeError(self._no_density())
+
+    def log_density(self, prior: AbstractPrior, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+        raise TypeError(self._no_density())
+
+    def _no_density(self) -> str:
+        return (
+            f"The density of a {type(self).__name__} is an integral over paths; only its samples have weights. "
+            "Objectives that need log_prob (reinforce, path_gradient, ForwardKL) are for bijective flows; use reverse_kl."
+        )
+
     def started_from(self, prior: AbstractPrior) -> "AbstractStochasticFlow":
         """The flow with the prior of its model in the place of its own copy, where it has one of the same kind."""
+        return self
+
+    def towards(self, theory: AbstractTheory) -> "AbstractStochasticFlow":
+        """The flow whose path leads to this theory, where it holds a theory; weights are exact for any end of the path.
+
+        **Raises:** `ValueError` for a theory on another manifold.
+        """
         return self

@@ -12,7 +12,7 @@ from jaxtyping import Array, Inexact
 from .._checks import integers
 from ..manifolds import AbstractManifold
 from ._langevin import LangevinFlow
-from ._path import combine, gradients
+from ._path import end_gradients, level_gradient
 
 
 class GeometricEuler(diffrax.AbstractItoSolver):
@@ -77,7 +77,7 @@ def langevin_terms(flow: LangevinFlow, path: diffrax.AbstractPath) -> diffrax.Mu
 
     def drift(t: Any, x: Array, args: Any) -> Array:
         k = level(t)
-        mean = -sizes[k].astype(x.dtype) * combine(weights[k], gradients(flow.prior, flow.theory, x))
+        mean = -sizes[k].astype(x.dtype) * level_gradient(weights[k], end_gradients(flow.prior, flow.theory, x))
         if flow.drift is not None:
             mean = mean + flow.drift(times[k].astype(jnp.real(x).dtype), x)[0] / flow.schedule.steps
         return mean

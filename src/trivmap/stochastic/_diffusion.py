@@ -75,7 +75,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
         integers("ScoreDiffusion", 0, corrections=corrections)
         positive("ScoreDiffusion: correction_size", correction_size)
         self.noising, self.field, self.checkpoint, self.corrections = noising, field, checkpoint, corrections
-        self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
+        self.schedule = Schedule.of(steps)
         self.log_variance_factors = jnp.zeros_like(self.schedule.log_increments)
         sizes = jnp.full_like(self.log_variance_factors, jnp.log(correction_size))
         self.log_correction_sizes = sizes if corrections else None

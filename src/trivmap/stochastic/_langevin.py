@@ -15,7 +15,7 @@ from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ._base import AbstractStochasticFlow
-from ._path import Schedule, combine, gradients, with_prior
+from ._path import Schedule, end_gradients, level_gradient, with_prior, with_theory
 from ._scan import scan_steps
 from ._step import gaussian_step
 
@@ -68,7 +68,7 @@ class LangevinFlow(AbstractStochasticFlow):
             if other is not None and other.manifold != theory.manifold:
                 raise ValueError(f"The {name} lives on {other.manifold}, the theory on {theory.manifold}.")
         self.prior, self.theory, self.drift = prior, theory, drift
-        self.schedule = steps if isinstance(steps, Schedule) else Schedule(steps)
+        self.schedule = Schedule.of(steps)
         positive("LangevinFlow: step_size", step_size)
         sizes = np.broadcast_to(np.asarray(step_size, float), (self.schedule.steps,))
         self.log_step_sizes = jnp.asarray(np.log(sizes), jnp.zeros(0).dtype)
@@ -84,6 +84,9 @@ class LangevinFlow(AbstractStochasticFlow):
 
     def started_from(self, prior: AbstractPrior) -> "LangevinFlow":
         return with_prior(self, prior)
+
+    def towards(self, theory: AbstractTheory) -> "LangevinFlow":
+        return with_theory(self, theory)
 
     def forward_and_log_weight(
         self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
@@ -119,7 +122,7 @@ class LangevinFlow(AbstractStochasticFlow):
             return carry, (carry[0], carry[2]) if keep else None
 
         zero = jnp.zeros((), accumulator_dtype())
-        start = (x, gradients(self.prior, self.theory, x), zero)
+        start = (x, end_gradients(self.prior, self.theory, x), zero)
         inputs = (*levels, jax.random.split(key, steps))
         (x, _, log_weight), kept = scan_steps(advance, start, inputs, checkpoint=self.checkpoint)
         return self.manifold.project(x), log_weight, kept
@@ -132,7 +135,7 @@ class LangevinFlow(AbstractStochasticFlow):
         size, t = size.astype(real), t.astype(real)
 
         def back(moved):
-            parts = gradients(self.prior, self.theory, moved)
+            parts = end_gradients(self.prior, self.theory, moved)
             return self._mean(weight, size, t, moved, parts, -direction), 2 * size, parts
 
         mean = self._mean(weight, size, t, x, parts, direction)
@@ -140,7 +143,7 @@ class LangevinFlow(AbstractStochasticFlow):
         return moved, parts, log_weight + change.astype(log_weight.dtype)
 
     def _mean(self, weight, size, t, x, parts, direction: int) -> Array:
-        mean = -size.astype(x.dtype) * combine(weight, parts)
+        mean = -size.astype(x.dtype) * level_gradient(weight, parts)
         if self.drift is None:
             return mean
         velocity, _ = self.drift(t, x)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Inexact
 
 from .._checks import integers
 from ..manifolds import AbstractManifold
-from ..priors import AbstractPrior, EnsemblePrior, HaarPrior
+from ..priors import AbstractPrior, EnsemblePrior
 from ..theories import AbstractTheory, WilsonAction
 
 
@@ -41,7 +41,7 @@ class Interpolation(AbstractTheory):
     def action(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
         action = self.theory.action(x)
         weight = self.weight.astype(action.dtype)
-        if isinstance(self.prior, HaarPrior):
+        if self.prior.uniform:
             return weight * action
         return weight * action - (1 - weight) * self.prior.log_prob(x).astype(action.dtype)
 
@@ -59,7 +59,7 @@ def interpolate(prior: AbstractPrior, theory: AbstractTheory, weight: Float[Arra
 
 def _beta(prior: AbstractPrior) -> Array | None:
     """The coupling of Wilson's action whose weight is the prior, if it is of this kind."""
-    if isinstance(prior, HaarPrior):
+    if prior.uniform:
         return jnp.zeros(())
     if isinstance(prior, EnsemblePrior) and isinstance(prior.theory, WilsonAction):
         return jax.lax.stop_gradient(prior.theory.beta)
@@ -72,15 +72,24 @@ def with_prior(flow: Any, prior: AbstractPrior) -> Any:
     return eqx.tree_at(lambda f: f.prior, flow, prior) if same else flow
 
 
-def gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:
+def with_theory(flow: Any, theory: AbstractTheory) -> Any:
+    """The flow with another theory at its end."""
+    if theory.manifold != flow.manifold:
+        raise ValueError(
+            f"{type(flow).__name__}: got a theory on {theory.manifold}, expected one on {flow.manifold}, as the flow."
+        )
+    return eqx.tree_at(lambda f: f.theory, flow, theory)
+
+
+def end_gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:
     """Gradients of S and of -log r (`None` where it is constant): every theory in between is a sum of them."""
-    if isinstance(prior, HaarPrior):
+    if prior.uniform:
         return theory.gradient(x), None
     return theory.gradient(x), theory.manifold.gradient(lambda y: -prior.log_prob(y))(x)
 
 
-def combine(weight: Array, parts: tuple[Array, Array | None]) -> Array:
-    """Gradient of the interpolation from `gradients`."""
+def level_gradient(weight: Array, parts: tuple[Array, Array | None]) -> Array:
+    """Gradient of the interpolation from `end_gradients`."""
     gradient, of_prior = parts
     weight = weight.astype(gradient.dtype)
     return weight * gradient if of_prior is None else weight * gradient + (1 - weight) * of_prior
@@ -103,6 +112,11 @@ class Schedule(eqx.Module):
         if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not np.all(np.diff(values) > 0):
             raise ValueError(f"Schedule: got {levels}, expected a positive number or values that increase from 0 to 1.")
         self.log_increments = jnp.asarray(np.log(np.diff(values)), jnp.zeros(0).dtype)
+
+    @classmethod
+    def of(cls, steps: "int | Schedule") -> "Schedule":
+        """A schedule as it is, or equal distances for a number of steps."""
+        return steps if isinstance(steps, cls) else cls(steps)  # pyright: ignore[reportArgumentType]
 
     @property
     def steps(self) -> int:

@@ -1,15 +1,12 @@
-"""Populations of particles on annealed flows: sequential Monte Carlo and the training of its layers."""
-
-from typing import Any
+"""Populations of particles on annealed flows, for sequential Monte Carlo and the training of its layers."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Key
 
-from .._checks import within
-from .._parameters import fixed_numbers
 from ..lattice import accumulator_dtype
+from ..priors import AbstractPrior
 from ..theories import AbstractTheory
 from ._annealed import AnnealedFlow
 from ._scan import scan_steps
@@ -31,14 +28,15 @@ class Population(eqx.Module):
 
 def run_population(
     key: Key[Array, ""],
+    prior: AbstractPrior,
     flow: AnnealedFlow,
     particles: int,
     resample_below: Float[Array, ""] | float,
     dtype: DTypeLike | None = None,
 ) -> Population:
-    """One population through all levels: layer, weight, resampling where the ESS is low, updates."""
+    """One population from the prior through all levels: layer, weight, resampling where the ESS is low, updates."""
     start_key, key = jax.random.split(key)
-    z = jax.vmap(lambda k: flow.prior.sample(k, dtype))(jax.random.split(start_key, particles))
+    z = jax.vmap(lambda k: prior.sample(k, dtype))(jax.random.split(start_key, particles))
     levels, at = flow.levels()
     accumulator = accumulator_dtype()
     thresholds = jnp.full(flow.schedule.steps, resample_below).at[-1].set(0.0)
@@ -62,41 +60,11 @@ def run_population(
         x = jax.lax.stop_gradient(x)
         return (x, _actions(theory, x), log_weights, loss), (ess, low)
 
-    before = -jax.vmap(flow.prior.log_prob)(z).astype(accumulator)
+    before = -jax.vmap(prior.log_prob)(z).astype(accumulator)
     start = (z, before, jnp.zeros(particles, accumulator), jnp.zeros((), accumulator))
     inputs = (levels, thresholds, jax.random.split(key, flow.schedule.steps))
     (x, _, log_weights, loss), (ess, low) = scan_steps(advance, start, inputs, checkpoint=flow.checkpoint)
     return Population(x, log_weights, ess, low, loss)
-
-
-def craft(
-    key: Key[Array, ""],
-    model: Any,
-    theory: AbstractTheory,
-    batch_size: int,
-    *,
-    dtype: DTypeLike | None = None,
-    resample_below: float = 0.3,
-) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-    r"""Training of the layers of an `AnnealedFlow` inside sequential Monte Carlo, all levels in one sweep (arXiv:2201.13117).
-
-    $$ L = -\sum_k \sum_i W^i_{k-1} \big[ U_{k-1}(x^i) - U_k(g_k(x^i)) + \log|\det g_k'| \big] $$
-
-    with the normalised weights W of a population of `batch_size` particles. Each layer learns to carry the level before to
-    its own; no gradient passes through updates or from level to level, so that memory and time grow as in sampling.
-
-    **Arguments, returns:** those of an objective of `fit`, for a model whose transport is an `AnnealedFlow` towards the
-    theory; `resample_below`: as for `smc`. The log weights are those of the particles at the end.
-
-    **Raises:** `TypeError` for another transport.
-    """
-    flow = getattr(model, "transport", model)
-    if not isinstance(flow, AnnealedFlow):
-        raise TypeError(f"craft trains the layers of an AnnealedFlow, but the transport is {type(flow).__name__}.")
-    flow = eqx.tree_at(lambda f: f.theory, flow.started_from(fixed_numbers(model.prior)), theory)
-    within("craft: resample_below", resample_below, 0, 1, closed=True)
-    population = run_population(key, flow, batch_size, resample_below, dtype)
-    return population.loss, population.log_weights
 
 
 def _actions(theory: AbstractTheory, x: Array) -> Array:

@@ -1,6 +1,8 @@
 """Lattice field theories: an action on a manifold of configurations."""
 
 from ._base import AbstractTheory as AbstractTheory
+from ._base import coupling as coupling
+from ._base import number as number
 from ._free_scalar import FreeScalarAction as FreeScalarAction
 from ._matrix import MatrixAction as MatrixAction
 from ._nonlinear_sigma import NonlinearSigmaModel as NonlinearSigmaModel

@@ -65,6 +65,6 @@ def coupling(name: str, value: Any) -> Array:
     return array
 
 
-def number(coupling: Array) -> float:
+def number(coupling: Any) -> float:
     """The value of a coupling; nan, with which every comparison fails, while it is traced."""
     return float("nan") if isinstance(coupling, Tracer) else float(np.asarray(coupling))

@@ -15,8 +15,13 @@ from ._optimiser import default_optimiser as default_optimiser
 from ._state import TrainingState as TrainingState
 from ._state import initial_state as initial_state
 from ._transfer import transfer as transfer
+from .objectives import FlowMatching as FlowMatching
 from .objectives import ForwardKL as ForwardKL
 from .objectives import MixedObjective as MixedObjective
+from .objectives import ScoreMatching as ScoreMatching
+from .objectives import action_matching as action_matching
+from .objectives import continuity_residual as continuity_residual
+from .objectives import craft as craft
 from .objectives import log_variance as log_variance
 from .objectives import path_gradient as path_gradient
 from .objectives import reinforce as reinforce

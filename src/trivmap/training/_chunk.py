@@ -13,7 +13,7 @@ from .._parameters import trainable
 from ..lattice import accumulator_dtype
 from ..theories import AbstractTheory
 from ._moving_theory import AbstractMovingTheory
-from ._state import TrainingState, model_at
+from ._state import TrainingState
 
 
 class Trace(eqx.Module):
@@ -68,7 +68,7 @@ class Chunk(eqx.Module):
 
         def loss_of(parameters):
             key = jax.random.fold_in(state.key, state.step)
-            model = model_at(eqx.combine(parameters, static), theory)
+            model = eqx.combine(parameters, static).at(theory)
             return self.objective(key, model, theory, self.batch_size, dtype=self.dtype)
 
         (loss, log_weights), gradient = jax.value_and_grad(loss_of, has_aux=True)(parameters)

@@ -14,13 +14,14 @@ from jaxtyping import DTypeLike, Key
 
 from .._checks import integers, positive, within
 from ..lattice import warn_of_single_precision
+from ..models import checked_model, sample_and_log_weight
 from ..statistics import ess_fraction, expected_acceptance
 from ..theories import AbstractTheory
 from ._chunk import Chunk, Trace
 from ._history import History, Record
 from ._moving_theory import AbstractMovingTheory
 from ._optimiser import default_optimiser
-from ._state import TrainingState, initial_state, model_at
+from ._state import TrainingState, initial_state
 from .objectives import reverse_kl
 
 _HALVING_SAMPLES = 128
@@ -68,8 +69,8 @@ def fit(
 
     **Arguments:**
 
-    - `key`: randomness of the samples. `model`: a `Model`, `SymmetrisedModel` or `ConditionalModel`, or any Equinox module
-      with `manifold` and `sample_and_log_prob(key, dtype)`. `theory`: on the same manifold; the couplings of an
+    - `key`: randomness of the samples. `model`: a `Model`, `SymmetrisedModel` or `ConditionalModel`, or a class of your own
+      that derives from `AbstractModel`. `theory`: on the same manifold; the couplings of an
       `AnnealedTheory` move during the training, those of a `CouplingRange` visit a range, which is how a
       `ConditionalModel` is trained.
     - `objective`: `reverse_kl`, `log_variance` or a function of the same signature; its options by `functools.partial`.
@@ -87,9 +88,9 @@ def fit(
 
     **Returns:** the trained model and its `History`.
 
-    **Raises:** `ValueError` for arguments out of range, different manifolds, a model without parameters or a `state` of
-    another run;
-    `TrainingDiverged` at the first loss or gradient that is not finite; `TrainingInterrupted` (a `KeyboardInterrupt`) on
+    **Raises:** `TypeError` for what is no model; `ValueError` for arguments out of range, different manifolds, a model
+    without parameters or a `state` of another run; `TrainingDiverged` at the first loss or gradient that is not finite;
+    `TrainingInterrupted` (a `KeyboardInterrupt`) on
     Ctrl-C. The last two carry the last good `state`.
     """
     _check(model, theory, steps=steps, batch_size=batch_size, chunk=chunk)
@@ -147,10 +148,7 @@ def _resumed(state: TrainingState | None, fresh: TrainingState) -> TrainingState
 
 
 def _check(model: Any, theory: AbstractTheory, **numbers) -> None:
-    if model.manifold != theory.manifold:
-        raise ValueError(
-            f"The model lives on {model.manifold}, the theory on {theory.manifold}. Build the model from theory.manifold."
-        )
+    checked_model("fit", model, theory)
     integers("fit", 1, **numbers)
 
 
@@ -180,11 +178,10 @@ class _HalvingChange(eqx.Module):
 
     def __call__(self, state: TrainingState, theory: AbstractTheory):
         theory = theory.end if isinstance(theory, AbstractMovingTheory) else theory
-        model = model_at(state.model, theory)
+        model = state.model.at(theory)
 
         def log_weight(model, key):
-            x, log_prob = model.sample_and_log_prob(key, self.dtype)
-            return -theory.action(x) - log_prob
+            return sample_and_log_weight(key, model, theory, self.dtype)[1]
 
         def change(key):
             return log_weight(model.refined(), key) - log_weight(model, key)
@@ -195,7 +192,7 @@ class _HalvingChange(eqx.Module):
 
 
 def _halving_metrics(halving: _Compiled, state: TrainingState, theory: AbstractTheory) -> Record:
-    if not getattr(state.model, "refinable", False):
+    if not state.model.refinable:
         return {}
     change = np.asarray(halving(state, theory))
     return {"halving_mean": float(change.mean()), "halving_std": float(change.std())}

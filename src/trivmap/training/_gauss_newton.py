@@ -12,6 +12,7 @@ from jaxtyping import Array, DTypeLike, Key, PyTree
 
 from .._checks import at_least, integers, within
 from .._parameters import trainable
+from ..models import checked_model, sample_and_log_weight
 from ..samplers import SamplingInterrupted
 from ..statistics import ess_fraction
 from ..theories import AbstractTheory
@@ -65,6 +66,7 @@ def gauss_newton(
     integers("gauss_newton", 0, steps=steps)
     at_least("gauss_newton: damping", damping, 0)
     within("gauss_newton: floor", floor, 0, 1, closed=True)
+    checked_model("gauss_newton", model, theory)
     chosen, fixed = eqx.partition(parameters(model), parameters(trainable(model)))
     flat, unravel = ravel_pytree(chosen)
     if flat.size == 0:
@@ -122,8 +124,7 @@ def _linearised(model, theory, changed, fixed, flat, keys, dtype, reverse):
     """Log weights and their derivatives, shapes `(batch,)` and `(batch, parameters)`."""
 
     def log_weight(values: Array, key: Array) -> Array:
-        x, log_prob = changed(model, fixed, values).sample_and_log_prob(key, dtype)
-        return -theory.action(x) - log_prob
+        return sample_and_log_weight(key, changed(model, fixed, values).at(theory), theory, dtype)[1]
 
     def forward(key: Array) -> tuple[Array, Array]:
         value, linear = jax.linearize(lambda values: log_weight(values, key), flat)

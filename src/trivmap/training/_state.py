@@ -9,7 +9,6 @@ import optax
 from jaxtyping import Array, Int, Key, PyTree
 
 from .._parameters import parameters
-from ..theories import AbstractTheory
 
 
 class TrainingState(eqx.Module):
@@ -54,8 +53,3 @@ def checked_parameters(name: str, model: Any) -> PyTree:
             "with parameters, or sample it as it is."
         )
     return learned
-
-
-def model_at(model: Any, theory: AbstractTheory) -> Any:
-    """The model itself, or that of this theory where the model is one for a range of couplings."""
-    return model.at(theory) if hasattr(model, "at") else model

@@ -61,7 +61,7 @@ def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: di
             trained, compiled, curve = training.seconds + drawn, training.compile_seconds + data_compile, training.curve
         cost = evaluations(model)
         if method.run == "smc":
-            result = sample_populations(folder, sample_key, model.transport, functions, settings)
+            result = sample_populations(folder, sample_key, model, theory, functions, settings)
             cost = None if cost is None else cost * particles()
         else:
             result = sample_model(folder, sample_key, model, theory, functions, settings)

@@ -25,17 +25,14 @@ from ...models import Model
 from ...priors import GaussianPrior, HaarPrior
 from ...stochastic import (
     AnnealedFlow,
-    FlowMatching,
     HeatKernelNoising,
     LangevinFlow,
     ScoreDiffusion,
-    ScoreMatching,
     VariancePreserving,
-    continuity_residual,
     stack_layers,
 )
 from ...theories import WilsonAction
-from ...training import reverse_kl
+from ...training import FlowMatching, ScoreMatching, continuity_residual, reverse_kl
 from ...transforms import Affine, Composition, RationalQuadraticSpline
 from ...updates import HMCUpdate
 
@@ -93,7 +90,7 @@ def _loops(key: jax.Array, theory: Any) -> Model:
 
 def _ladder(key: jax.Array, theory: Any) -> Model:
     # It starts next to the optimum: with fewer steps training learns the error of the solver, at a higher rate it gets worse.
-    field = LadderField(theory.manifold, float(theory.beta), reach=1)
+    field = LadderField(theory.manifold, theory.beta, reach=1)
     return Model(_prior(theory), ContinuousFlow(field, steps=10))
 
 

@@ -64,11 +64,14 @@ def sample_model(folder: RunFolder, key: jax.Array, model: Any, theory: Any, fun
     return sample_weights(folder, key, draw, 4 * size, settings.sampling)
 
 
-def sample_populations(folder: RunFolder, key: jax.Array, flow: Any, functions: Any, settings: Comparison) -> Any:
+def sample_populations(
+    folder: RunFolder, key: jax.Array, model: Any, theory: Any, functions: Any, settings: Comparison
+) -> Any:
     dtype = jnp.dtype(settings.precision)
 
     def draw(key: jax.Array, first: int, n: int) -> Ensemble:
-        piece = smc(jax.random.fold_in(key, first), flow, n, particles=_PARTICLES, measure=functions, dtype=dtype)
+        options = {"particles": _PARTICLES, "measure": functions, "dtype": dtype}
+        piece = smc(jax.random.fold_in(key, first), model, theory, n, **options)
         return Ensemble(None, piece.log_weights, {name: piece.observables[name] for name in functions}, piece.cautions)
 
     return sample_weights(folder, key, draw, 4, settings.sampling)

@@ -3,11 +3,11 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from ...models import log_weight_of
 from ...statistics import Chain, Ensemble, StoredConfigurations
 from ...theories import AbstractTheory
 
@@ -40,5 +40,5 @@ class ForwardKL(eqx.Module):
         if shape != model.manifold.shape:
             raise ValueError(f"The data are configurations of shape {shape}, the model lives on {model.manifold}.")
         batch = self.data.draw(key, batch_size, dtype)
-        log_probs = eqx.filter_vmap(lambda m, x: m.log_prob(x), in_axes=(None, 0))(model, batch)
-        return -jnp.mean(log_probs), -jax.vmap(theory.action)(batch) - log_probs
+        log_weights, log_probs = eqx.filter_vmap(log_weight_of, in_axes=(None, None, 0))(model, theory, batch)
+        return -jnp.mean(log_probs), log_weights

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
 from ...lattice import site_sum
+from ...models import log_weight_and_score
 from ...theories import AbstractTheory
-from ._base import over_batch, sample_with_score
+from ._base import over_batch
 
 
 def path_gradient(
@@ -35,11 +36,10 @@ def path_gradient(
     """
 
     def one(key, model, theory):
-        x, log_prob, score, error = sample_with_score(key, model, dtype)
-        action, force = jax.value_and_grad(theory.action)(jax.lax.stop_gradient(x))
-        log_weight = jax.lax.stop_gradient(-action - log_prob)
+        x, log_weight, score, error = log_weight_and_score(key, model, theory, dtype)
+        log_weight = jax.lax.stop_gradient(log_weight)
         # Complex derivatives act by Re(g dx), as in jax.grad.
-        path = site_sum(jnp.real(jax.lax.stop_gradient(score + force) * x))
+        path = -site_sum(jnp.real(jax.lax.stop_gradient(score) * x))
         # The value is that of the forward pass, the gradient that of the path.
         return path - jax.lax.stop_gradient(path) - log_weight, log_weight, error
 

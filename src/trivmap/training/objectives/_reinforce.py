@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from ...models import log_weight
 from ...theories import AbstractTheory
-from ._base import over_batch, sample_with_error
+from ._base import over_batch
 
 
 def reinforce(
@@ -33,9 +34,9 @@ def reinforce(
         raise ValueError(f"The control variate needs batch_size >= 2, but {batch_size} was given.")
 
     def one(key, model, theory):
-        x, log_prob, error = sample_with_error(key, model, dtype)
-        x, log_prob = jax.lax.stop_gradient(x), jax.lax.stop_gradient(log_prob)
-        return model.log_prob(x), -theory.action(x) - log_prob, error
+        x, log_prob, error = model.sample_with_error(key, dtype)
+        x, log_prob = jax.lax.stop_gradient((x, log_prob))
+        return model.log_prob(x), log_weight(theory, x, log_prob), error
 
     log_probs, log_weights, error = over_batch(one, key, model, theory, batch_size)
     log_weights = jax.lax.stop_gradient(log_weights)

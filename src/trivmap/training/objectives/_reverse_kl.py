@@ -5,8 +5,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from ...models import log_weight_and_error
 from ...theories import AbstractTheory
-from ._base import over_batch, sample_with_error
+from ._base import over_batch
 
 
 def reverse_kl(
@@ -35,7 +36,6 @@ def reverse_kl(
 
 def log_weights_and_errors(key, model, theory, batch_size, dtype):
     def one(key, model, theory):
-        x, log_prob, error = sample_with_error(key, model, dtype)
-        return -theory.action(x) - log_prob, error
+        return log_weight_and_error(key, model, theory, dtype)[1:]
 
     return over_batch(one, key, model, theory, batch_size)

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
-from .._checks import at_least
-from .._parameters import fixed_numbers
-from ..flows import ContinuousFlow
-from ..manifolds import LinkField
-from ..statistics import Chain, Ensemble, StoredConfigurations
-from ..theories import AbstractTheory
-from ._diffusion import ScoreDiffusion
-from ._heat_kernel import logarithm
+from ..._checks import at_least
+from ..._parameters import fixed_numbers
+from ...flows import ContinuousFlow
+from ...manifolds import LinkField, RealField
+from ...models import transport_of
+from ...statistics import Chain, Ensemble, StoredConfigurations
+from ...stochastic import ScoreDiffusion, logarithm
+from ...theories import AbstractTheory
 
 # Noise times below this have no denoising target to speak of: 1/sigma^2 diverges.
 _FIRST_TIME = 1e-3
@@ -61,9 +61,7 @@ class ScoreMatching(eqx.Module):
     def __call__(
         self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-        diffusion = getattr(model, "transport", model)
-        if not isinstance(diffusion, ScoreDiffusion):
-            raise TypeError(f"ScoreMatching trains a ScoreDiffusion, but the transport is {type(diffusion).__name__}.")
+        diffusion = transport_of("ScoreMatching trains", model, ScoreDiffusion)
         data_key, time_key, key = jax.random.split(key, 3)
         x = self.data.draw(data_key, batch_size, dtype)
         tau = _stratified(time_key, batch_size, jnp.real(x).dtype)
@@ -119,9 +117,7 @@ class FlowMatching(eqx.Module):
     def __call__(
         self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-        flow = getattr(model, "transport", model)
-        if not isinstance(flow, ContinuousFlow):
-            raise TypeError(f"FlowMatching trains a ContinuousFlow, but the transport is {type(flow).__name__}.")
+        flow = transport_of("FlowMatching trains", model, ContinuousFlow)
         prior = fixed_numbers(model.prior)
         data_key, time_key, key = jax.random.split(key, 3)
         x = self.data.draw(data_key, batch_size, dtype)
@@ -140,8 +136,10 @@ class FlowMatching(eqx.Module):
 
 def geodesic(manifold: Any, z: Inexact[Array, "*shape"], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
     """The tangent vector L with exp(L) z = x, shortest on links."""
-    if not isinstance(manifold, LinkField):
+    if isinstance(manifold, RealField):
         return x - z
+    if not isinstance(manifold, LinkField):
+        raise TypeError(f"FlowMatching: got a {type(manifold).__name__}, expected a RealField or a LinkField")
     group = manifold.group
     return jax.vmap(lambda z, x: logarithm(group, group.multiply(x, group.adjoint(z))))(z, x)
 

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from .._parameters import fixed_numbers
-from ..fields import AbstractVectorField, GradientField
-from ..theories import AbstractTheory
-from ._langevin import LangevinFlow
-from ._path import combine, gradients, interpolate
+from ..._parameters import fixed_numbers
+from ...fields import AbstractVectorField, GradientField
+from ...models import log_weight, transport_of
+from ...stochastic import LangevinFlow, end_gradients, interpolate, level_gradient
+from ...theories import AbstractTheory
 
 
 def continuity_residual(
@@ -106,16 +105,12 @@ def action_matching(
 
 def _trained(name: str, model: Any, theory: AbstractTheory, batch_size: int) -> tuple[LangevinFlow, AbstractVectorField]:
     """The flow as constants, and its drift."""
-    flow = getattr(model, "transport", model)
-    if not isinstance(flow, LangevinFlow) or flow.drift is None:
-        raise TypeError(
-            f"{name} trains the drift of a LangevinFlow: got {type(flow).__name__}, expected one with a drift, such as a "
-            "GradientField."
-        )
+    flow = transport_of(f"{name} trains the drift of", model, LangevinFlow)
+    if flow.drift is None:
+        raise TypeError(f"{name} trains the drift of a LangevinFlow: got one without, give it one such as a GradientField.")
     if batch_size < 2:
         raise ValueError(f"{name} takes means over a batch of two or more, but batch_size is {batch_size}.")
-    fixed = eqx.tree_at(lambda f: f.theory, flow.started_from(model.prior), theory)
-    return fixed_numbers(fixed), flow.drift
+    return fixed_numbers(flow.started_from(model.prior).towards(theory)), flow.drift
 
 
 def _paths(key: Array, flow: LangevinFlow, batch_size: int, dtype: DTypeLike | None) -> tuple[Array, Array, Array]:
@@ -124,11 +119,15 @@ def _paths(key: Array, flow: LangevinFlow, batch_size: int, dtype: DTypeLike | N
     def walk(key):
         start_key, path_key = jax.random.split(key)
         z = flow.prior.sample(start_key, dtype)
-        _, log_weight, path, partial = flow.path(path_key, z)
+        _, of_path, path, partial = flow.path(path_key, z)
         path, partial = jnp.concatenate([z[None], path]), jnp.concatenate([jnp.zeros(1, partial.dtype), partial])
-        actions = jax.vmap(lambda level, x: interpolate(flow.prior, flow.theory, level).action(x))(flow.schedule(), path)
-        at_start = flow.prior.log_prob(z)
-        return path, partial - actions - at_start, log_weight - flow.theory.action(path[-1]) - at_start
+        log_prior = flow.prior.log_prob(z)
+
+        def at_level(level, x, partial):
+            return log_weight(interpolate(flow.prior, flow.theory, level), x, log_prior - partial)
+
+        at_levels = jax.vmap(at_level)(flow.schedule(), path, partial)
+        return path, at_levels, log_weight(flow.theory, path[-1], log_prior - of_path)
 
     walks = jax.vmap(walk, out_axes=(1, 1, 0))(jax.random.split(key, batch_size))
     return jax.lax.stop_gradient(walks)
@@ -154,7 +153,7 @@ def _residual(prior, theory, drift, weight, rate, t, x) -> Array:
     """The residual without the free energy."""
     t = t.astype(jnp.real(x).dtype)
     velocity, divergence = drift(t, x)
-    work = theory.manifold.inner(velocity, combine(weight, gradients(prior, theory, x)))
+    work = theory.manifold.inner(velocity, level_gradient(weight, end_gradients(prior, theory, x)))
     one = jnp.ones_like(weight)
     change = interpolate(prior, theory, one).action(x) - interpolate(prior, theory, 0 * one).action(x)
     return divergence - work - rate.astype(change.dtype) * change
