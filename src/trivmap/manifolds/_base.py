@@ -80,6 +80,7 @@ class AbstractManifold(eqx.Module):
         """Maps a real function to its gradient: `inner(gradient(f)(x), v) = d/ds f(exp(s v) x)` at zero."""
 
         def along_generators(x: Array) -> Array:
+            self.check(x)  # a wrong shape might be broadcast against that of v
             return jax.grad(lambda v: f(self.exp(v, x)))(jnp.zeros(self.tangent_shape, x.dtype))
 
         return along_generators
