@@ -148,9 +148,11 @@ def test_ends_of_intervals(name):
     transform, x = TRANSFORMS[name], _points(name)
     parameters = np.random.default_rng(0).standard_normal((transform.parameters, x.size)).astype(np.float32)
     low, high = (_both_ways(transform, jnp.asarray(x, d), jnp.asarray(parameters, d)) for d in (jnp.float32, jnp.float64))
-    for results, eps in ((low, np.finfo(np.float32).eps), (high, np.finfo(float).eps)):
+    # A thousand roundings of the numbers themselves. Points that lie 2e-7 inside an end, one rounding in single precision, lose
+    # digits of their distance from it in double precision: 3e-12 is seen, depending on the order of operations.
+    for results, tolerance in ((low, 1e3 * np.finfo(np.float32).eps), (high, 1e5 * np.finfo(float).eps)):
         for _, log_slope, log_derivative in (results[:3], results[3:]):
-            assert jnp.max(jnp.abs(log_slope - log_derivative)) < 1e3 * eps
+            assert jnp.max(jnp.abs(log_slope - log_derivative)) < tolerance
     for a, b in zip(low, high, strict=True):
         # Slopes and curvatures of up to 100 times a rounding of x of 2e-7.
         assert jnp.max(jnp.abs(a.astype(float) - b)) < 2e-3
