@@ -58,7 +58,7 @@ def _characters(group, theta, variance):
     return total
 
 
-@pytest.mark.parametrize("group", [tm.U1(), tm.SU(2), tm.SU(3)], ids=lambda g: g.name)
+@pytest.mark.parametrize("group", [tm.U1(), tm.SU(2), pytest.param(tm.SU(3), marks=pytest.mark.slow)], ids=lambda g: g.name)
 def test_heat_kernel(group):
     """Characters, Stein's identity of the score, the decay of the trace, the limit of small variance, logarithms."""
     u = group.haar(jax.random.key(0), (8_000,))
@@ -247,6 +247,7 @@ def test_score_of_plaquettes(beta):
         tm.plaquette_score(noising, tm.WilsonAction(tm.SU(2), (2, 2), beta=1.0))
 
 
+@pytest.mark.slow
 def test_training_and_calibration():
     """Denoising, its anchor and implicit matching raise the ESS of the same diffusion; calibration raises it further."""
     theory, noising = THEORIES["vp"], _noising("vp")
@@ -270,6 +271,7 @@ def test_training_and_calibration():
     assert ess(tm.Model(noising.prior, calibrated)) > after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["su2"])
 def test_flow_matching(name):
     theory = THEORIES[name]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import dense_jacobian, randomised
+from helpers import dense_jacobian, randomised, rows
 
 import trivmap as tm
 
@@ -57,7 +57,7 @@ def forward(flow, z):
     return flow.forward_and_log_det(z)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", rows(FLOWS, slow=["loops_su3"]))
 def test_log_det_matches_the_dense_jacobian(name):
     # Order 8 with 20 steps: (1/20)^8 = 4e-11 times an error constant below one for these smooth fields.
     flow, z = _case(name, solver=TIGHT, steps=20)
@@ -70,7 +70,7 @@ def test_log_det_matches_the_dense_jacobian(name):
     assert jnp.abs(inverse_log_det + log_det) < 1e-9
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", rows(FLOWS, slow=["loops_su3"]))
 def test_default_solver_converges_at_fourth_order(name):
     flow, z = _case(name, steps=4)
     exact_x, exact = eqx.tree_at(lambda f: f.solver, _case(name, solver=TIGHT, steps=12)[0], TIGHT).forward_and_log_det(
@@ -114,6 +114,7 @@ def _gradient_memory(checkpoint, steps):
     return gradient.lower(flow, z).compile().compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_checkpointing_bounds_the_memory_of_a_gradient():
     per_step = (_gradient_memory(True, 40) - _gradient_memory(True, 20)) / 20
     stored = (_gradient_memory(False, 40) - _gradient_memory(False, 20)) / 20
@@ -135,7 +136,7 @@ def test_adaptive_flow_reaches_its_tolerance():
         flow.refined()
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", rows(FLOWS, slow=["loops_su3"]))
 def test_float32_flows_accumulate_in_float64(name):
     flow, z = _case(name, steps=4)
     x, log_det = forward(flow, z)

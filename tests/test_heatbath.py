@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import rows
 from scipy import special, stats
 
 import trivmap as tm
@@ -135,7 +136,7 @@ def test_sweeps_are_reversible():
     assert abs(difference.mean()) < 4 * difference.std(ddof=1) / 20
 
 
-@pytest.mark.parametrize("name", ["su2_odd", "su2_negative"])
+@pytest.mark.parametrize("name", rows(["su2_odd", "su2_negative"], slow=["su2_odd"]))
 def test_annealing_is_exact_both_ways(name):
     """log Z from paths of few levels, and from backward paths that start in the theory: only reversible updates pass."""
     theory = THEORIES[name]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import along, dense_divergence, scaled
+from helpers import along, dense_divergence, rows, scaled
 
 from trivmap.gauge import (
     Loop,
@@ -195,7 +195,7 @@ FAMILIES = {
     "su3_3d": (3, (3, 3, 3), 1),
     "u1_4d": (1, (3, 3, 3, 3), 1),
 }
-SLOW = {"u1_2d_order_2", "su2_2d_order_2", "su4_2d", "su3_3d"}
+SLOW = {"u1_2d_order_2", "u1_4d", "su2_2d_order_2", "su4_2d", "su3_3d"}
 
 
 def _family(name):
@@ -228,7 +228,7 @@ def test_values_are_products_of_links_along_the_loops(name):
         assert abs(values[k] - expected) < 1e-11 * len(images)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in FAMILIES])
+@pytest.mark.parametrize("name", rows(FAMILIES, SLOW))
 def test_gradients_and_laplacians_against_dense_derivatives(name):
     family, manifold, x, coefficients = _family(name)
     family.check_lattice(manifold.lattice)
@@ -259,7 +259,7 @@ def _divergence_of_some_links(family, manifold, coefficients, x):
     return sum(term(unit) for unit in units)
 
 
-@pytest.mark.parametrize("name", ["u1_2d", "su3_2d"])
+@pytest.mark.parametrize("name", rows(["u1_2d", "su3_2d"], slow=["su3_2d"]))
 def test_reverse_mode_of_values_and_gradients(name):
     """Training differentiates the field once more: against central differences, one by one and in a batch."""
     family, manifold, x, coefficients = _family(name)

@@ -98,6 +98,7 @@ def test_spectral_flow_of_su2_at_equal_phases(phase):
     assert jnp.max(jnp.abs(automatic - differences)) < 1e-4
 
 
+@pytest.mark.slow
 def test_spectral_flow_of_su3_refuses_derivatives_at_kinks():
     """Three equal phases, and two: NaN. Away from them the derivative is that of differences."""
     flow = _spectral(3)
@@ -148,8 +149,8 @@ def test_ends_of_intervals(name):
     transform, x = TRANSFORMS[name], _points(name)
     parameters = np.random.default_rng(0).standard_normal((transform.parameters, x.size)).astype(np.float32)
     low, high = (_both_ways(transform, jnp.asarray(x, d), jnp.asarray(parameters, d)) for d in (jnp.float32, jnp.float64))
-    # A thousand roundings of the numbers themselves. Points that lie 2e-7 inside an end, one rounding in single precision, lose
-    # digits of their distance from it in double precision: 3e-12 is seen, depending on the order of operations.
+    # A thousand roundings of the numbers themselves. In double precision points that lie 2e-7 inside an end, one rounding in
+    # single precision, lose digits of their distance from it: 3e-12 is seen, depending on the order of operations.
     for results, tolerance in ((low, 1e3 * np.finfo(np.float32).eps), (high, 1e5 * np.finfo(float).eps)):
         for _, log_slope, log_derivative in (results[:3], results[3:]):
             assert jnp.max(jnp.abs(log_slope - log_derivative)) < tolerance

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import dense_jacobian, gauge_transform, random_gauge_transformation, randomised
+from helpers import dense_jacobian, gauge_transform, random_gauge_transformation, randomised, rows
 
 import trivmap as tm
 from trivmap.flows._spectral_cell import from_alcove, log_haar, to_alcove
@@ -134,7 +134,7 @@ def _case(name, scale=0.2):
 
 # Tens of seconds of compilation; the rest covers the same code.
 SLOW = ("su3_independent", "coupling_su3", "coupling_su3_plaquette")
-TABLE = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FLOWS]
+TABLE = rows(FLOWS, SLOW)
 
 
 @eqx.filter_jit
@@ -175,7 +175,7 @@ def on_walls(group, count):
     return spectral_matrix(phases, group.haar(jax.random.key(6), (count,)))
 
 
-@pytest.mark.parametrize("name", ["su2", "su3", "su4"])
+@pytest.mark.parametrize("name", rows(["su2", "su3", "su4"], slow=["su4"]))
 def test_degenerate_eigenvalues(name):
     flow, _ = _case(name)
     group = flow.manifold.group
