@@ -11,11 +11,12 @@ from trivmap.models import AbstractModel
 from trivmap.samplers import SamplingInterrupted, sample
 from trivmap.samplers import _sample as sample_module
 from trivmap.statistics import ess_fraction, expectation, log_z
+from trivmap.theories import AbstractTheory
 
 LATTICE = (2, 3)
 
 
-class Gaussian(AbstractModel):
+class Gaussian(AbstractModel, AbstractTheory):
     """S = sum phi^2 / (2 width^2); as a model, its normalised density."""
 
     width: jax.Array
