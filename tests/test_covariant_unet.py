@@ -26,6 +26,8 @@ def test_the_reach_is_as_large_as_it_says():
     with pytest.raises(ValueError, match=f"reach={network.reach - 1}"):
         tm.LocalField(network, manifold, network.reach - 1)
     assert tm.CovariantUNet(jax.random.key(0), manifold, levels=3).reach == 1 + 2 + 4 + 2 + 1 + 2
+
+
 @pytest.mark.slow
 def test_score_matching_and_exact_weights():
     """Neither needs the divergence, which has as many derivatives as there are angles here."""

@@ -46,6 +46,8 @@ def test_the_same_noise_gives_the_same_path(name):
     expected, _ = flow.forward_and_log_weight(key, z)
     # Three steps of numbers of order one.
     assert flow.manifold.distance(flow.manifold.project(found), expected) < 1e-12
+
+
 @pytest.mark.slow
 def test_additive_noise_converges_with_strong_order_one():
     flow = _flow("u1")
@@ -65,6 +67,8 @@ def test_additive_noise_converges_with_strong_order_one():
     coarse, middle = np.asarray(errors(keys)).mean(axis=0)
     # Steps a quarter as long: a factor of 4 at order one, against 2 at order one half; the reference adds an eighth.
     assert 3.3 < coarse / middle < 6
+
+
 @pytest.mark.slow
 def test_adaptive_steps_keep_the_tolerance():
     flow = _flow("su2")

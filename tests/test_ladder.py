@@ -96,6 +96,8 @@ def test_the_map_without_learned_numbers_is_nearly_exact_in_two_dimensions():
     assert tm.ess_fraction(ensemble.log_weights) > 0.85
     assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(theory))) < 4
     assert abs(tm.expectation(ensemble, "plaquette").pull(tm.exact.plaquette(theory))) < 4
+
+
 @pytest.mark.slow
 def test_gauss_newton_lowers_the_variance_and_the_numbers_move_to_another_lattice():
     theory = tm.WilsonAction(SU2, (4, 4), beta=2.0)
