@@ -50,7 +50,7 @@ test: $(VENV)/.dev
 # What the tests counted (kills, mutations, coverage) is printed at the end: docs/survives.md and docs/statistics.md quote it.
 # Signals and kills of processes depend on the load of the machine: what fails runs once more, alone.
 test-long: $(VENV)/.dev
-	$(PYTEST) --dist load -m slow tests tests/long || $(PYTEST) -n 0 --last-failed -m slow tests tests/long
+	$(PYTEST) --dist load -m slow || $(PYTEST) -n 0 --last-failed -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
