@@ -56,7 +56,7 @@ def _perturbed(case):
     return theory, eqx.tree_at(lambda m: m.transport.field, model, randomised(jax.random.key(5), model.transport.field, 0.1))
 
 
-@pytest.mark.parametrize("objective", [tm.path_gradient, tm.reinforce])
+@pytest.mark.parametrize("objective", [tm.path_gradient, pytest.param(tm.reinforce, marks=pytest.mark.slow)])
 def test_estimators_of_one_gradient_agree(objective):
     """Value, log weights and mean gradient are those of `reverse_kl`."""
     theory, model = _perturbed(_phi4)

@@ -33,7 +33,7 @@ def _coefficient(potential, k, *paths):
     return -potential.coefficients[row, k] * planes / (images * algebra.n ** len(term))
 
 
-@pytest.mark.parametrize("dim", [2, 3, 4])
+@pytest.mark.parametrize("dim", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("n", [3, 4, 5])
 def test_next_to_leading_coefficients_of_sun(n, dim):
     beta = 1.7
