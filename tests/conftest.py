@@ -1,6 +1,7 @@
 """Strict numerics for every test. The package itself never touches these settings."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before JAX is imported, and for the commands that tests start: the numbers of the tests are those of a CPU, and many tests
@@ -24,6 +25,20 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def as_in_the_foreground():
+    """Commands that a test starts take SIGINT and SIGHUP as usual, also where the tests run in the background or under nohup.
+
+    A shell starts such jobs with these signals ignored, and processes inherit that.
+    """
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(autouse=True, scope="module")

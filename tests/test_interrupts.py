@@ -11,6 +11,8 @@ import pytest
 import trivmap as tm
 from trivmap.training import _gauss_newton
 
+pytestmark = pytest.mark.usefixtures("as_in_the_foreground")
+
 # A computation in C that releases the interpreter and does not return to it, as XLA compiles.
 COMPUTES = "hashlib.pbkdf2_hmac('sha256', b'', b'', {})"
 FOREVER = 10**9

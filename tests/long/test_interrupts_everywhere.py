@@ -12,6 +12,8 @@ from folders import contents
 
 from trivmap.cli import main
 
+pytestmark = pytest.mark.usefixtures("as_in_the_foreground")
+
 TRAIN = ["train", "u1", "--lattice", "4", "4", "--steps", "6", "--chunk", "2", "--batch-size", "8", "--out", "run"]
 HMC = ["hmc", "u1", "--lattice", "4", "4", "--trajectories", "12", "--chains", "2", "--chunk", "4", "--out", "run"]
 # Each takes much longer than the test lets it.
