@@ -57,6 +57,15 @@ def test_signal_in_a_callback_that_python_ignores():
     assert seconds < 60
 
 
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signal_after_the_work_is_done(number):
+    """While Python ends, which takes a moment: the run was a success."""
+    code = "import os, signal, sys; from trivmap.cli import main; status = main(); "
+    code += f"os.kill(os.getpid(), signal.{number}); sys.exit(status)"
+    done = subprocess.run([sys.executable, "-c", code, "info"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_files_are_finished_first():
     """Two seconds and more, beyond the time that a command has to end by itself."""
     body = f"with interrupts_deferred():\n            {COMPUTES.format(5 * 10**6)}\n            print('written', flush=True)"

@@ -67,6 +67,13 @@ def interruptible() -> Iterator[None]:
         os.close(write)  # ends the watcher, which closes the other end
 
 
+def ignore_signals() -> None:
+    """For the end of a program whose work is done: a signal there stops nothing, and would make a failure of a success."""
+    with suppress(ValueError):  # not the main thread, which gets no signals
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def leave(status: int = INTERRUPTED) -> None:
     """End the process without the exit handlers of the libraries, some of which crash while XLA compiles."""
     for stream in (sys.stdout, sys.stderr):

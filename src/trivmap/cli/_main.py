@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 # All that is heavy is imported in functions: signals are caught before.
-from ._interrupt import INTERRUPTED, farewell, interruptible, leave
+from ._interrupt import INTERRUPTED, farewell, ignore_signals, interruptible, leave
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,12 +17,15 @@ def main(arguments: list[str] | None = None) -> int:
     """
     with interruptible():
         try:
-            return _run(arguments)
+            status = _run(arguments)
         except KeyboardInterrupt:
             print(f"trivmap: {farewell()}", file=sys.stderr, flush=True)
             if arguments is None:  # the program, not a function called by another one
                 leave()
             return INTERRUPTED
+    if arguments is None:
+        ignore_signals()
+    return status
 
 
 def _run(arguments: list[str] | None) -> int:
