@@ -46,3 +46,13 @@ def forget_compilations():
     """Compiled programs of a finished file would otherwise pile up to many gigabytes over the suite."""
     yield
     jax.clear_caches()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints what tests counted, by `record_property(name, value)`."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind)]
+    rows = [(r.nodeid.split("/")[-1], *entry) for r in reports if r.when == "call" for entry in r.user_properties]
+    if rows:
+        terminalreporter.section("counted")
+    for test, name, value in sorted(rows, key=str):
+        terminalreporter.write_line(f"{test}  {name}: {value}")
