@@ -37,10 +37,10 @@ quickstart: $(VENV)/.run
 	$(BIN)/trivmap quickstart
 
 # One BLAS thread: the exact results multiply many small matrices, which several threads make slower.
-# Compilation, most of the time, keeps one core busy: a worker per core, and a file stays with its worker. It takes a fifth of
-# the time with XLA's older fusion emitters and no optimisation (jaxlib of requirements/run.txt; flags unknown to another
+# Compilation, most of the time, keeps one core busy: a worker per core, and a file stays with its worker. It takes less
+# time with XLA's older fusion emitters and no optimisation (jaxlib of requirements/run.txt; flags unknown to another
 # one would end the process, hence here and not in conftest.py). README, documentation and canaries run without these flags.
-# Slow tests compute for longer than they compile: a little optimisation makes those of HMC three times as fast.
+# Slow tests compute for longer than they compile, so that a little optimisation pays.
 test: OPTIMISATION := 0
 test-long: OPTIMISATION := 1
 PYTEST = OPENBLAS_NUM_THREADS=1 \
