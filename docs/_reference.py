@@ -17,7 +17,7 @@ PACKAGES = (
     "priors",
     "fields",
     "transforms",
-    "integrators",
+    "solvers",
     "flows",
     "updates",
     "stochastic",

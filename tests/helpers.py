@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trivmap import trainable
 from trivmap.lattice import shift
+from trivmap.training import trainable
 
 
 def as_users_have_it() -> dict[str, str]:
@@ -65,10 +65,7 @@ def gauge_transform(group, omega, links):
     """U_mu(x) -> Omega(x) U_mu(x) Omega(x + mu)^dagger."""
     dim = links.shape[0]
     return jnp.stack(
-        [
-            group.multiply(group.multiply(omega, links[mu]), group.adjoint(shift(omega, mu, 1, dim)))
-            for mu in range(dim)
-        ]
+        [group.multiply(group.multiply(omega, links[mu]), group.adjoint(shift(omega, mu, 1, dim))) for mu in range(dim)]
     )
 
 

@@ -46,7 +46,7 @@ def test_few_measurements_are_cautioned():
     assert said(creutz(Chain(None, {"x": np.zeros((1, 6))}, delta_h=0.1 * rng.normal(size=(1, 6)))), "fewer than 50")
     series = 1.0 + 0.1 * rng.normal(size=(1, 40, 6)) * np.exp(-np.arange(6)) + np.exp(-np.arange(6.0))
     chain = Chain(None, {"c": np.concatenate([series, series[..., ::-1]], -1)})
-    assert said(tm.fit_correlator(chain, "c", 0, 2, correlated=False).masses, "fewer than 50")
+    assert said(tm.statistics.fit_correlator(chain, "c", 0, 2, correlated=False).masses, "fewer than 50")
     assert gamma_method(rng.normal(size=(8, 60))).cautions == ()
 
 
@@ -93,7 +93,7 @@ def test_a_stuck_chain():
 def test_a_chain_on_a_closed_path():
     """Bins as long as its period have equal means: jackknife and bootstrap see no error."""
     x = np.tile(np.random.default_rng(7).normal(size=5), 200)
-    for estimate in (gamma_method, jackknife, lambda x: tm.bootstrap(jax.random.key(0), x)):
+    for estimate in (gamma_method, jackknife, lambda x: tm.statistics.bootstrap(jax.random.key(0), x)):
         assert said(estimate(x), "chain 0 repeats its first 5 values")
         assert not said(estimate(np.append(x[:-1], 3.0)), "repeats")
     charges = np.random.default_rng(8).integers(-1, 2, 2000).astype(float)
@@ -116,7 +116,7 @@ def test_offsets_change_nothing(offset):
     for estimate in (
         gamma_method,
         jackknife,
-        lambda y: tm.bootstrap(jax.random.key(0), y),
+        lambda y: tm.statistics.bootstrap(jax.random.key(0), y),
         lambda y: expectation(Ensemble(None, lw, {"y": y}), "y"),
     ):
         plain, moved = estimate(x), estimate(shifted)
@@ -197,11 +197,11 @@ def test_tail_index_of_pareto_weights():
 def test_bounds_hold_to_the_last_bit(shift):
     for n in (2, 3, 10, 1000):
         lw = np.full(n, shift)
-        values = [tm.ess_fraction(lw), tm.forward_ess(lw), tm.expected_acceptance(lw)]
-        values.append(tm.lognormal_acceptance(values[0]))
+        values = [tm.ess_fraction(lw), tm.statistics.forward_ess(lw), tm.statistics.expected_acceptance(lw)]
+        values.append(tm.statistics.lognormal_acceptance(values[0]))
         assert all(v == pytest.approx(1.0, abs=1e-12) and v <= 1.0 for v in values)
         assert log_z(lw).error == 0.0
-    assert tm.lognormal_acceptance(tm.forward_ess(np.array([0.0, 5000.0]))) == 0.0
+    assert tm.statistics.lognormal_acceptance(tm.statistics.forward_ess(np.array([0.0, 5000.0]))) == 0.0
 
 
 # --- what carries cautions ------------------------------------------------------------------------
@@ -215,11 +215,11 @@ def test_cautions_travel(tmp_path):
     assert chain[10:].shape == chain[10:].accepted.shape == (1, 20)
     tm.write_ensemble(tmp_path / "e.h5", few)
     tm.write_chain(tmp_path / "c.h5", chain)
-    tm.write_npz(tmp_path / "e.npz", few)
-    read = tm.read_ensemble(tmp_path / "e.h5")[0], tm.read_chain(tmp_path / "c.h5")[0], tm.read_npz(tmp_path / "e.npz")
+    tm.io.write_npz(tmp_path / "e.npz", few)
+    read = tm.read_ensemble(tmp_path / "e.h5")[0], tm.read_chain(tmp_path / "c.h5")[0], tm.io.read_npz(tmp_path / "e.npz")
     assert all(found.cautions == ("a mode is missing",) for found in read)
     with pytest.raises(ValueError, match="cautions of their own"):
-        tm.append_ensemble(tmp_path / "e.h5", Ensemble(few.configurations, few.log_weights, few.observables, ("another",)))
+        tm.io.append_ensemble(tmp_path / "e.h5", Ensemble(few.configurations, few.log_weights, few.observables, ("another",)))
     with pytest.raises(TypeError, match="slice"):
         chain[3]
 
@@ -239,14 +239,18 @@ def test_cautions_are_seen():
 def test_families_of_derived_observables():
     x = np.random.default_rng(0).normal(size=(2, 100, 4, 4))
     chain = Chain(x)
-    named = Chain(None, {"pole": tm.statistics.measure(tm.pole_mass.primary, x.reshape(-1, 4, 4)).reshape(2, 100, -1)})
-    mass = tm.second_moment_mass
+    named = Chain(
+        None, {"pole": tm.statistics.measure(tm.observables.pole_mass.primary, x.reshape(-1, 4, 4)).reshape(2, 100, -1)}
+    )
+    mass = tm.observables.second_moment_mass
     assert expectation(chain, mass).value == expectation(chain, mass()).value
     np.testing.assert_allclose(
-        expectation(named, "pole", function=tm.pole_mass).value, expectation(chain, tm.pole_mass()).value, rtol=1e-12
+        expectation(named, "pole", function=tm.observables.pole_mass).value,
+        expectation(chain, tm.observables.pole_mass()).value,
+        rtol=1e-12,
     )
     with pytest.raises(ValueError, match=r"'pole'.*function=DERIVED"):
-        expectation(named, tm.pole_mass)
+        expectation(named, tm.observables.pole_mass)
     with pytest.raises(TypeError, match="takes other arguments"):
-        expectation(chain, tm.moment)
+        expectation(chain, tm.observables.moment)
     assert said(gamma_method(x[:, :, 0, 0], lambda m: jnp.log(-jnp.abs(m))), "not finite")

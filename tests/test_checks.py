@@ -12,7 +12,8 @@ import pytest
 import trivmap as tm
 from trivmap import _checks
 from trivmap.fields import NeuralPotential
-from trivmap.integrators import integrate
+from trivmap.solvers import integrate
+from trivmap.stochastic import HeatKernelNoising
 from trivmap.training import default_optimiser, gradient_noise
 from trivmap.transforms import Affine, CircularSpline, Moebius, NonCompactProjection, RationalQuadraticSpline
 
@@ -60,7 +61,7 @@ NONSENSE = {
         }.items()
     ],
     "craft": [
-        (lambda **k: tm.craft(KEY, tm.Model(PRIOR, ANNEALED), THEORY, 4, **k), "resample_below", NOT_CLOSED),
+        (lambda **k: tm.objectives.craft(KEY, tm.Model(PRIOR, ANNEALED), THEORY, 4, **k), "resample_below", NOT_CLOSED),
     ],
     "fit": [
         (lambda **k: tm.fit(KEY, MODEL, THEORY, progress=False, **k), name, values)
@@ -82,8 +83,10 @@ NONSENSE = {
         (lambda steps=1, rate=0.1: default_optimiser(steps, rate), "steps", NO_COUNT),
         (lambda steps=1, rate=0.1: default_optimiser(steps, rate), "rate", NOT_POSITIVE),
     ],
-    "deepen": [(lambda layers: tm.deepen(KEY, MODEL, layers), "layers", NO_COUNT)],
-    "annealing of couplings": [(lambda fraction: tm.AnnealedTheory(THEORY, THEORY, fraction), "fraction", (0.0, 1.5, NAN))],
+    "deepen": [(lambda layers: tm.training.deepen(KEY, MODEL, layers), "layers", NO_COUNT)],
+    "annealing of couplings": [
+        (lambda fraction: tm.training.AnnealedTheory(THEORY, THEORY, fraction), "fraction", (0.0, 1.5, NAN))
+    ],
     "conditional": [
         (lambda **k: tm.ConditionalModel(lambda t: MODEL, THEORY, **{"low": 0.5, "high": 1.0} | k), name, values)
         for name, values in {"low": (NAN, -INF, 2.0), "high": (NAN, INF), "degree": NO_STEPS}.items()
@@ -99,42 +102,46 @@ NONSENSE = {
         (lambda log_z: tm.EnsemblePrior(THEORY, np.zeros((3, 2, 4, 4)), log_z), "log_z", (NAN, INF)),
     ],
     "schedules": [
-        (tm.Schedule, "levels", (0, -1, 2.5, True, (0.0, NAN, 1.0), (0.0, 0.7, 0.3, 1.0), (0.0,), (0.1, 1.0), (NAN, 1.0))),
+        (
+            tm.stochastic.Schedule,
+            "levels",
+            (0, -1, 2.5, True, (0.0, NAN, 1.0), (0.0, 0.7, 0.3, 1.0), (0.0,), (0.1, 1.0), (NAN, 1.0)),
+        ),
     ],
     "stochastic flows": [
         (lambda **k: tm.LangevinFlow(PRIOR, THEORY, 2, **k), "step_size", (*NOT_POSITIVE, np.array([0.1, NAN]))),
         (lambda **k: tm.AnnealedFlow(PRIOR, THEORY, tm.HMCUpdate(), 2, **k), "repeats", NO_COUNT),
-        (lambda **k: tm.ScoreDiffusion(tm.HeatKernelNoising(LINKS), MODEL.transport.field, 2, **k), "corrections", NO_STEPS),
+        (lambda **k: tm.ScoreDiffusion(HeatKernelNoising(LINKS), MODEL.transport.field, 2, **k), "corrections", NO_STEPS),
         (
-            lambda **k: tm.ScoreDiffusion(tm.HeatKernelNoising(LINKS), MODEL.transport.field, 2, **k),
+            lambda **k: tm.ScoreDiffusion(HeatKernelNoising(LINKS), MODEL.transport.field, 2, **k),
             "correction_size",
             NOT_POSITIVE,
         ),
-        (lambda **k: tm.ScoreMatching(np.zeros((3, 2, 4, 4)), **k), "anchor", (-1.0, NAN, INF)),
+        (lambda **k: tm.objectives.ScoreMatching(np.zeros((3, 2, 4, 4)), **k), "anchor", (-1.0, NAN, INF)),
     ],
     "noise": [
-        (lambda **k: tm.VariancePreserving(SCALARS, **k), "data_width", NOT_POSITIVE),
-        (lambda **k: tm.VariancePreserving(SCALARS, **k), "rates", ((0.0, 1.0), (1.0, NAN), (1.0, INF))),
-        (lambda **k: tm.SubVariancePreserving(SCALARS, **k), "data_width", NOT_POSITIVE),
-        (lambda **k: tm.VarianceExploding(SCALARS, **k), "sigma", NOT_POSITIVE),
-        (lambda **k: tm.VarianceExploding(SCALARS, **k), "ratio", (1.0, 0.5, NAN, INF)),
-        (lambda **k: tm.HeatKernelNoising(LINKS, **k), "remainder", (0.0, 1.0, NAN)),
-        (lambda **k: tm.HeatKernelNoising(LINKS, **k), "walk", NO_COUNT),
+        (lambda **k: tm.stochastic.VariancePreserving(SCALARS, **k), "data_width", NOT_POSITIVE),
+        (lambda **k: tm.stochastic.VariancePreserving(SCALARS, **k), "rates", ((0.0, 1.0), (1.0, NAN), (1.0, INF))),
+        (lambda **k: tm.stochastic.SubVariancePreserving(SCALARS, **k), "data_width", NOT_POSITIVE),
+        (lambda **k: tm.stochastic.VarianceExploding(SCALARS, **k), "sigma", NOT_POSITIVE),
+        (lambda **k: tm.stochastic.VarianceExploding(SCALARS, **k), "ratio", (1.0, 0.5, NAN, INF)),
+        (lambda **k: tm.stochastic.HeatKernelNoising(LINKS, **k), "remainder", (0.0, 1.0, NAN)),
+        (lambda **k: tm.stochastic.HeatKernelNoising(LINKS, **k), "walk", NO_COUNT),
     ],
     "flows": [
         (lambda **k: tm.ContinuousFlow(MODEL.transport.field, **k), "steps", NO_COUNT),
         (lambda **k: tm.ContinuousFlow(MODEL.transport.field, steps=1, **k), "max_steps", NO_COUNT),
-        (lambda **k: tm.ResidualFlow(tm.NeighbourPotential(KEY, SCALARS), **k), "sweeps", NO_COUNT),
-        (lambda **k: tm.ResidualFlow(tm.NeighbourPotential(KEY, SCALARS), 1, **k), "bound", (0.0, 1.0, NAN)),
-        (lambda **k: tm.ResidualFlow(tm.NeighbourPotential(KEY, SCALARS), 1, **k), "curvature", NOT_POSITIVE),
+        (lambda **k: tm.ResidualFlow(tm.fields.NeighbourPotential(KEY, SCALARS), **k), "sweeps", NO_COUNT),
+        (lambda **k: tm.ResidualFlow(tm.fields.NeighbourPotential(KEY, SCALARS), 1, **k), "bound", (0.0, 1.0, NAN)),
+        (lambda **k: tm.ResidualFlow(tm.fields.NeighbourPotential(KEY, SCALARS), 1, **k), "curvature", NOT_POSITIVE),
         (lambda **k: tm.CouplingFlow(KEY, SCALARS, **k), "layers", NO_COUNT),
         (lambda **k: tm.CouplingFlow(KEY, SCALARS, **k), "reach", NO_COUNT),
         (lambda **k: tm.CouplingFlow(KEY, SCALARS, **k), "hidden", ((0,), (-1, 2), (2.5,))),
         (lambda **k: tm.GaugeCouplingFlow(KEY, LINKS, **k), "layers", NO_COUNT),
         (lambda **k: tm.SpectralCouplingFlow(KEY, MATRICES, **k), "sweeps", NO_COUNT),
         (lambda **k: tm.SpectralCouplingFlow(KEY, MATRICES, **k), "reach", NO_STEPS),
-        (lambda **k: tm.FourierFlow(SCALARS, **k), "mass", NOT_POSITIVE),
-        (lambda **k: tm.FourierFlow(SCALARS, **k), "knots", (1, *NO_COUNT)),
+        (lambda **k: tm.flows.FourierFlow(SCALARS, **k), "mass", NOT_POSITIVE),
+        (lambda **k: tm.flows.FourierFlow(SCALARS, **k), "knots", (1, *NO_COUNT)),
     ],
     "transforms": [
         (Affine, "limit", NOT_POSITIVE),
@@ -150,12 +157,12 @@ NONSENSE = {
         (lambda **k: tm.ConvolutionField(KEY, SCALARS, **k), "sines", NO_COUNT),
         (lambda **k: tm.GatedConvolutionField(LINKS, **k), "gates", NO_COUNT),
         (lambda **k: tm.GatedConvolutionField(SCALARS, **k), "frequency_range", ((0.5, NAN), (0.5, INF))),
-        (lambda **k: tm.NeighbourPotential(KEY, SCALARS, **k), "bonds", NO_COUNT),
+        (lambda **k: tm.fields.NeighbourPotential(KEY, SCALARS, **k), "bonds", NO_COUNT),
         (lambda **k: NeuralPotential(KEY, MATRICES, **k), "hidden", ((), (0,))),
         (lambda **k: NeuralPotential(KEY, MATRICES, **k), "stencil", (-1, NAN)),
-        (lambda **k: tm.CovariantConvolutionField(MATRICES, **k), "mass", NOT_POSITIVE),
-        (lambda **k: tm.CovariantConvolutionField(MATRICES, **k), "radius", NO_STEPS),
-        (lambda **k: tm.CovariantUNet(KEY, MATRICES, **k), "levels", NO_COUNT),
+        (lambda **k: tm.fields.CovariantConvolutionField(MATRICES, **k), "mass", NOT_POSITIVE),
+        (lambda **k: tm.fields.CovariantConvolutionField(MATRICES, **k), "radius", NO_STEPS),
+        (lambda **k: tm.fields.CovariantUNet(KEY, MATRICES, **k), "levels", NO_COUNT),
         (lambda beta: tm.LadderField(MATRICES, beta), "beta", NOT_POSITIVE),
         (lambda **k: tm.LadderField(MATRICES, 1.0, **k), "gates", NO_STEPS),
         (lambda **k: tm.LoopPotential(MATRICES, time="spline", **k), "times", (1, *NO_COUNT)),
@@ -169,7 +176,7 @@ NONSENSE = {
                     MODEL.transport.field,
                     LINKS,
                     jnp.zeros((2, 4, 4)),
-                    solver=tm.RKMK(diffrax.Tsit5(), LINKS),
+                    solver=tm.solvers.RKMK(diffrax.Tsit5(), LINKS),
                     controller=diffrax.PIDController(**{"rtol": 1e-3, "atol": 1e-3} | k),
                 ),
                 name,
@@ -179,9 +186,9 @@ NONSENSE = {
         ),
     ],
     "resampling": [
-        (lambda **k: tm.jackknife(DATA, **k), "bins", (0, 1, -1, 21, 2.5, NAN, True)),
-        (lambda **k: tm.bootstrap(KEY, DATA, **k), "resamples", (1, *NO_COUNT)),
-        (lambda **k: tm.bootstrap(KEY, DATA, **k), "block", (15, *NO_STEPS, 0)),
+        (lambda **k: tm.statistics.jackknife(DATA, **k), "bins", (0, 1, -1, 21, 2.5, NAN, True)),
+        (lambda **k: tm.statistics.bootstrap(KEY, DATA, **k), "resamples", (1, *NO_COUNT)),
+        (lambda **k: tm.statistics.bootstrap(KEY, DATA, **k), "block", (15, *NO_STEPS, 0)),
     ],
 }  # fmt: skip
 
@@ -234,8 +241,8 @@ def test_traced_numbers_pass():
 _SINGLE = """
 import warnings, jax, trivmap as tm
 from trivmap.lattice import _precision
-theory = tm.FreeScalarAction((2, 2), m2=1.0)
-model = tm.Model(tm.GaussianPrior(theory.manifold), tm.FourierFlow(theory.manifold))
+theory = tm.theories.FreeScalarAction((2, 2), m2=1.0)
+model = tm.Model(tm.GaussianPrior(theory.manifold), tm.flows.FourierFlow(theory.manifold))
 key = jax.random.key(0)
 calls = {
     "sample": lambda: tm.sample(key, model, theory, 2),
@@ -248,11 +255,11 @@ for name, call in calls.items():
         warnings.simplefilter("always")
         call()
         call()
-    print(name, [(str(w.message).split(":")[0], w.filename) for w in said if w.category is tm.PrecisionWarning])
+    print(name, [(str(w.message).split(":")[0], w.filename) for w in said if w.category is tm.lattice.PrecisionWarning])
 jax.config.update("jax_enable_x64", True)
 _precision._said = False
 warnings.simplefilter("error")
-tm.hmc(key, tm.FreeScalarAction((2, 2), m2=1.0), 2, steps=1, thermalisation=0, dtype="float32")
+tm.hmc(key, tm.theories.FreeScalarAction((2, 2), m2=1.0), 2, steps=1, thermalisation=0, dtype="float32")
 print("quiet")
 """
 

@@ -35,7 +35,7 @@ def test_the_model_at_a_chebyshev_point_is_the_one_it_was_made_from():
 
 def test_cubic_functions_of_the_coupling_are_reproduced():
     def make(theory):
-        model = tm.Model(tm.GaussianPrior(theory.manifold), tm.Rescaling(theory.manifold))
+        model = tm.Model(tm.GaussianPrior(theory.manifold), tm.flows.Rescaling(theory.manifold))
         return jax.tree.map(lambda a: a + theory.lam**3 - theory.lam, model)
 
     theory = tm.Phi4Action(LATTICE, m2=1.0, lam=0.7)
@@ -85,11 +85,14 @@ def test_a_ladder_field_takes_its_coupling_from_the_theory():
     np.testing.assert_array_equal(ensemble.log_weights, direct.log_weights)
     assert tm.ess_fraction(ensemble.log_weights) > 0.7
     # The coupling is not a parameter, and a model without largest_coupling has tables for one coupling alone.
-    assert tm.trainable(model).transport.field.beta is False
+    assert tm.training.trainable(model).transport.field.beta is False
     with pytest.raises(ValueError, match="largest_coupling of a LadderField"):
         tm.ConditionalModel(
             lambda t: tm.Model(tm.HaarPrior(t.manifold), tm.ContinuousFlow(tm.LadderField(t.manifold, t.beta), steps=1)),
-            start, 1.0, 3.0, degree=1,
+            start,
+            1.0,
+            3.0,
+            degree=1,
         )
 
 
@@ -101,7 +104,7 @@ def test_fit_trains_all_couplings_of_a_range():
     start, end = _theory(0.5), _theory(1.5)
     conditional = tm.ConditionalModel(make, start, 0.5, 1.5, degree=1)
     options = {"batch_size": 32, "chunk": 20, "progress": False, "dtype": jnp.float32, "optimiser": optax.adam(3e-2)}
-    trained, history = tm.fit(jax.random.key(0), conditional, tm.CouplingRange(start, end), steps=60, **options)
+    trained, history = tm.fit(jax.random.key(0), conditional, tm.training.CouplingRange(start, end), steps=60, **options)
     assert np.all(np.isfinite(history.column("halving_std")))
     for beta in (0.5, 1.0, 1.5):
         before, after = (
@@ -114,7 +117,7 @@ def test_fit_trains_all_couplings_of_a_range():
 
 
 def test_a_coupling_range_visits_it_evenly():
-    family = tm.CouplingRange(_theory(1.0), _theory(3.0))
+    family = tm.training.CouplingRange(_theory(1.0), _theory(3.0))
     seen = np.sort([float(family.at_step(jnp.asarray(n), jnp.asarray(21)).beta) for n in range(21)])
     # Gaps of a golden sequence at a Fibonacci number of points: two lengths, ratio of the golden number.
     assert np.max(np.diff(seen)) < 2.0 * 1.9 / 21

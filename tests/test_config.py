@@ -193,19 +193,19 @@ def test_configurations_come_back():
 def test_measure_takes_files_of_the_library(capsys):
     """With the attributes of `ensemble_attributes`, as a script writes them."""
     data = tm.Chain(None, {"plaquette": np.random.default_rng(0).normal(size=(1, 200))})
-    attributes = tm.ensemble_attributes(tm.WilsonAction(tm.U1(), (4, 4), beta=1.0))
+    attributes = tm.io.ensemble_attributes(tm.WilsonAction(tm.U1(), (4, 4), beta=1.0))
     tm.write_chain("mine.h5", data, attributes)
     assert main(["measure", "mine.h5"]) == 0
     with open("mine.measure.json") as file:
         exact = json.load(file)["observables"]["plaquette"]["exact"]
     assert exact == pytest.approx(float(tm.exact.plaquette(tm.WilsonAction(tm.U1(), (4, 4), beta=1.0))))
-    tm.write_chain("free.h5", data, tm.ensemble_attributes(tm.FreeScalarAction((4, 4), m2=1.0)))
+    tm.write_chain("free.h5", data, tm.io.ensemble_attributes(tm.theories.FreeScalarAction((4, 4), m2=1.0)))
     assert "samples of a 'FreeScalarAction'" in refusal(["measure", "free.h5"], capsys)
     assert "mine.h5: wilson_1x1: not stored" in refusal(["measure", "mine.h5", "--observables", "wilson_1x1"], capsys)
     links = tm.Chain(np.zeros((1, 20, 2, 4, 4)))
     tm.write_chain("links.h5", links, attributes)
     assert "links.h5: wilson_loop" in refusal(["measure", "links.h5", "--observables", "wilson_9x9"], capsys)
-    other = tm.ensemble_attributes(tm.WilsonAction(tm.U1(), (4, 6), beta=1.0))
+    other = tm.io.ensemble_attributes(tm.WilsonAction(tm.U1(), (4, 6), beta=1.0))
     tm.write_chain("other.h5", links, other)
     words = ["measure", "other.h5", "--observables", "plaquette"]
     assert "configurations of shape (1, 20, 2, 4, 4)" in refusal(words, capsys)

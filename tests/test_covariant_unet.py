@@ -12,7 +12,7 @@ import trivmap as tm
 @pytest.mark.parametrize(("group", "lattice"), [(tm.U1(), (3, 4)), (tm.SU(2), (2, 3, 2)), (tm.SU(3), (3, 2))])
 def test_a_new_network_is_the_force_of_its_theory(group, lattice):
     theory = tm.WilsonAction(group, lattice, beta=1.7)
-    network = tm.CovariantUNet(jax.random.key(0), theory.manifold, theory=theory, channels=1, levels=1)
+    network = tm.fields.CovariantUNet(jax.random.key(0), theory.manifold, theory=theory, channels=1, levels=1)
     x = theory.manifold.reference_sample(jax.random.key(1))
     # Sums of two plaquettes per plane and end, of order one.
     assert jnp.max(jnp.abs(eqx.filter_jit(network)(jnp.asarray(0.3), x) + theory.gradient(x))) < 1e-13
@@ -20,24 +20,24 @@ def test_a_new_network_is_the_force_of_its_theory(group, lattice):
 
 def test_the_reach_is_as_large_as_it_says():
     manifold = tm.LinkField(tm.U1(), (8, 9))
-    network = tm.CovariantUNet(jax.random.key(0), manifold, channels=1, levels=1)
+    network = tm.fields.CovariantUNet(jax.random.key(0), manifold, channels=1, levels=1)
     network = randomised(jax.random.key(1), network, 0.3)
-    tm.LocalField(network, manifold, network.reach)
+    tm.fields.LocalField(network, manifold, network.reach)
     with pytest.raises(ValueError, match=f"reach={network.reach - 1}"):
-        tm.LocalField(network, manifold, network.reach - 1)
-    assert tm.CovariantUNet(jax.random.key(0), manifold, levels=3).reach == 1 + 2 + 4 + 2 + 1 + 2
+        tm.fields.LocalField(network, manifold, network.reach - 1)
+    assert tm.fields.CovariantUNet(jax.random.key(0), manifold, levels=3).reach == 1 + 2 + 4 + 2 + 1 + 2
 
 
 @pytest.mark.slow
 def test_score_matching_and_exact_weights():
     """Neither needs the divergence, which has as many derivatives as there are angles here."""
     theory = tm.WilsonAction(tm.SU(2), (2, 2), beta=2.0)
-    noising = tm.HeatKernelNoising(theory.manifold)
-    network = tm.CovariantUNet(jax.random.key(0), theory.manifold, channels=2, times=2, levels=1)
-    field = tm.LocalField(network, theory.manifold, network.reach, check=False)
+    noising = tm.stochastic.HeatKernelNoising(theory.manifold)
+    network = tm.fields.CovariantUNet(jax.random.key(0), theory.manifold, channels=2, times=2, levels=1)
+    field = tm.fields.LocalField(network, theory.manifold, network.reach, check=False)
     model = tm.Model(noising.prior, tm.ScoreDiffusion(noising, field, 12))
     chain = tm.hmc(jax.random.key(1), theory, 100, chains=8)
-    matching = tm.ScoreMatching(chain)
+    matching = tm.objectives.ScoreMatching(chain)
     trained, _ = tm.fit(jax.random.key(2), model, theory, objective=matching, steps=80, batch_size=64, progress=False)
     # The same configurations, times and noise; measured: 0.85 and 0.82, most of which no score can do without.
     before, after = (eqx.filter_jit(matching)(jax.random.key(3), m, theory, 512)[0] for m in (model, trained))
@@ -50,11 +50,19 @@ def test_score_matching_and_exact_weights():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: tm.CovariantUNet(jax.random.key(0), tm.RealField((4, 4))), TypeError, "gauge links"),
-        (lambda: tm.CovariantUNet(jax.random.key(0), tm.LinkField(tm.SU(2), (4,))), ValueError, "two dimensions or more"),
-        (lambda: tm.CovariantUNet(jax.random.key(0), tm.LinkField(tm.SU(2), (4, 4)), levels=0), ValueError, "levels: got 0"),
+        (lambda: tm.fields.CovariantUNet(jax.random.key(0), tm.RealField((4, 4))), TypeError, "gauge links"),
         (
-            lambda: tm.CovariantUNet(
+            lambda: tm.fields.CovariantUNet(jax.random.key(0), tm.LinkField(tm.SU(2), (4,))),
+            ValueError,
+            "two dimensions or more",
+        ),
+        (
+            lambda: tm.fields.CovariantUNet(jax.random.key(0), tm.LinkField(tm.SU(2), (4, 4)), levels=0),
+            ValueError,
+            "levels: got 0",
+        ),
+        (
+            lambda: tm.fields.CovariantUNet(
                 jax.random.key(0), tm.LinkField(tm.SU(2), (4, 4)), theory=tm.WilsonAction(tm.SU(2), (4, 2), beta=1.0)
             ),
             TypeError,

@@ -13,7 +13,7 @@ REAL, ANGLES, LINKS = tm.RealField((4, 4)), tm.LinkField(tm.U1(), (4, 4)), tm.Li
 
 FLOWS = {
     "affine": lambda key: tm.CouplingFlow(key, REAL, 3, hidden=(4,)),
-    "spline": lambda key: tm.CouplingFlow(key, REAL, 2, tm.RationalQuadraticSpline(4, (-2.0, 2.0)), hidden=(4,)),
+    "spline": lambda key: tm.CouplingFlow(key, REAL, 2, tm.transforms.RationalQuadraticSpline(4, (-2.0, 2.0)), hidden=(4,)),
     "U(1)": lambda key: tm.GaugeCouplingFlow(key, ANGLES, 3, hidden=(4,)),
     "SU(2)": lambda key: tm.SpectralCouplingFlow(key, LINKS, 1, hidden=(4,), reach=0),
 }
@@ -44,7 +44,7 @@ def model_of(flow):
 
 def test_new_layers_come_behind_the_old_ones_and_change_little(flow):
     model, before = model_of(flow), depth(flow)
-    deeper = tm.deepen(jax.random.key(1), model, 2).transport
+    deeper = tm.training.deepen(jax.random.key(1), model, 2).transport
     # The spectral flow has one sweep of several masks, and gets two more.
     assert depth(deeper) == (3 * before if isinstance(flow, tm.SpectralCouplingFlow) else before + 2)
 
@@ -70,9 +70,9 @@ def test_new_layers_come_behind_the_old_ones_and_change_little(flow):
 def test_the_last_couplings_of_a_sequence_grow_and_training_goes_on():
     theory = tm.Phi4Action((4, 4), m2=-4.0, lam=8.0)
     couplings = tm.CouplingFlow(jax.random.key(0), theory.manifold, 2, hidden=(8,))
-    model = tm.Model(tm.GaussianPrior(theory.manifold), tm.FlowSequence(tm.FourierFlow(theory.manifold), couplings))
+    model = tm.Model(tm.GaussianPrior(theory.manifold), tm.FlowSequence(tm.flows.FourierFlow(theory.manifold), couplings))
     model, _ = tm.fit(jax.random.key(1), model, theory, steps=60, batch_size=64, progress=False)
-    deeper = tm.deepen(jax.random.key(2), model, 2)
+    deeper = tm.training.deepen(jax.random.key(2), model, 2)
     assert depth(deeper.transport.flows[1]) == 4
 
     def ess(model):
@@ -88,7 +88,7 @@ def test_models_without_couplings_and_too_few_layers_are_refused():
     theory = tm.WilsonAction(tm.U1(), (4, 4), beta=1.0)
     flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=2)
     with pytest.raises(TypeError, match="ContinuousFlow more steps"):
-        tm.deepen(jax.random.key(0), tm.Model(tm.HaarPrior(theory.manifold), flow), 2)
+        tm.training.deepen(jax.random.key(0), tm.Model(tm.HaarPrior(theory.manifold), flow), 2)
     couplings = tm.GaugeCouplingFlow(jax.random.key(0), ANGLES, 1, hidden=(4,))
     with pytest.raises(ValueError, match="layers: got 0"):
-        tm.deepen(jax.random.key(0), model_of(couplings), 0)
+        tm.training.deepen(jax.random.key(0), model_of(couplings), 0)

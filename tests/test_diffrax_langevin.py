@@ -42,7 +42,7 @@ def test_the_same_noise_gives_the_same_path(name):
     z = flow.prior.sample(jax.random.key(0))
     keys = jax.random.split(key, STEPS)
     noise = jax.vmap(lambda k: flow.manifold.coordinates(flow.manifold.random_tangent(k, jnp.real(z).dtype)))(keys)
-    found = tm.solve_langevin(flow, z, _NoiseOfTheFlow(noise)).ys[0]
+    found = tm.stochastic.solve_langevin(flow, z, _NoiseOfTheFlow(noise)).ys[0]
     expected, _ = flow.forward_and_log_weight(key, z)
     # Three steps of numbers of order one.
     assert flow.manifold.distance(flow.manifold.project(found), expected) < 1e-12
@@ -59,7 +59,7 @@ def test_additive_noise_converges_with_strong_order_one():
         def one(key):
             path = diffrax.VirtualBrownianTree(0.0, float(STEPS), tol=1 / 512, shape=shape, key=key)
             z = flow.prior.sample(key)
-            coarse, middle, fine = (tm.solve_langevin(flow, z, path, substeps=n).ys[0] for n in (2, 8, 64))
+            coarse, middle, fine = (tm.stochastic.solve_langevin(flow, z, path, substeps=n).ys[0] for n in (2, 8, 64))
             return jnp.stack([flow.manifold.distance(x, fine) for x in (coarse, middle)])
 
         return jax.vmap(one)(keys)
@@ -75,11 +75,11 @@ def test_adaptive_steps_keep_the_tolerance():
     shape = (flow.manifold.dimension,)
     path = diffrax.VirtualBrownianTree(0.0, float(STEPS), tol=1e-4, shape=shape, key=jax.random.key(3))
     z = flow.prior.sample(jax.random.key(4))
-    fine = tm.solve_langevin(flow, z, path, substeps=512).ys[0]
+    fine = tm.stochastic.solve_langevin(flow, z, path, substeps=512).ys[0]
     errors = []
     for tolerance in (3e-2, 3e-4):
         controller = diffrax.PIDController(rtol=0, atol=tolerance, pcoeff=0.1, icoeff=0.3)
-        found = tm.solve_langevin(flow, z, path, controller=controller).ys[0]
+        found = tm.stochastic.solve_langevin(flow, z, path, controller=controller).ys[0]
         errors.append(float(flow.manifold.distance(found, fine)))
     # Thirty links' entries with a few tens of steps each.
     assert errors[1] < 0.3 * errors[0]
@@ -93,10 +93,12 @@ def test_configurations_keep_their_precision(name):
     for dtype in (jnp.float32, jnp.float64):
         shape = jax.ShapeDtypeStruct((flow.manifold.dimension,), dtype)
         path = diffrax.VirtualBrownianTree(0.0, float(STEPS), tol=0.1, shape=shape, key=jax.random.key(3))
-        assert tm.solve_langevin(flow, z, path).ys.dtype == z.dtype
+        assert tm.stochastic.solve_langevin(flow, z, path).ys.dtype == z.dtype
 
 
 def test_bad_input_of_the_diffrax_adapter():
     flow = _flow("u1")
     with pytest.raises(ValueError, match="substeps: got 0"):
-        tm.solve_langevin(flow, flow.prior.sample(jax.random.key(0)), _NoiseOfTheFlow(jnp.zeros((3, 12))), substeps=0)
+        tm.stochastic.solve_langevin(
+            flow, flow.prior.sample(jax.random.key(0)), _NoiseOfTheFlow(jnp.zeros((3, 12))), substeps=0
+        )

@@ -25,12 +25,12 @@ THEORIES = {
 def _noising(name):
     manifold = THEORIES[name].manifold
     if name == "vp":
-        return tm.VariancePreserving(manifold, data_width=0.6)
+        return tm.stochastic.VariancePreserving(manifold, data_width=0.6)
     if name == "subvp":
-        return tm.SubVariancePreserving(manifold, data_width=0.6)
+        return tm.stochastic.SubVariancePreserving(manifold, data_width=0.6)
     if name == "ve":
-        return tm.VarianceExploding(manifold, data_width=0.6, sigma=0.6, ratio=10.0)
-    return tm.HeatKernelNoising(manifold, remainder=0.05, walk=32)
+        return tm.stochastic.VarianceExploding(manifold, data_width=0.6, sigma=0.6, ratio=10.0)
+    return tm.stochastic.HeatKernelNoising(manifold, remainder=0.05, walk=32)
 
 
 def _field(manifold):
@@ -68,15 +68,19 @@ def test_heat_kernel(group):
     else:
         theta = np.angle(np.linalg.eigvals(np.moveaxis(np.asarray(some), -1, 0)))
     for variance in (1.5, 3.0):
-        ratio = tm.log_heat_kernel(group, some, jnp.asarray(variance)) - np.log(_characters(group, theta, variance))
+        ratio = tm.stochastic.log_heat_kernel(group, some, jnp.asarray(variance)) - np.log(
+            _characters(group, theta, variance)
+        )
         # The characters cancel down to densities of 1e-4 of their terms.
         assert np.ptp(ratio) < 1e-9
     # int K (s . df + Laplacian f) = 0 with f = Re tr u/N, whose Laplacian is -C_F f.
     casimir = (group.n**2 - 1) / (2 * group.n) if group.n > 1 else 1.0
     variance = jnp.asarray(2.0)
-    weight = np.exp(tm.log_heat_kernel(group, u, variance))
+    weight = np.exp(tm.stochastic.log_heat_kernel(group, u, variance))
     slope = group.gradient(u, jax.grad(lambda v: jnp.sum(group.real_trace(v)))(u))
-    terms = weight * np.asarray(group.inner(tm.heat_kernel_score(group, u, variance), slope) - casimir * group.real_trace(u))
+    terms = weight * np.asarray(
+        group.inner(tm.stochastic.heat_kernel_score(group, u, variance), slope) - casimir * group.real_trace(u)
+    )
     assert abs(terms.mean()) < 4 * terms.std() / np.sqrt(len(terms))
     trace = np.asarray(group.real_trace(u))
     decay = weight * (trace - np.exp(-casimir))
@@ -88,19 +92,19 @@ def test_heat_kernel(group):
     assert jnp.max(group.unitarity_defect(group.exp(log))) < 1e-12
     assert jnp.max(jnp.abs(group.real_trace(group.multiply(group.exp(log), group.adjoint(u))) - 1)) < 1e-12
     near = group.exp(0.01 * log)
-    score = tm.heat_kernel_score(group, near, jnp.asarray(1e-3))
+    score = tm.stochastic.heat_kernel_score(group, near, jnp.asarray(1e-3))
     # Corrections are of relative order variance.
     assert jnp.max(jnp.abs(score * 1e-3 + 0.01 * log)) < 1e-3 * jnp.max(jnp.abs(0.01 * log))
     if group.n < 3:
         # Degenerate eigenvalues, at the centre of the group.
-        assert jnp.max(jnp.abs(tm.heat_kernel_score(group, group.identity((1,)), variance))) < 1e-3
+        assert jnp.max(jnp.abs(tm.stochastic.heat_kernel_score(group, group.identity((1,)), variance))) < 1e-3
 
 
 @pytest.mark.parametrize("name", THEORIES)
 def test_weights_are_exact_in_few_steps(name):
     """log Z from three steps with a wrong score and wrong variances; and by the ODE, whose field has its exact divergence."""
     theory, noising = THEORIES[name], _noising(name)
-    diffusion = tm.ScoreDiffusion(noising, _field(theory.manifold), tm.Schedule([0.0, 0.5, 0.8, 1.0]))
+    diffusion = tm.ScoreDiffusion(noising, _field(theory.manifold), tm.stochastic.Schedule([0.0, 0.5, 0.8, 1.0]))
     factors = jnp.asarray([0.1, -0.2, -0.1])
     diffusion = eqx.tree_at(lambda d: d.log_variance_factors, diffusion, factors)
     ensemble = tm.sample(jax.random.key(0), tm.Model(noising.prior, diffusion), theory, 4000, batch_size=1000, measure={})
@@ -117,9 +121,9 @@ def test_weights_are_exact_in_few_steps(name):
 def _with_corrections(name):
     """Predictor and corrector with a wrong score, then Metropolis updates of the theory."""
     theory, noising = THEORIES[name], _noising(name)
-    schedule = tm.Schedule([0.0, 0.5, 0.8, 1.0])
+    schedule = tm.stochastic.Schedule([0.0, 0.5, 0.8, 1.0])
     diffusion = tm.ScoreDiffusion(noising, _field(theory.manifold), schedule, corrections=2, correction_size=0.01)
-    return tm.StochasticSequence(diffusion, tm.UpdateFlow(theory, tm.HMCUpdate(0.3, steps=1), 2))
+    return tm.stochastic.StochasticSequence(diffusion, tm.stochastic.UpdateFlow(theory, tm.HMCUpdate(0.3, steps=1), 2))
 
 
 @pytest.mark.parametrize("name", ["vp", "u1", "su2"])
@@ -134,7 +138,7 @@ def test_weights_are_exact_with_corrections(name):
 
 def test_corrections_bring_coarse_steps_closer():
     """With the exact score the corrector has the right distribution at the end of a step, whatever the step left behind."""
-    noising = tm.VariancePreserving(tm.RealField((40,)), data_width=1.2)
+    noising = tm.stochastic.VariancePreserving(tm.RealField((40,)), data_width=1.2)
     field = tm.GatedConvolutionField(noising.manifold)  # zero: the score is the background, of width 1.2
     widths = []
     for corrections in (0, 60):
@@ -220,8 +224,8 @@ def test_score_of_plaquettes(beta):
     Measured: 0.02 to 0.05 of its norm, most of it from the fit in t; the action at time zero within 0.11.
     """
     theory = tm.WilsonAction(tm.U1(), (2, 2), beta=beta)
-    noising = tm.HeatKernelNoising(theory.manifold)
-    diffusion = tm.ScoreDiffusion(noising, tm.plaquette_score(noising, theory, features=8, gates=4, times=12), 4)
+    noising = tm.stochastic.HeatKernelNoising(theory.manifold)
+    diffusion = tm.ScoreDiffusion(noising, tm.stochastic.plaquette_score(noising, theory, features=8, gates=4, times=12), 4)
     charges = np.stack(np.meshgrid(*[np.arange(-9, 10)] * 4, indexing="ij"), axis=-1).reshape(-1, 2, 2)
     bessel = np.fft.fft(np.exp(beta * (np.cos(2 * np.pi * np.arange(64) / 64) - 1))).real / 64
     weights = np.prod(bessel[charges], axis=(1, 2))
@@ -244,7 +248,7 @@ def test_score_of_plaquettes(beta):
     force = jax.vmap(lambda x: diffusion.score(jnp.ones(()), x)[0] + theory.gradient(x))(x)
     assert jnp.linalg.norm(force) < 0.2 * jnp.linalg.norm(jax.vmap(theory.gradient)(x))
     with pytest.raises(TypeError, match="two dimensions"):
-        tm.plaquette_score(noising, tm.WilsonAction(tm.SU(2), (2, 2), beta=1.0))
+        tm.stochastic.plaquette_score(noising, tm.WilsonAction(tm.SU(2), (2, 2), beta=1.0))
 
 
 @pytest.mark.slow
@@ -262,7 +266,7 @@ def test_training_and_calibration():
 
     before = ess(start)
     options = {"steps": 150, "batch_size": 128, "progress": False}
-    for objective in (tm.ScoreMatching(chain, anchor=0.01), tm.ScoreMatching(chain, "implicit")):
+    for objective in (tm.objectives.ScoreMatching(chain, anchor=0.01), tm.objectives.ScoreMatching(chain, "implicit")):
         model, history = tm.fit(jax.random.key(2), start, theory, objective=objective, **options)
         assert np.isnan(history[-1]["ess"])
         after = ess(model)
@@ -279,7 +283,7 @@ def test_flow_matching(name):
     field = tm.GradientField(tm.LoopPotential(theory.manifold))
     data = tm.heatbath(jax.random.key(0), theory, 50, chains=40)
     start = tm.Model(prior, tm.ContinuousFlow(field, steps=4))
-    options = {"objective": tm.FlowMatching(data), "steps": 150, "batch_size": 128, "progress": False}
+    options = {"objective": tm.objectives.FlowMatching(data), "steps": 150, "batch_size": 128, "progress": False}
     trained, _ = tm.fit(jax.random.key(1), start, theory, **options)
     before, after = (tm.sample(jax.random.key(2), m, theory, 2000, measure={}) for m in (start, trained))
     assert tm.ess_fraction(after.log_weights) > tm.ess_fraction(before.log_weights)
@@ -307,14 +311,18 @@ def test_velocity_of_interpolants(name):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: tm.HeatKernelNoising(THEORIES["vp"].manifold), TypeError, "acts on links"),
-        (lambda: tm.VariancePreserving(THEORIES["u1"].manifold), TypeError, "acts on a RealField"),
-        (lambda: tm.VarianceExploding(THEORIES["vp"].manifold, sigma=0.0), ValueError, "expected a positive finite number"),
-        (lambda: tm.HeatKernelNoising(THEORIES["u1"].manifold, remainder=1.0), ValueError, "remainder: got 1.0"),
+        (lambda: tm.stochastic.HeatKernelNoising(THEORIES["vp"].manifold), TypeError, "acts on links"),
+        (lambda: tm.stochastic.VariancePreserving(THEORIES["u1"].manifold), TypeError, "acts on a RealField"),
+        (
+            lambda: tm.stochastic.VarianceExploding(THEORIES["vp"].manifold, sigma=0.0),
+            ValueError,
+            "expected a positive finite number",
+        ),
+        (lambda: tm.stochastic.HeatKernelNoising(THEORIES["u1"].manifold, remainder=1.0), ValueError, "remainder: got 1.0"),
         (lambda: tm.ScoreDiffusion(_noising("vp"), _field(THEORIES["u1"].manifold), 4), ValueError, "lives on"),
-        (lambda: tm.ScoreMatching(np.zeros((3, 2, 3)), "other"), ValueError, "denoising"),
-        (lambda: tm.FlowMatching(np.zeros((3, 2, 3)), noise=-1.0), ValueError, "noise >= 0"),
-        (lambda: _objective(tm.ScoreMatching(np.zeros((3, 2, 3)))), TypeError, "trains a ScoreDiffusion"),
+        (lambda: tm.objectives.ScoreMatching(np.zeros((3, 2, 3)), "other"), ValueError, "denoising"),
+        (lambda: tm.objectives.FlowMatching(np.zeros((3, 2, 3)), noise=-1.0), ValueError, "noise >= 0"),
+        (lambda: _objective(tm.objectives.ScoreMatching(np.zeros((3, 2, 3)))), TypeError, "trains a ScoreDiffusion"),
     ],
 )
 def test_errors_teach(call, error, message):

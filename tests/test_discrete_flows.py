@@ -10,8 +10,8 @@ import trivmap as tm
 
 KEY = jax.random.key(0)
 SCALARS, U1_LINKS = tm.RealField((4, 6)), tm.LinkField(tm.U1(), (4, 8))
-SPLINE = tm.RationalQuadraticSpline(4, (-2.0, 2.0))
-NCP = tm.Composition(tm.NonCompactProjection(2), tm.Phase())
+SPLINE = tm.transforms.RationalQuadraticSpline(4, (-2.0, 2.0))
+NCP = tm.transforms.Composition(tm.transforms.NonCompactProjection(2), tm.transforms.Phase())
 FAST = {"hidden": (6,), "reach": 1}
 
 
@@ -24,18 +24,18 @@ def _u1(transform=None, layers=9, manifold=U1_LINKS, **options):
 
 
 FLOWS = {
-    "affine": lambda: _scalar(tm.Affine()),
-    "affine_sign": lambda: _scalar(tm.Affine(), reach=2, equivariance="sign"),
-    "nice": lambda: tm.FlowSequence(_scalar(tm.Shift(), layers=4), tm.Rescaling(SCALARS)),
-    "spline": lambda: _scalar(tm.Composition(SPLINE, tm.Affine()), checkpoint=True),
+    "affine": lambda: _scalar(tm.transforms.Affine()),
+    "affine_sign": lambda: _scalar(tm.transforms.Affine(), reach=2, equivariance="sign"),
+    "nice": lambda: tm.FlowSequence(_scalar(tm.transforms.Shift(), layers=4), tm.flows.Rescaling(SCALARS)),
+    "spline": lambda: _scalar(tm.transforms.Composition(SPLINE, tm.transforms.Affine()), checkpoint=True),
     "spline_3d": lambda: tm.CouplingFlow(KEY, tm.RealField((2, 2, 4)), 3, SPLINE, **FAST),
-    "fourier": lambda: tm.FourierFlow(SCALARS, mass=0.7),
-    "momenta": lambda: tm.FlowSequence(tm.Rescaling(SCALARS, momenta=True), tm.PointwiseFlow(SCALARS, SPLINE)),
+    "fourier": lambda: tm.flows.FourierFlow(SCALARS, mass=0.7),
+    "momenta": lambda: tm.FlowSequence(tm.flows.Rescaling(SCALARS, momenta=True), tm.flows.PointwiseFlow(SCALARS, SPLINE)),
     "u1_circular_spline": lambda: _u1(checkpoint=True),
     "u1_ncp_stripes": lambda: _u1(NCP, mask="stripes", pairs=False, equivariance="none"),
-    "u1_moebius_3d": lambda: _u1(tm.Moebius(2), manifold=tm.LinkField(tm.U1(), (4, 4, 4)), equivariance="sign"),
+    "u1_moebius_3d": lambda: _u1(tm.transforms.Moebius(2), manifold=tm.LinkField(tm.U1(), (4, 4, 4)), equivariance="sign"),
     "u1_residual": lambda: tm.ResidualFlow(tm.LoopPotential(U1_LINKS, coefficient=1.0, time="constant"), 2),
-    "residual": lambda: tm.ResidualFlow(tm.NeighbourPotential(KEY, SCALARS), 2),
+    "residual": lambda: tm.ResidualFlow(tm.fields.NeighbourPotential(KEY, SCALARS), 2),
 }
 
 
@@ -192,7 +192,7 @@ def test_checkpointing_changes_nothing():
         assert jnp.max(jnp.abs(a - b)) < 1e-12
 
 
-@pytest.mark.parametrize("build", [lambda n: _scalar(tm.Affine(), n), lambda n: _u1(tm.Moebius(1), n)])
+@pytest.mark.parametrize("build", [lambda n: _scalar(tm.transforms.Affine(), n), lambda n: _u1(tm.transforms.Moebius(1), n)])
 def test_programs_do_not_grow_with_depth(build):
     def operations(layers):
         flow = build(layers)
@@ -206,8 +206,8 @@ def test_programs_do_not_grow_with_depth(build):
 
 def test_free_field_is_the_exact_prior():
     """The Fourier layer with c = 0 samples the free theory: the weights are constant, their logarithm is log Z."""
-    theory = tm.FreeScalarAction((4, 6), m2=0.49)
-    model = tm.Model(tm.GaussianPrior(theory.manifold), tm.FourierFlow(theory.manifold, mass=0.7))
+    theory = tm.theories.FreeScalarAction((4, 6), m2=0.49)
+    model = tm.Model(tm.GaussianPrior(theory.manifold), tm.flows.FourierFlow(theory.manifold, mass=0.7))
     x, log_q = jax.jit(lambda keys: jax.vmap(model.sample_and_log_prob)(keys))(jax.random.split(KEY, 16))
     log_weights = -jax.vmap(theory.action)(x) - log_q
     assert jnp.max(jnp.abs(log_weights - tm.exact.log_z(theory))) < 1e-11
@@ -218,8 +218,11 @@ def test_transfer_to_another_volume(kind):
     """A field that repeats the small lattice is carried to the repeated image, with as many times the log-det."""
     if kind == "phi4":
         small = tm.Phi4Action((6, 6), m2=-4.0, lam=8.0)
-        prior, flow = tm.GaussianPrior(small.manifold, 0.6), tm.CouplingFlow(KEY, small.manifold, 3, tm.Affine(), **FAST)
-        flow = tm.FlowSequence(tm.FourierFlow(small.manifold), tm.Rescaling(small.manifold), flow)
+        prior, flow = (
+            tm.GaussianPrior(small.manifold, 0.6),
+            tm.CouplingFlow(KEY, small.manifold, 3, tm.transforms.Affine(), **FAST),
+        )
+        flow = tm.FlowSequence(tm.flows.FourierFlow(small.manifold), tm.flows.Rescaling(small.manifold), flow)
         large, copies = tm.Phi4Action((6, 12), m2=-4.0, lam=8.0), (1, 2)
     else:
         small = tm.WilsonAction(tm.U1(), (4, 4), beta=1.0)
@@ -244,14 +247,14 @@ def test_transfer_refuses_what_belongs_to_a_lattice():
     with pytest.raises(ValueError, match="larger extents"):
         tm.transfer(small, theory)
     with pytest.raises(ValueError, match="FourierFlow is free of it"):
-        tm.transfer(tm.Model(tm.GaussianPrior(SCALARS), tm.Rescaling(SCALARS, momenta=True)), theory)
+        tm.transfer(tm.Model(tm.GaussianPrior(SCALARS), tm.flows.Rescaling(SCALARS, momenta=True)), theory)
 
 
 def test_symmetrised_model():
     """Samples and densities agree, the density is even, and one number gives the mixture of two normal distributions."""
     manifold = tm.RealField((2, 2))
-    shift = randomised(KEY, tm.PointwiseFlow(manifold, tm.Shift(), odd=False), 1.0)
-    model = tm.SymmetrisedModel(tm.Model(tm.GaussianPrior(manifold, 0.5), shift))
+    shift = randomised(KEY, tm.flows.PointwiseFlow(manifold, tm.transforms.Shift(), odd=False), 1.0)
+    model = tm.models.SymmetrisedModel(tm.Model(tm.GaussianPrior(manifold, 0.5), shift))
     samples, log_q = jax.jit(jax.vmap(lambda k: model.sample_and_log_prob(k)))(jax.random.split(KEY, 64))
     assert jnp.max(jnp.abs(jax.vmap(lambda x: model.log_prob(-x))(samples) - log_q)) < 1e-12
     centre = shift.parameters[0]
@@ -263,7 +266,7 @@ def test_symmetrised_model():
     flow = tm.ContinuousFlow(tm.GradientField(tm.LoopPotential(links)), steps=1)
     complex_model = tm.Model(tm.HaarPrior(links), flow)
     with pytest.raises(TypeError, match="scalar field or U.1. links"):
-        tm.SymmetrisedModel(complex_model)
+        tm.models.SymmetrisedModel(complex_model)
 
 
 def test_active_loops_and_what_is_read_of_them():
@@ -295,7 +298,7 @@ def test_active_loops_and_what_is_read_of_them():
             r"multiples of 2.*nearest possible lattice is \(4, 4\)",
         ),
         (lambda: tm.CouplingFlow(KEY, U1_LINKS), TypeError, "expected a RealField.*GaugeCouplingFlow"),
-        (lambda: tm.CouplingFlow(KEY, SCALARS, 2, tm.Phase()), TypeError, "expected one of the line"),
+        (lambda: tm.CouplingFlow(KEY, SCALARS, 2, tm.transforms.Phase()), TypeError, "expected one of the line"),
         (lambda: tm.CouplingFlow(KEY, SCALARS, 0), ValueError, "layers: got 0"),
         (lambda: tm.CouplingFlow(KEY, SCALARS, 2, reach=0), ValueError, "reach: got 0"),
         (lambda: tm.CouplingFlow(KEY, SCALARS, 2, hidden=(0,)), ValueError, "channels of a layer"),
@@ -305,15 +308,19 @@ def test_active_loops_and_what_is_read_of_them():
         (lambda: tm.GaugeCouplingFlow(KEY, tm.LinkField(tm.U1(), (8,))), ValueError, "two dimensions or more"),
         (lambda: tm.GaugeCouplingFlow(KEY, tm.LinkField(tm.SU(2), (4, 4))), TypeError, "expected links of U.1."),
         (lambda: tm.GaugeCouplingFlow(KEY, SCALARS), TypeError, "CouplingFlow"),
-        (lambda: tm.GaugeCouplingFlow(KEY, U1_LINKS, 4, tm.Affine()), TypeError, "expected one of the circle"),
+        (lambda: tm.GaugeCouplingFlow(KEY, U1_LINKS, 4, tm.transforms.Affine()), TypeError, "expected one of the circle"),
         (lambda: tm.GaugeCouplingFlow(KEY, U1_LINKS, mask="rows"), ValueError, "'stripes' or 'columns'"),
-        (lambda: tm.FourierFlow(U1_LINKS), TypeError, "no linear momenta"),
-        (lambda: tm.FourierFlow(SCALARS, mass=0.0), ValueError, "a positive finite number"),
-        (lambda: tm.FourierFlow(SCALARS, knots=1), ValueError, "at least 2"),
-        (lambda: tm.Rescaling(U1_LINKS), TypeError, "no linear momenta"),
-        (lambda: tm.PointwiseFlow(SCALARS, tm.Phase()), TypeError, "a map of the line"),
+        (lambda: tm.flows.FourierFlow(U1_LINKS), TypeError, "no linear momenta"),
+        (lambda: tm.flows.FourierFlow(SCALARS, mass=0.0), ValueError, "a positive finite number"),
+        (lambda: tm.flows.FourierFlow(SCALARS, knots=1), ValueError, "at least 2"),
+        (lambda: tm.flows.Rescaling(U1_LINKS), TypeError, "no linear momenta"),
+        (lambda: tm.flows.PointwiseFlow(SCALARS, tm.transforms.Phase()), TypeError, "a map of the line"),
         (lambda: tm.FlowSequence(), ValueError, "one or more"),
-        (lambda: tm.FlowSequence(tm.Rescaling(SCALARS), tm.Rescaling(tm.RealField((4, 4)))), ValueError, "same manifold"),
+        (
+            lambda: tm.FlowSequence(tm.flows.Rescaling(SCALARS), tm.flows.Rescaling(tm.RealField((4, 4)))),
+            ValueError,
+            "same manifold",
+        ),
     ],
 )
 def test_errors_teach(construct, error, message):

@@ -149,7 +149,7 @@ def test_scalar_identities(name):
     for axis, extent in enumerate(theory.lattice):
         correlator = exact.two_point(theory, axis)
         assert correlator.shape == (extent,)
-        assert correlator.sum() == pytest.approx(exact.chi2(theory), rel=1e-9)
+        assert correlator.sum() == pytest.approx(exact.susceptibility(theory), rel=1e-9)
         np.testing.assert_allclose(correlator[1:], correlator[:0:-1], rtol=1e-9)
 
 
@@ -185,7 +185,7 @@ def test_extents_of_one_and_orientation_do_not_matter():
     chain, flat, turned = (Phi4Action(s, -4.0, 8.0) for s in ((6,), (1, 6), (6, 1)))
     assert exact.log_z(flat) == exact.log_z(chain) == exact.log_z(turned)
     np.testing.assert_array_equal(exact.two_point(flat, 1), exact.two_point(chain, 0))
-    np.testing.assert_array_equal(exact.two_point(flat, 0), [exact.chi2(chain)])
+    np.testing.assert_array_equal(exact.two_point(flat, 0), [exact.susceptibility(chain)])
     assert exact.ising_energy(turned, 1) == exact.phi_squared(turned)
     wide, tall = Phi4Action((3, 4), -4.0, 8.0), Phi4Action((4, 3), -4.0, 8.0)
     np.testing.assert_allclose(exact.two_point(wide, 0), exact.two_point(tall, 1), rtol=1e-12)
@@ -305,7 +305,7 @@ def scalar_checkers(theory):
         "phi4": lambda: exact.phi_fourth(theory),
         "phi6": lambda: exact.phi_moment(theory, 6),
         "phi8": lambda: exact.phi_moment(theory, 8),
-        "chi2": lambda: exact.chi2(theory),
+        "susceptibility": lambda: exact.susceptibility(theory),
         "abs_phi": lambda: exact.abs_magnetisation(theory),
         "abs_magnetisation": lambda: exact.abs_magnetisation(theory),
         "binder": lambda: exact.binder_cumulant(theory),
@@ -416,7 +416,7 @@ def _with(theory, name, value):
 REFUSED = {
     "SU(2) in 3D": (exact.log_z, WilsonAction(SU(2), (4, 4, 4), 1.0), r"SU\(2\) gauge theory in 3 dimensions"),
     "phi^4 too wide": (exact.log_z, Phi4Action((9, 12), -4.0, 8.0), "width 8, the narrower side of this lattice is 9"),
-    "phi^4 in 3D": (exact.chi2, Phi4Action((2, 3, 2), -4.0, 8.0), "one and two dimensions only"),
+    "phi^4 in 3D": (exact.susceptibility, Phi4Action((2, 3, 2), -4.0, 8.0), "one and two dimensions only"),
     # The constructors refuse both.
     "unbounded": (exact.log_z, _with(Phi4Action((4,), 1.0, 0.5), "lam", -0.5), "cannot be normalised"),
     "massless": (exact.log_z, _with(FreeScalarAction((4, 4), 1.0), "m2", 0.0), "needs m2 > 0"),

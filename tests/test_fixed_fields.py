@@ -110,9 +110,9 @@ def test_two_dimensional_links(row):
     }
     for axis in range(2):
         checkers |= {
-            f"polyakov_axis{axis}_at_0": lambda x, axis=axis: pair(tm.polyakov_lines(x, axis)[0]),
-            f"polyakov_axis{axis}_abs2": lambda x, axis=axis: tm.polyakov_correlator(x, 0, axis),
-            f"polyakov_corr_axis{axis}_R1": lambda x, axis=axis: tm.polyakov_correlator(x, 1, axis),
+            f"polyakov_axis{axis}_at_0": lambda x, axis=axis: pair(tm.observables.polyakov_lines(x, axis)[0]),
+            f"polyakov_axis{axis}_abs2": lambda x, axis=axis: tm.observables.polyakov_correlator(x, 0, axis),
+            f"polyakov_corr_axis{axis}_R1": lambda x, axis=axis: tm.observables.polyakov_correlator(x, 1, axis),
         }
     compare(row["values"], x, checkers)
     # The same loops with their axes named in the other order.
@@ -138,7 +138,7 @@ def test_four_dimensional_links(row):
             "wilson_axis0_1_axis3_2": lambda x: tm.wilson_loop(x, 1, 2, (0, 3)),
             "wilson_axis1_1_axis2_2": lambda x: tm.wilson_loop(x, 1, 2, (1, 2)),
         }
-        | {f"mean_polyakov_axis{axis}": lambda x, axis=axis: pair(tm.polyakov_loop(x, axis)) for axis in range(4)}
+        | {f"mean_polyakov_axis{axis}": lambda x, axis=axis: pair(tm.observables.polyakov_loop(x, axis)) for axis in range(4)}
     )
     compare(expected, x, checkers)
 
@@ -157,7 +157,7 @@ def test_gauge_part_of_the_schwinger_rows(row):
 def test_free_scalar(row):
     p = row["params"]
     x = sine_field(p["shape"], p["amplitude"])
-    theory = tm.FreeScalarAction(tuple(p["shape"]), m2=p["m2"])
+    theory = tm.theories.FreeScalarAction(tuple(p["shape"]), m2=p["m2"])
     # Its kinetic term, m2 = 0, is no theory: the constructor refuses it.
     massless = eqx.tree_at(lambda t: t.m2, theory, jnp.zeros_like(theory.m2))
     site = tuple(row["values"]["gradient_site"])

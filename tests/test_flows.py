@@ -19,9 +19,7 @@ def _gated(manifold, **options):
 
 
 def _loops(group, lattice, **options):
-    return tm.ContinuousFlow(
-        tm.GradientField(tm.LoopPotential(tm.LinkField(group, lattice), coefficient=0.5)), **options
-    )
+    return tm.ContinuousFlow(tm.GradientField(tm.LoopPotential(tm.LinkField(group, lattice), coefficient=0.5)), **options)
 
 
 def _convolution(lattice, **options):
@@ -73,9 +71,7 @@ def test_log_det_matches_the_dense_jacobian(name):
 @pytest.mark.parametrize("name", rows(FLOWS, slow=["loops_su3"]))
 def test_default_solver_converges_at_fourth_order(name):
     flow, z = _case(name, steps=4)
-    exact_x, exact = eqx.tree_at(lambda f: f.solver, _case(name, solver=TIGHT, steps=12)[0], TIGHT).forward_and_log_det(
-        z
-    )
+    exact_x, exact = eqx.tree_at(lambda f: f.solver, _case(name, solver=TIGHT, steps=12)[0], TIGHT).forward_and_log_det(z)
     errors = []
     for factor in (2, 4, 8):
         _, log_det = forward(flow.refined(factor), z)

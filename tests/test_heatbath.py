@@ -57,7 +57,7 @@ def test_sampler_against_exact_results(name):
     assert abs(tm.expectation(chain, "plaquette").pull(tm.exact.plaquette(theory))) < 4
     # A mean that is right with a distribution that is wrong shows in the fluctuations of the action.
     action = np.asarray(chain.observables["action"])
-    square = tm.gamma_method((action - float(tm.exact.mean_action(theory))) ** 2)
+    square = tm.statistics.gamma_method((action - float(tm.exact.mean_action(theory))) ** 2)
     # The exact variance is that of the sum of plaquettes.
     assert abs(square.pull(tm.exact.action_variance(theory) * float(theory.beta) ** 2)) < 4
     if "Q2" in measure:

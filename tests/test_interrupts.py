@@ -89,7 +89,7 @@ def test_gauss_newton_keeps_its_steps(monkeypatch):
 
     options = {"parameters": lambda m: m.transport.field.potential.coefficients, "samples": 32, "progress": False}
     monkeypatch.setattr(_gauss_newton, "_step", interrupted)
-    with pytest.raises(tm.SamplingInterrupted, match="2 of 4") as caught:
+    with pytest.raises(tm.samplers.SamplingInterrupted, match="2 of 4") as caught:
         tm.gauss_newton(jax.random.key(0), model, theory, steps=3, **options)
     monkeypatch.undo()
     found, records = caught.value.partial
@@ -101,7 +101,7 @@ def test_gauss_newton_keeps_its_steps(monkeypatch):
 
 def test_interrupts_are_no_exceptions():
     """`except Exception` around a run must not take an interrupt for a failure."""
-    for kind in (tm.SamplingInterrupted, tm.TrainingInterrupted):
+    for kind in (tm.samplers.SamplingInterrupted, tm.training.TrainingInterrupted):
         assert issubclass(kind, KeyboardInterrupt)
         assert not issubclass(kind, Exception)
-    assert issubclass(tm.TrainingDiverged, Exception)
+    assert issubclass(tm.training.TrainingDiverged, Exception)

@@ -1,13 +1,18 @@
 """Files: what is written comes back bit for bit, and what was damaged never comes back."""
 
+import dataclasses
+import functools
 import json
 import os
 import re
+import sys
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import trivmap as tm
@@ -27,6 +32,37 @@ from trivmap.io import (
     write_ensemble,
 )
 from trivmap.statistics import Chain, Ensemble
+
+U1, SU3 = tm.LinkField(tm.U1(), (2, 2)), tm.LinkField(tm.SU(3), (2, 2))
+GAUGE, SCALAR = tm.WilsonAction(tm.U1(), (2, 2), beta=2.0), tm.Phi4Action((2, 4), m2=1.0, lam=1.0)
+NOISING, LARGE = tm.stochastic.VariancePreserving(SCALAR.manifold), tm.LinkField(tm.SU(3), (4, 4))
+HAAR, GAUSSIAN = tm.HaarPrior(U1), tm.GaussianPrior(SCALAR.manifold)
+
+# One of each kind of static part: solvers, programs of loops, networks, masks, schedules, noise, stored configurations.
+SAVED = {
+    "gated": lambda: tm.Model(HAAR, tm.ContinuousFlow(tm.GatedConvolutionField(U1), steps=2)),
+    "ladder": lambda: tm.Model(
+        tm.HaarPrior(SU3), tm.ContinuousFlow(tm.LadderField(SU3, 1.5, gates=1, times=1, reach=1), steps=1)
+    ),
+    "loops": lambda: tm.Model(
+        tm.HaarPrior(LARGE),
+        tm.ContinuousFlow(
+            tm.GradientField(tm.LoopPotential.model_a(tm.WilsonAction(tm.SU(3), (4, 4), 1.0))),
+            steps=1,
+            solver=tm.solvers.RKMK(diffrax.Dopri5(), LARGE),
+        ),
+    ),
+    "coupling": lambda: tm.Model(GAUSSIAN, tm.CouplingFlow(jax.random.key(0), SCALAR.manifold, 2)),
+    "spectral": lambda: tm.Model(tm.HaarPrior(SU3), tm.SpectralCouplingFlow(jax.random.key(0), SU3, 1)),
+    "annealed": lambda: tm.Model(HAAR, tm.AnnealedFlow(HAAR, GAUGE, tm.HMCUpdate(), 2)),
+    "diffusion": lambda: tm.Model(
+        GAUSSIAN, tm.ScoreDiffusion(NOISING, tm.ConvolutionField(jax.random.key(0), SCALAR.manifold), 2)
+    ),
+    "stored": lambda: tm.EnsemblePrior(SCALAR, np.ones((3, 2, 4))),
+    "theory": lambda: tm.NonlinearSigmaModel(3, (2, 2), 1.0),
+    "ensemble": lambda: tm.Ensemble(np.ones((3, 2)), np.zeros(3), {"a": np.ones(3)}, ("careful",)),
+    "estimate": lambda: tm.Estimate(1.0, 0.1),
+}
 
 
 class Toy(eqx.Module):
@@ -98,14 +134,82 @@ def test_checkpoint_keeps_the_kind_of_a_key(tmp_path, implementation):
         read_checkpoint(tmp_path / "k", {"key": jax.random.key(0, impl=other)})
 
 
-def test_save_and_load_build_the_model_from_its_configuration(tmp_path):
+def double(x):
+    return 2 * x
+
+
+def test_save_and_load_a_class_of_ones_own(tmp_path):
     model = make_toy(6, seed=4)
-    save(tmp_path / "m", model, config={"size": 6}, step=3)
-    back, header = load(tmp_path / "m", lambda config: make_toy(config["size"]))
+    save(tmp_path / "m", model, step=3)
+    with pytest.raises(CheckpointError, match=r"Toy, which is not of this package: give load\(..., classes=\[Toy\]\)"):
+        load(tmp_path / "m")
+    back = load(tmp_path / "m", classes=[Toy])
     jax.tree.map(assert_same_bits, model, back)
-    assert header["step"] == 3
+    assert jax.tree.structure(back) == jax.tree.structure(model)
+    assert read_header(tmp_path / "m")["step"] == 3
     with pytest.raises(ValueError, match="already has .*leaves"):
-        save(tmp_path / "m", model, {"size": 6}, leaves=1)
+        save(tmp_path / "m", model, leaves=1)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"a": [jnp.arange(3.0), (1, 2.5, -float("inf"), 1j, None, "x")], "b": np.arange(4, dtype=np.int8), "c": {3: True}},
+        [jax.nn.gelu, jnp.tanh, jax.nn.relu, tm.plaquette, double, np.dtype("float32"), slice(1, None)],
+        functools.partial(tm.reverse_kl, 3.0, x=jnp.ones(2)),
+        optax.adam(1e-3).init({"w": jnp.ones(3)}),
+        frozenset({1, 2}),
+    ],
+)
+def test_save_and_load_plain_trees(tmp_path, tree):
+    save(tmp_path / "t", tree)
+    back = load(tmp_path / "t", classes=[double])
+    if isinstance(tree, functools.partial):
+        back, tree = ((p.func, p.args, p.keywords) for p in (back, tree))
+    jax.tree.map(lambda a, b: assert_same_bits(a, b) if eqx.is_array_like(a) else None, tree, back)
+    assert jax.tree.structure(back) == jax.tree.structure(tree)
+    assert [leaf for leaf in jax.tree.leaves(back) if callable(leaf)] == [
+        leaf for leaf in jax.tree.leaves(tree) if callable(leaf)
+    ]
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_save_and_load_models(tmp_path, name):
+    """The loaded model is the saved one for JAX: the same structure, static parts included, and the same bits."""
+    model = SAVED[name]()
+    save(tmp_path / "m", model)
+    back = load(tmp_path / "m")
+    assert jax.tree.structure(back) == jax.tree.structure(model)
+    jax.tree.map(assert_same_bits, *(eqx.filter(m, eqx.is_array_like) for m in (model, back)))
+    if isinstance(model, tm.models.AbstractModel):
+        (x, log_q), (y, log_p) = (m.sample_and_log_prob(jax.random.key(3)) for m in (model, back))
+        assert_same_bits(x, y)
+        assert_same_bits(log_q, log_p)
+
+
+def test_save_names_what_it_cannot_describe(tmp_path):
+    with pytest.raises(TypeError, match=r"the tree\['f'\] is .*lambda.*write_checkpoint"):
+        save(tmp_path / "f", {"f": lambda x: x})
+    assert not (tmp_path / "f").exists()
+    write_checkpoint(tmp_path / "n", {"x": 1.0})
+    with pytest.raises(CheckpointError, match="without their structure"):
+        load(tmp_path / "n")
+
+
+def test_load_refuses_a_class_with_other_fields(tmp_path):
+    @dataclasses.dataclass
+    class Renamed:
+        other: int = 0
+
+    save(tmp_path / "m", make_toy(3))
+    Renamed.__module__, Renamed.__qualname__ = Toy.__module__, "Toy"
+    module = sys.modules[Toy.__module__]
+    before, module.Toy = module.Toy, Renamed
+    try:
+        with pytest.raises(CheckpointError, match=r"has the fields \['other'\], the file \['count', 'key'"):
+            load(tmp_path / "m", classes=[Renamed])
+    finally:
+        module.Toy = before
 
 
 def test_checkpoint_refuses_any_flipped_byte(tmp_path):
@@ -130,12 +234,12 @@ def test_a_checkpoint_that_lacks_a_frozen_coupling_is_read(tmp_path):
 
     config, path = {"beta": 1.5}, tmp_path / "model.ckpt"
     model = jax.tree.map(lambda a: a + 1 if eqx.is_inexact_array(a) and a.ndim else a, build(config))
-    save(path, eqx.tree_at(lambda m: m.transport.field.beta, model, None), config)
-    loaded, _ = load(path, build)
+    write_checkpoint(path, eqx.tree_at(lambda m: m.transport.field.beta, model, None))
+    loaded, _ = read_checkpoint(path, build(config))
     assert eqx.tree_equal(loaded, model)
-    save(path, eqx.tree_at(lambda m: m.transport.field.gates, model, None), config)
+    write_checkpoint(path, eqx.tree_at(lambda m: m.transport.field.gates, model, None))
     with pytest.raises(CheckpointError, match="gates"):
-        load(path, build)
+        read_checkpoint(path, build(config))
 
 
 @pytest.mark.parametrize("keep", [0, 3, 8, 30, 47, 100, -1])

@@ -142,7 +142,7 @@ def test_gauss_newton_takes_the_same_step_in_both_modes():
     np.testing.assert_allclose(forward, reverse, atol=1e-10)
 
 
-class _Units(tm.AbstractVectorField):
+class _Units(tm.fields.AbstractVectorField):
     """A potential whose coefficients are numbers times units."""
 
     field: tm.GradientField
@@ -201,7 +201,7 @@ def test_transfer_of_loop_potentials_and_its_refusals():
 
 
 def test_pretrained_models_load_by_name():
-    names = tm.pretrained_models()
+    names = tm.models.pretrained_models()
     assert all({"command", "ess"} <= set(provenance) for provenance in names.values())
     for name in names:
         model = tm.load_pretrained(name, (4, 4))

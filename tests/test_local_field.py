@@ -199,7 +199,7 @@ class MeanGate(eqx.Module):
         (lambda: LocalField(lambda t, x: x[0], RealField((6,)), 1), "expected a tangent vector"),
         (lambda: LocalField(lambda t, x: jnp.log(x), RealField((6,)), 1), "not finite"),
         (lambda: scalar((4,), -1), "zero or more"),
-        (lambda: scalar((4,), np.ones((4,), bool)), "trivmap.dependence returns"),
+        (lambda: scalar((4,), np.ones((4,), bool)), "trivmap.fields.dependence returns"),
     ],
 )
 def test_a_wrong_velocity_or_reach_is_refused(construct, message):

@@ -12,9 +12,8 @@ from trivmap.manifolds import LinkField
 from trivmap.observables import (
     DerivedObservable,
     binder_cumulant,
-    chi2,
     clover_charge,
-    connected_chi2,
+    connected_susceptibility,
     ising_energy,
     link_group,
     magnetisation,
@@ -25,6 +24,7 @@ from trivmap.observables import (
     polyakov_lines,
     polyakov_loop,
     second_moment_mass,
+    susceptibility,
     topological_charge,
     two_point,
     wilson_loop,
@@ -204,13 +204,13 @@ def test_scalar_observables_by_definition(key):
     phi = jax.random.normal(key, (4, 3))
     volume = phi.size
     assert jnp.allclose(magnetisation(phi), jnp.mean(phi))
-    assert jnp.allclose(chi2(phi), volume * jnp.mean(phi) ** 2)
+    assert jnp.allclose(susceptibility(phi), volume * jnp.mean(phi) ** 2)
     assert jnp.allclose(moment(phi, 4), jnp.mean(phi**4))
     c = two_point(phi, 0)
     direct = [sum(jnp.mean(phi * jnp.roll(phi, (-t, -y), (0, 1))) for y in range(3)) for t in range(4)]
     assert jnp.allclose(c, jnp.stack(direct), atol=1e-14)
     for axis in range(2):
-        assert jnp.allclose(jnp.sum(two_point(phi, axis)), chi2(phi), atol=1e-14)
+        assert jnp.allclose(jnp.sum(two_point(phi, axis)), susceptibility(phi), atol=1e-14)
     # The action in terms of moments.
     action = Phi4Action((4, 3), -1.0, 0.5).action(phi)
     expected = volume * ((4 - 1) * moment(phi, 2) - 4 * ising_energy(phi) + 0.5 * moment(phi, 4))
@@ -220,7 +220,7 @@ def test_scalar_observables_by_definition(key):
 def test_scalar_observables_under_symmetries(key):
     phi = jax.random.normal(key, (4, 4))
     for image in (translate(phi, (1, 3)), reflect(phi, 0, dim=2), rotate(phi, (0, 1), dim=2), -phi):
-        for observable in (chi2, ising_energy, lambda x: moment(x, 2), lambda x: jnp.abs(magnetisation(x))):
+        for observable in (susceptibility, ising_energy, lambda x: moment(x, 2), lambda x: jnp.abs(magnetisation(x))):
             assert jnp.allclose(observable(image), observable(phi), atol=1e-14)
     assert jnp.allclose(two_point(rotate(phi, (0, 1), dim=2), 1), two_point(phi, 0), atol=1e-14)
 
@@ -253,7 +253,7 @@ def test_derived_observables(key):
     # Independent sites: M is Gaussian, so U4 = 0 with variance 8/(3 samples) for large samples.
     assert abs(binder_cumulant.function(mean(binder_cumulant))) < 4 * (8 / 3 / 2000) ** 0.5
     # V (<M^2> - <|M|>^2) = 1 - 2/pi; errors of both terms of order sqrt(2 / samples).
-    assert abs(connected_chi2.function(mean(connected_chi2)) - (1 - 2 / np.pi)) < 4 * (2 / 2000) ** 0.5
+    assert abs(connected_susceptibility.function(mean(connected_susceptibility)) - (1 - 2 / np.pi)) < 4 * (2 / 2000) ** 0.5
     connected = pole_mass(connected=True)
     assert connected.primary(phi[0]).shape == (5,)
     assert jnp.allclose(connected.primary(phi[0])[-1] ** 2, 4 * jnp.mean(phi[0]) ** 2)

@@ -27,14 +27,14 @@ REFUSED = {
     "lam inf": (lambda: tm.Phi4Action((4,), 1.0, np.inf), ValueError, "lam: got inf"),
     "kappa zero": (lambda: tm.Phi4Action.from_kappa((4,), 0.0, 1.0), ValueError, "kappa: got 0"),
     "lam of the hopping form": (lambda: tm.Phi4Action.from_kappa((4,), 0.2, -1.0), ValueError, "no lower bound"),
-    "massless": (lambda: tm.FreeScalarAction((4,), 0.0), ValueError, "m2 > 0"),
-    "tachyonic": (lambda: tm.FreeScalarAction((4,), -1.0), ValueError, "m2 > 0"),
-    "coefficients": (lambda: tm.MatrixAction(tm.SU(2), 1.0, (1.0, np.nan)), ValueError, "coefficients: got"),
+    "massless": (lambda: tm.theories.FreeScalarAction((4,), 0.0), ValueError, "m2 > 0"),
+    "tachyonic": (lambda: tm.theories.FreeScalarAction((4,), -1.0), ValueError, "m2 > 0"),
+    "coefficients": (lambda: tm.theories.MatrixAction(tm.SU(2), 1.0, (1.0, np.nan)), ValueError, "coefficients: got"),
     "width": (lambda: tm.GaussianPrior(tm.RealField((4,)), np.inf), ValueError, "width: got inf"),
     "range of a coupling": (lambda: _family(-1.0, 1.0), ValueError, "no lower bound"),
     "endless range": (lambda: _family(1.0, np.inf), ValueError, "high: got inf"),
     "end of a path": (
-        lambda: tm.AnnealedTheory(tm.Phi4Action((4,), 1.0, 1.0), tm.Phi4Action((4,), 1.0, 1.0), np.nan),
+        lambda: tm.training.AnnealedTheory(tm.Phi4Action((4,), 1.0, 1.0), tm.Phi4Action((4,), 1.0, 1.0), np.nan),
         ValueError,
         "fraction=nan",
     ),
@@ -44,7 +44,7 @@ REFUSED = {
 def _family(low, high):
     theory = tm.Phi4Action((4,), 1.0, 1.0)
     prior = tm.GaussianPrior(theory.manifold)
-    flow = tm.PointwiseFlow(theory.manifold, tm.RationalQuadraticSpline(4))
+    flow = tm.flows.PointwiseFlow(theory.manifold, tm.transforms.RationalQuadraticSpline(4))
     return tm.ConditionalModel(lambda _: tm.Model(prior, flow), theory, low, high, coupling="lam")
 
 

@@ -29,7 +29,7 @@ FLOWS = {
     "su2_conditioned": lambda: _loops(tm.SU(2), (4, 2), hidden=(4,)),
     "su2_products": lambda: _loops(tm.SU(2), (3, 3), PRODUCTS),
     "su2_rectangles": lambda: _loops(tm.SU(2), (3, 3), RECTANGLES),
-    "scalar": lambda: tm.ResidualFlow(tm.NeighbourPotential(jax.random.key(0), tm.RealField((4, 2))), 2),
+    "scalar": lambda: tm.ResidualFlow(tm.fields.NeighbourPotential(jax.random.key(0), tm.RealField((4, 2))), 2),
 }
 
 
@@ -176,11 +176,11 @@ def test_float32():
 
 def test_unknown_curvature_can_be_given():
     manifold = tm.RealField((4, 4))
-    potential = tm.LocalPotential(lambda t, x: jnp.sum(jnp.cos(x) - jnp.sin(x) * jnp.roll(x, 1, 0) / 8), manifold, 1)
+    potential = tm.fields.LocalPotential(lambda t, x: jnp.sum(jnp.cos(x) - jnp.sin(x) * jnp.roll(x, 1, 0) / 8), manifold, 1)
     with pytest.raises(ValueError, match="curvature"):
         tm.ResidualFlow(potential, 1)
     # Slopes that are too large for the promised bound: there is no unique inverse, which is not hidden.
-    steep = tm.LocalPotential(lambda t, x: -4 * jnp.sum(jnp.cos(2 * x)), manifold, 1)
+    steep = tm.fields.LocalPotential(lambda t, x: -4 * jnp.sum(jnp.cos(2 * x)), manifold, 1)
     wrong = tm.ResidualFlow(steep, 1, curvature=0.1)
     x = 3 * jax.random.normal(jax.random.key(0), manifold.shape)
     assert jnp.any(jnp.isnan(eqx.filter_jit(wrong.inverse)(x)))
@@ -192,8 +192,8 @@ def test_unknown_curvature_can_be_given():
         (lambda: tm.ResidualFlow(tm.LoopPotential(tm.LinkField(tm.U1(), (4, 4))), 0), ValueError, "sweeps"),
         (lambda: _loops(tm.U1(), (4, 4), bound=1.0), ValueError, "Lipschitz"),
         (lambda: _loops(tm.SU(2), (3, 3), RECTANGLES, hidden=(4,)), ValueError, "plaquettes on SU"),
-        (lambda: tm.NeighbourPotential(jax.random.key(0), tm.LinkField(tm.U1(), (4, 4))), TypeError, "real fields"),
-        (lambda: tm.NeighbourPotential(jax.random.key(0), tm.RealField((4, 4)), sites=0), ValueError, "sites: got 0"),
+        (lambda: tm.fields.NeighbourPotential(jax.random.key(0), tm.LinkField(tm.U1(), (4, 4))), TypeError, "real fields"),
+        (lambda: tm.fields.NeighbourPotential(jax.random.key(0), tm.RealField((4, 4)), sites=0), ValueError, "sites: got 0"),
         (
             lambda: _loops(tm.SU(2), (2, 2)).forward(
                 1.1 * FLOWS["su2"]().manifold.reference_sample(jax.random.key(0))[..., :2]

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from integrator_problems import distance, problem, reference, rms, starts, stepper
+from solver_problems import distance, problem, reference, rms, starts, stepper
 
 from trivmap.groups import U1
-from trivmap.integrators import (
+from trivmap.manifolds import LinkField
+from trivmap.solvers import (
     CF4,
     LSCFRK4,
     RKMK,
@@ -20,8 +21,7 @@ from trivmap.integrators import (
     integrate_dense,
     max_norm,
 )
-from trivmap.integrators._rkmk import bernoulli_coefficients
-from trivmap.manifolds import LinkField
+from trivmap.solvers._rkmk import bernoulli_coefficients
 
 CASE = "SU(2) link"
 # For what commutators do; elsewhere SU(2) compiles faster.

@@ -186,7 +186,7 @@ def test_interrupted_samples_stay_beside_complete_ones(run, monkeypatch, capsys)
     def interrupted(*arguments, **options):
         calls.append(options)
         if len(calls) == 2:
-            raise tm.SamplingInterrupted(tm.sample(*arguments[:3], 4, batch_size=4, first=4), 4, 8)
+            raise tm.samplers.SamplingInterrupted(tm.sample(*arguments[:3], 4, batch_size=4, first=4), 4, 8)
         return draw(*arguments, **options)
 
     monkeypatch.setattr(_sample, "draw", interrupted)

@@ -14,7 +14,7 @@ KEY = jax.random.key(0)
 @pytest.mark.parametrize("lattice", [(1, 4), (4, 1), (1, 1), (2, 2), (1,), (3, 2)], ids=str)
 def test_neighbour_potential(lattice):
     """Divergence of the field; log-det, inverse and step bound of the residual flow, with large parameters, too."""
-    potential = tm.NeighbourPotential(KEY, tm.RealField(lattice))
+    potential = tm.fields.NeighbourPotential(KEY, tm.RealField(lattice))
     x = jax.random.normal(jax.random.key(2), lattice)
     field = tm.GradientField(randomised(jax.random.key(1), potential, 0.5))
     t = jnp.asarray(0.3)

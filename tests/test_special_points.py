@@ -82,7 +82,7 @@ def _along(flow, u, w, h):
 
 
 def _spectral(n):
-    flow = tm.SpectralFlow(jax.random.key(0), tm.LinkField(tm.SU(n), (1,)), bins=4, hidden=(8,))
+    flow = tm.flows.SpectralFlow(jax.random.key(0), tm.LinkField(tm.SU(n), (1,)), bins=4, hidden=(8,))
     return randomised(jax.random.key(1), flow, 0.3)
 
 
@@ -115,11 +115,11 @@ def test_spectral_flow_of_su3_refuses_derivatives_at_kinks():
 
 
 TRANSFORMS = {
-    "identity_ends": tm.RationalQuadraticSpline(5, (-2.0, 2.0)),
-    "fixed_ends": tm.RationalQuadraticSpline(5, (-np.pi, np.pi), ends="fixed"),
-    "circular": tm.CircularSpline(5),
-    "ncp": tm.NonCompactProjection(3),
-    "moebius": tm.Moebius(3),
+    "identity_ends": tm.transforms.RationalQuadraticSpline(5, (-2.0, 2.0)),
+    "fixed_ends": tm.transforms.RationalQuadraticSpline(5, (-np.pi, np.pi), ends="fixed"),
+    "circular": tm.transforms.CircularSpline(5),
+    "ncp": tm.transforms.NonCompactProjection(3),
+    "moebius": tm.transforms.Moebius(3),
 }
 
 
@@ -181,7 +181,7 @@ def test_knots(name, real):
 def test_bins_whose_shares_do_not_add_up_to_one():
     """Float32 sums of many shares miss 1: no fraction of a bin beyond 1, no logarithm of a negative number."""
     for bins in (2, 8, 64, 400):
-        transform = tm.CircularSpline(bins)
+        transform = tm.transforms.CircularSpline(bins)
         x = np.tile(np.array([np.pi, -np.pi, np.nextafter(np.float32(np.pi), np.float32(0))], np.float32), 100)
         raw = 4 * np.random.default_rng(bins).standard_normal((transform.parameters, x.size))
         raw = jnp.asarray(raw, jnp.float32)

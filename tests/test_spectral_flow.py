@@ -82,9 +82,7 @@ def test_rounding_does_not_choose_the_active_loop(n):
     group, count = tm.SU(n), 4000
     first, second = group.haar(jax.random.key(1), (count,)), group.haar(jax.random.key(2), (count,))
     direction = group.random_algebra(KEY, (count,))
-    a, moved = (
-        special_polar_factor(first + group.multiply(group.exp(h * direction), second), first) for h in (0.0, 1e-12)
-    )
+    a, moved = (special_polar_factor(first + group.multiply(group.exp(h * direction), second), first) for h in (0.0, 1e-12))
     # The derivative is 1/distance of an eigenvalue from -1: above 10^6 with a probability of 10^-6. Another root: order 1.
     assert jnp.max(jnp.abs(a - moved)) < 1e-6
 
@@ -109,7 +107,7 @@ def test_the_alcove_is_reached_by_a_rotation(n):
 
 
 def _matrix_flow(n, **options):
-    return tm.SpectralFlow(KEY, tm.LinkField(tm.SU(n), (1,)), bins=4, hidden=(8,), **options)
+    return tm.flows.SpectralFlow(KEY, tm.LinkField(tm.SU(n), (1,)), bins=4, hidden=(8,), **options)
 
 
 def _coupling(n, lattice, **options):
@@ -262,9 +260,9 @@ def test_float32(name):
 
 
 def test_training_one_matrix_reaches_the_exact_moments():
-    theory = tm.MatrixAction(tm.SU(2), 9.0, (0.98, -0.63, -0.21))
+    theory = tm.theories.MatrixAction(tm.SU(2), 9.0, (0.98, -0.63, -0.21))
     exact = tm.exact.OneMatrixModel(2, 9.0, (0.98, -0.63, -0.21))
-    model = tm.Model(tm.HaarPrior(theory.manifold), tm.SpectralFlow(KEY, theory.manifold, bins=16))
+    model = tm.Model(tm.HaarPrior(theory.manifold), tm.flows.SpectralFlow(KEY, theory.manifold, bins=16))
     model, _ = tm.fit(KEY, model, theory, steps=300, batch_size=256, optimiser=optax.adam(2e-2), progress=False)
     measure = {"trace": lambda x: theory.manifold.group.real_trace(x[0])[0]}
     ensemble = tm.sample(jax.random.key(1), model, theory, 8192, batch_size=2048, measure=measure)
@@ -277,7 +275,7 @@ def test_training_one_matrix_reaches_the_exact_moments():
 
 
 def test_matrix_action_against_its_definition():
-    theory = tm.MatrixAction(tm.SU(3), 9.0, (0.17, -0.65, 1.22))
+    theory = tm.theories.MatrixAction(tm.SU(3), 9.0, (0.17, -0.65, 1.22))
     u = theory.manifold.reference_sample(KEY)
     eigenvalues = np.linalg.eigvals(np.asarray(u[0, :, :, 0]))
     expected = -3 * sum(c * np.sum(eigenvalues ** (k + 1)).real for k, c in enumerate((0.17, -0.65, 1.22)))
@@ -287,15 +285,15 @@ def test_matrix_action_against_its_definition():
 @pytest.mark.parametrize(
     ("construct", "error", "message"),
     [
-        (lambda: tm.SpectralFlow(KEY, tm.LinkField(tm.U1(), (1,))), TypeError, "SU\\(n\\)"),
-        (lambda: tm.SpectralFlow(KEY, tm.LinkField(tm.SU(2), (2, 2))), ValueError, "SpectralCouplingFlow"),
+        (lambda: tm.flows.SpectralFlow(KEY, tm.LinkField(tm.U1(), (1,))), TypeError, "SU\\(n\\)"),
+        (lambda: tm.flows.SpectralFlow(KEY, tm.LinkField(tm.SU(2), (2, 2))), ValueError, "SpectralCouplingFlow"),
         (lambda: _coupling(2, (4,)), ValueError, "two or more"),
         (lambda: _coupling(2, (4, 1)), ValueError, "at least 2"),
         (lambda: _coupling(2, (4, 4), loop="chair"), ValueError, "staples"),
         (lambda: tm.SpectralCouplingFlow(KEY, tm.LinkField(tm.SU(2), (2, 2)), 0), ValueError, "sweeps"),
         (lambda: _matrix_flow(2).forward(jnp.ones((1, 2, 2, 1), complex)), ValueError, "unitary"),
-        (lambda: tm.MatrixAction(tm.U1(), 1.0, (1.0,)), TypeError, "SU\\(n\\)"),
-        (lambda: tm.MatrixAction(tm.SU(2), 1.0, ()), ValueError, "coefficients"),
+        (lambda: tm.theories.MatrixAction(tm.U1(), 1.0, (1.0,)), TypeError, "SU\\(n\\)"),
+        (lambda: tm.theories.MatrixAction(tm.SU(2), 1.0, ()), ValueError, "coefficients"),
     ],
 )
 def test_errors_teach(construct, error, message):

@@ -138,7 +138,7 @@ def test_ring_of_three_angles_by_summation(beta):
     assert exact.action_variance(theory) == pytest.approx(mean(bonds**2) - mean(bonds) ** 2, abs=1e-12)
     np.testing.assert_allclose(exact.two_point(theory), [1, mean(np.cos(one)), mean(np.cos(two))], atol=1e-13)
     assert exact.ising_energy(theory) == pytest.approx(mean(bonds) / 3, abs=1e-13)
-    assert exact.chi2(theory) == pytest.approx(1 + 2 * mean(np.cos(one)), abs=1e-13)
+    assert exact.susceptibility(theory) == pytest.approx(1 + 2 * mean(np.cos(one)), abs=1e-13)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -158,7 +158,7 @@ def test_cumulants_of_the_chain(n, lattice, beta):
     )
     correlator = exact.two_point(theory, int(np.argmax(lattice)))
     assert correlator[0] == pytest.approx(1, abs=1e-13)
-    assert exact.chi2(theory) == pytest.approx(correlator.sum(), abs=1e-13)
+    assert exact.susceptibility(theory) == pytest.approx(correlator.sum(), abs=1e-13)
 
 
 def test_known_limits_of_chains():
@@ -180,20 +180,20 @@ def test_known_limits_of_chains():
 
 
 def energy(s):
-    return jax.vmap(tm.ising_energy)(s).sum()
+    return jax.vmap(tm.observables.ising_energy)(s).sum()
 
 
-def chi2(s):
-    return jax.vmap(tm.chi2)(s).sum()
+def susceptibility(s):
+    return jax.vmap(tm.observables.susceptibility)(s).sum()
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_hmc_against_the_chain(n):
     theory = tm.NonlinearSigmaModel(n, (8,), beta=1.5)
-    measure = {"energy": energy, "chi2": chi2}
+    measure = {"energy": energy, "susceptibility": susceptibility}
     chain = tm.hmc(jax.random.key(n), theory, 400, chains=16, steps=5, measure=measure)
-    assert abs(tm.creutz(chain).pull(1.0)) < 4
-    for name, expected in (("energy", exact.ising_energy(theory)), ("chi2", exact.chi2(theory))):
+    assert abs(tm.statistics.creutz(chain).pull(1.0)) < 4
+    for name, expected in (("energy", exact.ising_energy(theory)), ("susceptibility", exact.susceptibility(theory))):
         estimate = tm.expectation(chain, name)
         assert abs(estimate.pull(expected)) < 4, name
         assert estimate.error < 0.02 * expected
@@ -215,7 +215,7 @@ def test_single_precision_and_files(tmp_path):
     assert chain.configurations.dtype == np.float32
     assert chain.delta_h.dtype == np.float64
     assert chain.unitarity_defect < 1e-5
-    tm.write_chain(tmp_path / "chain.h5", chain, tm.ensemble_attributes(theory, chain))
+    tm.write_chain(tmp_path / "chain.h5", chain, tm.io.ensemble_attributes(theory, chain))
     again, attributes = tm.read_chain(tmp_path / "chain.h5")
     np.testing.assert_array_equal(again.configurations, chain.configurations)
     assert attributes["theory"] == {"name": "NonlinearSigmaModel", "lattice": [6], "components": 3, "beta": 1.0}
@@ -240,7 +240,7 @@ class Drive(eqx.Module):
 
 def field_on(n, lattice, beta=1.0, symmetric=False):
     theory = tm.NonlinearSigmaModel(n, lattice, beta)
-    return theory, tm.GradientField(tm.LocalPotential(Drive(theory, symmetric), theory.manifold, reach=1))
+    return theory, tm.GradientField(tm.fields.LocalPotential(Drive(theory, symmetric), theory.manifold, reach=1))
 
 
 @pytest.mark.parametrize(("n", "lattice"), [(2, (5,)), (3, (6,)), (3, (3, 4)), (4, (4,))])
@@ -260,16 +260,16 @@ def test_laplacian_is_that_of_the_sphere(key):
         manifold = tm.SphereField(n, (2,))
         x = manifold.reference_sample(key)
         for degree, function in ((1, lambda t, x: jnp.sum(x[0])), (2, lambda t, x: jnp.sum(x[0] * x[1]))):
-            _, laplacian = tm.LocalPotential(function, manifold, reach=0).gradient_and_laplacian(jnp.asarray(0.0), x)
+            _, laplacian = tm.fields.LocalPotential(function, manifold, reach=0).gradient_and_laplacian(jnp.asarray(0.0), x)
             assert jnp.allclose(laplacian, -degree * (degree + n - 2) * function(0.0, x), rtol=1e-12)
 
 
 SOLVERS = {
-    "LSCFRK4": (lambda m: tm.LSCFRK4(m), 4),
-    "LuescherW3": (lambda m: tm.LuescherW3(m), 3),
-    "CF4": (lambda m: tm.CF4(m), 4),
-    "RKMK(Bosh3)": (lambda m: tm.RKMK(diffrax.Bosh3(), m), 3),
-    "RKMK(Tsit5)": (lambda m: tm.RKMK(diffrax.Tsit5(), m), 5),
+    "LSCFRK4": (lambda m: tm.solvers.LSCFRK4(m), 4),
+    "LuescherW3": (lambda m: tm.solvers.LuescherW3(m), 3),
+    "CF4": (lambda m: tm.solvers.CF4(m), 4),
+    "RKMK(Bosh3)": (lambda m: tm.solvers.RKMK(diffrax.Bosh3(), m), 3),
+    "RKMK(Tsit5)": (lambda m: tm.solvers.RKMK(diffrax.Tsit5(), m), 5),
 }
 
 
@@ -279,7 +279,7 @@ def test_flow_has_the_log_det_of_its_jacobian(n, key):
     theory, field = field_on(n, (3,))
     manifold = theory.manifold
     x = manifold.reference_sample(key)
-    solve = jax.jit(lambda x: tm.integrate(field, manifold, x, steps=24))
+    solve = jax.jit(lambda x: tm.solvers.integrate(field, manifold, x, steps=24))
     out = solve(x)
     assert manifold.defect(out.x) < 1e-13
     columns = jax.vmap(lambda e: jax.jvp(lambda y: solve(y).x, (x,), (e,))[1])(frame(x))
@@ -287,7 +287,7 @@ def test_flow_has_the_log_det_of_its_jacobian(n, key):
     # Fourth order at h = 1/24: errors of about 1e-6 for rates of order three.
     assert out.log_det == pytest.approx(float(jnp.linalg.slogdet(jacobian)[1]), abs=1e-4)
     assert abs(out.log_det) > 0.1
-    back = jax.jit(lambda y: tm.integrate(field, manifold, y, t0=1.0, t1=0.0, steps=24))(out.x)
+    back = jax.jit(lambda y: tm.solvers.integrate(field, manifold, y, t0=1.0, t1=0.0, steps=24))(out.x)
     assert manifold.distance(back.x, x) < 1e-4
     assert abs(back.log_det + out.log_det) < 1e-4
 
@@ -298,7 +298,9 @@ def test_orders_of_solvers(name, key):
     make, order = SOLVERS[name]
     manifold = theory.manifold
     x = manifold.reference_sample(key)
-    solve = jax.jit(lambda steps: tm.integrate(field, manifold, x, solver=make(manifold), steps=steps), static_argnums=0)
+    solve = jax.jit(
+        lambda steps: tm.solvers.integrate(field, manifold, x, solver=make(manifold), steps=steps), static_argnums=0
+    )
     coarse, fine, reference = solve(8), solve(16), solve(128)
     for error in (
         lambda r: float(manifold.distance(r.x, reference.x)),
@@ -314,18 +316,18 @@ def test_adaptive_steps_and_dense_output(n, key):
     theory, field = field_on(n, (3,))
     manifold = theory.manifold
     x = manifold.reference_sample(key)
-    expected = jax.jit(lambda x: tm.integrate(field, manifold, x, steps=64))(x)
+    expected = jax.jit(lambda x: tm.solvers.integrate(field, manifold, x, steps=64))(x)
     controller = diffrax.PIDController(rtol=0.0, atol=1e-7)
-    for solver in (tm.RKMK(diffrax.Tsit5(), manifold), tm.CF4(manifold)):
-        out = jax.jit(lambda x, s=solver: tm.integrate(field, manifold, x, solver=s, controller=controller))(x)
+    for solver in (tm.solvers.RKMK(diffrax.Tsit5(), manifold), tm.solvers.CF4(manifold)):
+        out = jax.jit(lambda x, s=solver: tm.solvers.integrate(field, manifold, x, solver=s, controller=controller))(x)
         assert manifold.distance(out.x, expected.x) < 1e-5
         assert abs(out.log_det - expected.log_det) < 1e-5
-    y, log_det = jax.jit(lambda x: tm.integrate_dense(field, manifold, x, steps=32)(1.0))(x)
+    y, log_det = jax.jit(lambda x: tm.solvers.integrate_dense(field, manifold, x, steps=32)(1.0))(x)
     assert manifold.distance(y, expected.x) < 1e-6
     assert abs(log_det - expected.log_det) < 1e-6
 
 
-class Still(tm.AbstractVectorField):
+class Still(tm.fields.AbstractVectorField):
     manifold: tm.SphereField = eqx.field(static=True)
 
     def __call__(self, t, x):
@@ -364,9 +366,9 @@ def test_what_does_not_apply_is_refused():
     with pytest.raises(TypeError, match="GaussianPrior"):
         tm.HaarPrior(tm.RealField((4,)))
     with pytest.raises(TypeError, match="expected a RealField or a LinkField"):
-        tm.ResidualFlow(tm.LocalPotential(lambda t, x: jnp.sum(x[0]), manifold, reach=0), 2, curvature=1.0, reach=0)
+        tm.ResidualFlow(tm.fields.LocalPotential(lambda t, x: jnp.sum(x[0]), manifold, reach=0), 2, curvature=1.0, reach=0)
     with pytest.raises(ValueError, match="expected a tangent vector"):
-        tm.LocalField(lambda t, x: x, tm.SphereField(4, (4,)), reach=0)
+        tm.fields.LocalField(lambda t, x: x, tm.SphereField(4, (4,)), reach=0)
     ambient = lambda t, x: (x, jnp.zeros(()))  # noqa: E731
     with pytest.raises(ValueError, match=r"tangent vectors have \(6, 4\)"):
-        tm.integrate(ambient, tm.SphereField(4, (4,)), tm.SphereField(4, (4,)).cold(), steps=1)
+        tm.solvers.integrate(ambient, tm.SphereField(4, (4,)), tm.SphereField(4, (4,)).cold(), steps=1)

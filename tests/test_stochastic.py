@@ -51,7 +51,7 @@ FLOWS = {
         size,
         steps,
         repeats=2,
-        layers=tm.stack_layers([tm.ContinuousFlow(_drift(theory.manifold, 0.25), steps=2)] * steps),
+        layers=tm.stochastic.stack_layers([tm.ContinuousFlow(_drift(theory.manifold, 0.25), steps=2)] * steps),
     ),
 }
 
@@ -120,7 +120,7 @@ def test_a_langevin_step_is_the_ratio_of_two_gaussians(case):
     assert abs(log_weight - expected) < 1e-10 * max(1.0, abs(expected))
 
 
-class _Towards(tm.AbstractVectorField):
+class _Towards(tm.fields.AbstractVectorField):
     """Velocity -c dS; a drift needs no divergence."""
 
     theory: tm.AbstractTheory
@@ -136,7 +136,7 @@ class _Towards(tm.AbstractVectorField):
 
 def test_single_plaquette_of_su2():
     """log Z = 3.0178514 at beta = 6 with and without the drift 4 d q_0 (q_0 = tr U/2), which raises the ESS."""
-    theory = tm.MatrixAction(tm.SU(2), 6.0, (1.0,))
+    theory = tm.theories.MatrixAction(tm.SU(2), 6.0, (1.0,))
     exact = tm.exact.OneMatrixModel(2, 6.0, (1.0,)).log_z()
     assert abs(exact - 3.0178514) < 1e-6
     ess = []
@@ -190,7 +190,7 @@ def test_training_raises_the_effective_sample_size():
     theory = TABLE["u1"][0]()
     model = tm.Model(_prior(theory), _langevin(theory, 0.02, 4))
     # Step sizes that are far too small grow about sevenfold; the coupling stays.
-    options = {"batch_size": 64, "chunk": 20, "progress": False, "optimiser": tm.default_optimiser(60, 0.1)}
+    options = {"batch_size": 64, "chunk": 20, "progress": False, "optimiser": tm.training.default_optimiser(60, 0.1)}
     trained, history = tm.fit(jax.random.key(0), model, theory, steps=60, **options)
     assert history[-1]["ess"] > history[0]["ess"]
     assert jnp.all(trained.transport.log_step_sizes > model.transport.log_step_sizes)
@@ -229,10 +229,10 @@ def test_populations_of_a_model_lead_to_the_theory_that_is_given():
 def test_craft_trains_layers_inside_of_the_population():
     theory = TABLE["u1"][0]()
     field = tm.GatedConvolutionField(theory.manifold, features=2, gates=1, times=1)
-    flow = _annealed(theory, 0.0, 2, layers=tm.stack_layers([tm.ContinuousFlow(field, steps=2)] * 2))
+    flow = _annealed(theory, 0.0, 2, layers=tm.stochastic.stack_layers([tm.ContinuousFlow(field, steps=2)] * 2))
     model = tm.Model(_prior(theory), flow)
     trained, history = tm.fit(
-        jax.random.key(0), model, theory, objective=tm.craft, steps=60, batch_size=64, chunk=20, progress=False
+        jax.random.key(0), model, theory, objective=tm.objectives.craft, steps=60, batch_size=64, chunk=20, progress=False
     )
     # Every level ends nearer to its theory: the sum of the divergences falls.
     assert history[-1]["loss"] < history[0]["loss"]
@@ -242,7 +242,7 @@ def test_craft_trains_layers_inside_of_the_population():
     assert after.observables["ess"].mean() > before.observables["ess"].mean()
     assert abs(tm.log_z(after).pull(tm.exact.log_z(theory))) < 4
     with pytest.raises(TypeError, match="layers of an AnnealedFlow"):
-        tm.craft(jax.random.key(0), tm.Model(_prior(theory), _langevin(theory, 0.1, 2)), theory, 4)
+        tm.objectives.craft(jax.random.key(0), tm.Model(_prior(theory), _langevin(theory, 0.1, 2)), theory, 4)
 
 
 def test_continuity_residual_lowers_the_variance_of_the_weights():
@@ -254,7 +254,7 @@ def test_continuity_residual_lowers_the_variance_of_the_weights():
         jax.random.key(0),
         model,
         theory,
-        objective=functools.partial(tm.continuity_residual, chosen=4),
+        objective=functools.partial(tm.objectives.continuity_residual, chosen=4),
         steps=100,
         batch_size=32,
         progress=False,
@@ -266,7 +266,7 @@ def test_continuity_residual_lowers_the_variance_of_the_weights():
     # Step sizes and levels are not touched.
     assert np.array_equal(trained.transport.log_step_sizes, model.transport.log_step_sizes)
     with pytest.raises(TypeError, match="drift of a LangevinFlow"):
-        tm.continuity_residual(jax.random.key(0), tm.Model(_prior(theory), _langevin(theory, 0.1, 2)), theory, 4)
+        tm.objectives.continuity_residual(jax.random.key(0), tm.Model(_prior(theory), _langevin(theory, 0.1, 2)), theory, 4)
 
 
 def test_action_matching_lowers_the_variance_of_the_weights():
@@ -274,7 +274,14 @@ def test_action_matching_lowers_the_variance_of_the_weights():
     potential = tm.LoopPotential(theory.manifold, time="affine")
     model = tm.Model(_prior(theory), _langevin(theory, 0.02, 8, drift=tm.GradientField(potential)))
     trained, history = tm.fit(
-        jax.random.key(0), model, theory, objective=tm.action_matching, steps=60, batch_size=64, chunk=20, progress=False
+        jax.random.key(0),
+        model,
+        theory,
+        objective=tm.objectives.action_matching,
+        steps=60,
+        batch_size=64,
+        chunk=20,
+        progress=False,
     )
     assert history[-1]["loss"] < history[0]["loss"] - 0.1
     before, after = (tm.sample(jax.random.key(1), m, theory, 2000, measure={}) for m in (model, trained))
@@ -284,7 +291,7 @@ def test_action_matching_lowers_the_variance_of_the_weights():
     drift = tm.GatedConvolutionField(TABLE["u1"][0]().manifold)
     flow = _langevin(TABLE["u1"][0](), 0.1, 2, drift=drift)
     with pytest.raises(TypeError, match="GradientField.*given GatedConvolutionField"):
-        tm.action_matching(jax.random.key(0), tm.Model(flow.prior, flow), flow.theory, 4)
+        tm.objectives.action_matching(jax.random.key(0), tm.Model(flow.prior, flow), flow.theory, 4)
 
 
 class _Normal(tm.AbstractTheory):
@@ -295,7 +302,7 @@ class _Normal(tm.AbstractTheory):
         return self.precision * jnp.sum(x**2) / 2
 
 
-class _Dilation(tm.AbstractPotential):
+class _Dilation(tm.fields.AbstractPotential):
     """-a_k |x|^2/2 at the time of step k."""
 
     manifold: tm.RealField
@@ -321,7 +328,7 @@ def test_action_matching_has_its_minimum_at_the_exact_drift():
     exact = steps * (variances[1:] - variances[:-1]) / (variances[1:] + variances[:-1])
 
     def gradient(key):
-        return eqx.filter_grad(lambda m: tm.action_matching(key, m, theory, 1000)[0])(
+        return eqx.filter_grad(lambda m: tm.objectives.action_matching(key, m, theory, 1000)[0])(
             eqx.tree_at(lambda m: m.transport.drift.potential.rates, tm.Model(prior, flow), exact)
         ).transport.drift.potential.rates
 
@@ -352,7 +359,7 @@ def test_the_residual_is_the_change_of_the_density_along_the_drift():
     ("construct", "message"),
     [
         (lambda t, p: tm.LangevinFlow(p, t, 4, step_size=0.0), "step_size: got 0.0, expected a positive"),
-        (lambda t, p: tm.LangevinFlow(p, t, tm.Schedule([0.0, 0.6, 0.5, 1.0])), "increase from 0 to 1"),
+        (lambda t, p: tm.LangevinFlow(p, t, tm.stochastic.Schedule([0.0, 0.6, 0.5, 1.0])), "increase from 0 to 1"),
         (lambda t, p: tm.LangevinFlow(p, tm.WilsonAction(tm.U1(), (4, 4), beta=1.0), 4), "lives on"),
         (lambda t, p: tm.AnnealedFlow(p, t, tm.HMCUpdate(), 4, repeats=0), "repeats: got 0"),
         (
@@ -390,4 +397,4 @@ def test_quench_between_two_couplings():
 
 def test_a_sequence_of_deterministic_flows_is_refused():
     with pytest.raises(TypeError, match="got FourierFlow, expected stochastic flows"):
-        tm.StochasticSequence(tm.FourierFlow(tm.RealField((2, 2))))
+        tm.stochastic.StochasticSequence(tm.flows.FourierFlow(tm.RealField((2, 2))))

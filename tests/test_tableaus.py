@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from integrator_problems import SOLVERS, TABLEAUS, problem
+from solver_problems import SOLVERS, TABLEAUS, problem
 
-from trivmap.integrators import CF4, CommutatorFreeTableau, LowStorageTableau
+from trivmap.solvers import CF4, CommutatorFreeTableau, LowStorageTableau
 
 # Coefficients are published with 13 to 16 digits.
 PUBLISHED = 1e-12

@@ -27,11 +27,13 @@ def _drift(manifold):
 
 
 def _layers(manifold, steps):
-    return tm.stack_layers([tm.ContinuousFlow(_drift(manifold), steps=1)] * steps)
+    return tm.stochastic.stack_layers([tm.ContinuousFlow(_drift(manifold), steps=1)] * steps)
 
 
 def _gradient_drift(manifold):
-    potential = tm.LoopPotential(manifold) if isinstance(manifold, tm.LinkField) else tm.NeighbourPotential(KEY, manifold)
+    potential = (
+        tm.LoopPotential(manifold) if isinstance(manifold, tm.LinkField) else tm.fields.NeighbourPotential(KEY, manifold)
+    )
     return tm.GradientField(potential)
 
 
@@ -43,8 +45,8 @@ def _diffusion(noising, manifold):
 MODELS = {
     "continuous": lambda: (U1, HAAR, tm.ContinuousFlow(_drift(U1.manifold), steps=2)),
     "coupling": lambda: (SCALAR, GAUSS, tm.CouplingFlow(KEY, SCALAR.manifold, layers=2, hidden=(2,))),
-    "residual": lambda: (SCALAR, GAUSS, tm.ResidualFlow(tm.NeighbourPotential(KEY, SCALAR.manifold), 1)),
-    "fourier": lambda: (SCALAR, GAUSS, tm.FourierFlow(SCALAR.manifold)),
+    "residual": lambda: (SCALAR, GAUSS, tm.ResidualFlow(tm.fields.NeighbourPotential(KEY, SCALAR.manifold), 1)),
+    "fourier": lambda: (SCALAR, GAUSS, tm.flows.FourierFlow(SCALAR.manifold)),
     "langevin": lambda: (SCALAR, GAUSS, tm.LangevinFlow(GAUSS, SCALAR, 2, drift=_gradient_drift(SCALAR.manifold))),
     "langevin_u1": lambda: (U1, HAAR, tm.LangevinFlow(HAAR, U1, 2, drift=_gradient_drift(U1.manifold))),
     "langevin_stored": lambda: (U1, STORED, tm.LangevinFlow(STORED, U1, 2, step_size=0.1)),
@@ -55,12 +57,12 @@ MODELS = {
         GAUSS,
         tm.AnnealedFlow(GAUSS, SCALAR, tm.HMCUpdate(0.5, 2), 2, layers=_layers(SCALAR.manifold, 2)),
     ),
-    "diffusion": lambda: (SCALAR, GAUSS, _diffusion(tm.VariancePreserving(SCALAR.manifold), SCALAR.manifold)),
-    "diffusion_u1": lambda: (U1, HAAR, _diffusion(tm.HeatKernelNoising(U1.manifold), U1.manifold)),
+    "diffusion": lambda: (SCALAR, GAUSS, _diffusion(tm.stochastic.VariancePreserving(SCALAR.manifold), SCALAR.manifold)),
+    "diffusion_u1": lambda: (U1, HAAR, _diffusion(tm.stochastic.HeatKernelNoising(U1.manifold), U1.manifold)),
     "sequence": lambda: (
         U1,
         HAAR,
-        tm.StochasticSequence(tm.LangevinFlow(HAAR, U1, 2), tm.UpdateFlow(U1, tm.HMCUpdate(0.3, 1))),
+        tm.stochastic.StochasticSequence(tm.LangevinFlow(HAAR, U1, 2), tm.stochastic.UpdateFlow(U1, tm.HMCUpdate(0.3, 1))),
     ),
 }
 
@@ -73,16 +75,18 @@ PLAIN = ["reverse_kl", "log_variance"]
 DENSITY = [*PLAIN, "path_gradient", "reinforce", "forward_kl", "mixed"]
 OBJECTIVES = {
     "reverse_kl": lambda theory: tm.reverse_kl,
-    "log_variance": lambda theory: tm.log_variance,
-    "path_gradient": lambda theory: tm.path_gradient,
-    "reinforce": lambda theory: tm.reinforce,
-    "forward_kl": lambda theory: tm.ForwardKL(_data(theory)),
-    "mixed": lambda theory: tm.MixedObjective([(1.0, tm.reverse_kl), (0.5, tm.ForwardKL(_data(theory)))]),
-    "craft": lambda theory: tm.craft,
-    "continuity": lambda theory: tm.continuity_residual,
-    "action_matching": lambda theory: tm.action_matching,
-    "score": lambda theory: tm.ScoreMatching(_data(theory), anchor=0.1),
-    "flow_matching": lambda theory: tm.FlowMatching(_data(theory)),
+    "log_variance": lambda theory: tm.objectives.log_variance,
+    "path_gradient": lambda theory: tm.objectives.path_gradient,
+    "reinforce": lambda theory: tm.objectives.reinforce,
+    "forward_kl": lambda theory: tm.objectives.ForwardKL(_data(theory)),
+    "mixed": lambda theory: tm.objectives.MixedObjective(
+        [(1.0, tm.reverse_kl), (0.5, tm.objectives.ForwardKL(_data(theory)))]
+    ),
+    "craft": lambda theory: tm.objectives.craft,
+    "continuity": lambda theory: tm.objectives.continuity_residual,
+    "action_matching": lambda theory: tm.objectives.action_matching,
+    "score": lambda theory: tm.objectives.ScoreMatching(_data(theory), anchor=0.1),
+    "flow_matching": lambda theory: tm.objectives.FlowMatching(_data(theory)),
 }
 # What an objective can train, besides the first two, which train everything.
 SUITED = {
@@ -138,7 +142,7 @@ def identical(a, b):
 
 
 def parameters(model):
-    return jax.tree.leaves(eqx.filter(model, tm.trainable(model)))
+    return jax.tree.leaves(eqx.filter(model, tm.training.trainable(model)))
 
 
 # Everything that could touch a number without a gradient: decay of weights, averages, momenta.
@@ -151,7 +155,7 @@ def check_training(name, objective):
     options = {"steps": 2, "chunk": 2, "batch_size": 4, "progress": False, "ema": 0.5, "optimiser": OPTIMISER}
     trained, _ = tm.fit(KEY, model, theory, objective=OBJECTIVES[objective](theory), **options)
     assert identical(physics(model), physics(trained))
-    frozen = lambda m: eqx.filter(m, tm.trainable(m), inverse=True)  # noqa: E731
+    frozen = lambda m: eqx.filter(m, tm.training.trainable(m), inverse=True)  # noqa: E731
     assert identical(eqx.filter(frozen(model), eqx.is_array), eqx.filter(frozen(trained), eqx.is_array))
     assert not identical(parameters(model), parameters(trained))
 
@@ -166,11 +170,11 @@ def test_what_is_trainable(name):
     theory, model = model_of(name)
     inexact = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
     assert len(parameters(model)) + len(physics(model)) == len(inexact)
-    assert tm.parameter_count(model) == sum(leaf.size for leaf in parameters(model)) > 0
+    assert tm.training.parameter_count(model) == sum(leaf.size for leaf in parameters(model)) > 0
     # The optimiser keeps two numbers per parameter (Adam) and nothing else of the size of a model.
     state = initial_state(KEY, model, optax.adam(1e-3), 0.9)
-    assert sum(a.size for a in jax.tree.leaves(state.optimiser_state)) == 2 * tm.parameter_count(model) + 1
-    assert sum(a.size for a in jax.tree.leaves(state.average)) == tm.parameter_count(model)
+    assert sum(a.size for a in jax.tree.leaves(state.optimiser_state)) == 2 * tm.training.parameter_count(model) + 1
+    assert sum(a.size for a in jax.tree.leaves(state.average)) == tm.training.parameter_count(model)
 
 
 def check_log_z(kind):
@@ -181,7 +185,7 @@ def check_log_z(kind):
         other = tm.WilsonAction(tm.U1(), (4, 4), beta=0.5)
         prior = tm.EnsemblePrior(other, tm.heatbath(KEY, other, 1000, chains=4), log_z=float(tm.exact.log_z(other)))
     if kind == "gauss":
-        theory = tm.FreeScalarAction((4, 4), m2=1.0)
+        theory = tm.theories.FreeScalarAction((4, 4), m2=1.0)
         prior, update = tm.GaussianPrior(theory.manifold, 0.4), tm.HMCUpdate(1.0, 4)
     model = tm.Model(prior, tm.AnnealedFlow(prior, theory, update, 4))
     options = {"steps": 20, "chunk": 20, "batch_size": 32, "progress": False, "optimiser": optax.adam(3e-2)}
@@ -206,13 +210,13 @@ def test_the_path_starts_from_the_prior_of_the_model():
     learned = eqx.tree_at(lambda m: m.prior, model, wide)
     expected = tm.Model(wide, tm.LangevinFlow(wide, SCALAR, 3, step_size=0.05))
     assert identical(learned.sample_and_log_prob(KEY), expected.sample_and_log_prob(KEY))
-    sequence = tm.StochasticSequence(model.transport, tm.UpdateFlow(SCALAR, tm.HMCUpdate(0.3, 1)))
+    sequence = tm.stochastic.StochasticSequence(model.transport, tm.stochastic.UpdateFlow(SCALAR, tm.HMCUpdate(0.3, 1)))
     assert sequence.started_from(wide).flows[0].prior.log_width == wide.log_width
     # A prior of another kind is not the start of this path.
     assert model.transport.started_from(STORED).prior is model.transport.prior
 
 
-class Half(tm.AbstractModel):
+class Half(tm.models.AbstractModel):
     """A model of a user's own: a constant and a theory of their own making."""
 
     log_scale: jax.Array
@@ -235,7 +239,7 @@ def _half():
 
 def test_a_model_of_any_class_is_trained_by_the_same_rule():
     model = _half()
-    spec = tm.trainable(model)
+    spec = tm.training.trainable(model)
     assert spec.log_scale is True
     assert spec.table is False
     assert jax.tree.leaves(spec.part["theory"]) == [False, False]
@@ -245,17 +249,17 @@ def test_a_model_of_any_class_is_trained_by_the_same_rule():
     assert trained.log_scale != model.log_scale
     assert np.isfinite(history[-1]["ess"])
     with pytest.raises(TypeError, match="has no method log_prob"):
-        tm.fit(KEY, model, SCALAR, objective=tm.path_gradient, steps=1, progress=False)
+        tm.fit(KEY, model, SCALAR, objective=tm.objectives.path_gradient, steps=1, progress=False)
 
 
 SYMMETRISED = {
     "continuous": lambda: tm.ContinuousFlow(_drift(SCALAR.manifold), steps=1),
-    "fourier": lambda: tm.FourierFlow(SCALAR.manifold),
+    "fourier": lambda: tm.flows.FourierFlow(SCALAR.manifold),
 }
 
 
 def check_symmetrised(transport, objective):
-    model = tm.SymmetrisedModel(tm.Model(GAUSS, SYMMETRISED[transport]()))
+    model = tm.models.SymmetrisedModel(tm.Model(GAUSS, SYMMETRISED[transport]()))
     model = randomised(jax.random.key(1), model, 0.05)
     options = {"steps": 2, "chunk": 2, "batch_size": 8, "progress": False}
     trained, history = tm.fit(KEY, model, SCALAR, objective=OBJECTIVES[objective](SCALAR), **options)
@@ -270,23 +274,25 @@ def test_a_symmetrised_model_is_trained():
 
 def test_path_gradients_of_a_symmetrised_model_are_those_of_the_divergence():
     """One sample: d/dtheta of log q(x) + S(x) along the path, less the explicit dependence of log q."""
-    flow = tm.FlowSequence(tm.FourierFlow(SCALAR.manifold), tm.PointwiseFlow(SCALAR.manifold, tm.Affine(), odd=False))
-    model = randomised(jax.random.key(1), tm.SymmetrisedModel(tm.Model(GAUSS, flow)), 0.3)
-    arrays, rest = eqx.partition(model, tm.trainable(model))
+    flow = tm.FlowSequence(
+        tm.flows.FourierFlow(SCALAR.manifold), tm.flows.PointwiseFlow(SCALAR.manifold, tm.transforms.Affine(), odd=False)
+    )
+    model = randomised(jax.random.key(1), tm.models.SymmetrisedModel(tm.Model(GAUSS, flow)), 0.3)
+    arrays, rest = eqx.partition(model, tm.training.trainable(model))
 
     def gradient(objective):
         return jax.grad(lambda a: objective(KEY, eqx.combine(a, rest), SCALAR, 1)[0])(arrays)
 
     x = model.sample_and_log_prob(jax.random.split(KEY, 1)[0])[0]
     explicit = jax.grad(lambda a: eqx.combine(a, rest).log_prob(x))(arrays)
-    total = jax.tree.map(lambda a, b: a + b, gradient(tm.path_gradient), explicit)
+    total = jax.tree.map(lambda a, b: a + b, gradient(tm.objectives.path_gradient), explicit)
     for a, b in zip(jax.tree.leaves(total), jax.tree.leaves(gradient(tm.reverse_kl)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("objective", ["craft", "continuity", "action_matching", "score", "flow_matching"])
 def test_objectives_of_one_transport_say_so_for_other_models(objective):
-    model = tm.SymmetrisedModel(tm.Model(GAUSS, tm.FourierFlow(SCALAR.manifold)))
+    model = tm.models.SymmetrisedModel(tm.Model(GAUSS, tm.flows.FourierFlow(SCALAR.manifold)))
     with pytest.raises(TypeError, match="trains"):
         OBJECTIVES[objective](SCALAR)(KEY, model, SCALAR, 4)
 
@@ -303,10 +309,10 @@ def test_conditional_models_take_the_coupling_from_their_theory(degree):
     start = eqx.tree_at(lambda t: t.beta, U1, jnp.asarray(0.5))
     end = eqx.tree_at(lambda t: t.beta, U1, jnp.asarray(1.5))
     options = {"steps": 2, "chunk": 2, "batch_size": 4, "progress": False}
-    trained, _ = tm.fit(KEY, conditional, tm.CouplingRange(start, end), **options)
+    trained, _ = tm.fit(KEY, conditional, tm.training.CouplingRange(start, end), **options)
     assert trained.at(U1).transport.theory.beta == U1.beta
     assert not identical(parameters(trained), parameters(conditional))
-    assert tm.parameter_count(conditional) == (degree + 1) * tm.parameter_count(model)
+    assert tm.training.parameter_count(conditional) == (degree + 1) * tm.training.parameter_count(model)
 
 
 def test_conditional_models_do_not_interpolate_configurations():
@@ -321,7 +327,10 @@ def test_conditional_models_do_not_interpolate_configurations():
 
 
 def test_gauss_newton_changes_parameters_only():
-    model = tm.Model(STORED, tm.StochasticSequence(tm.LangevinFlow(STORED, U1, 2), tm.UpdateFlow(U1, tm.HMCUpdate(0.3, 1))))
+    model = tm.Model(
+        STORED,
+        tm.stochastic.StochasticSequence(tm.LangevinFlow(STORED, U1, 2), tm.stochastic.UpdateFlow(U1, tm.HMCUpdate(0.3, 1))),
+    )
     # Damped so much that the step is short, and no rise of the variance takes it back.
     options = {"steps": 1, "samples": 32, "batch_size": 16, "progress": False, "damping": 10.0}
     trained, _ = tm.gauss_newton(KEY, model, U1, parameters=lambda m: m, **options)
@@ -336,7 +345,7 @@ def test_gauss_newton_changes_parameters_only():
 
 def test_gradient_noise_is_that_of_the_parameters():
     model = _half()
-    report = tm.gradient_noise(KEY, model, SCALAR, {"kl": tm.reverse_kl}, batch_size=4, repeats=2)
+    report = tm.training.gradient_noise(KEY, model, SCALAR, {"kl": tm.reverse_kl}, batch_size=4, repeats=2)
 
     def loss(log_scale, key):
         return tm.reverse_kl(key, eqx.tree_at(lambda m: m.log_scale, model, log_scale), SCALAR, 4)[0]
@@ -346,8 +355,8 @@ def test_gradient_noise_is_that_of_the_parameters():
 
 
 NOTHING = {
-    "update": lambda: tm.Model(HAAR, tm.UpdateFlow(U1, tm.HeatbathUpdate())),
-    "stored": lambda: tm.Model(STORED, tm.UpdateFlow(U1, tm.OverrelaxationUpdate())),
+    "update": lambda: tm.Model(HAAR, tm.stochastic.UpdateFlow(U1, tm.HeatbathUpdate())),
+    "stored": lambda: tm.Model(STORED, tm.stochastic.UpdateFlow(U1, tm.OverrelaxationUpdate())),
 }
 
 
@@ -356,7 +365,7 @@ def test_a_model_without_parameters_is_refused(name):
     with pytest.raises(ValueError, match="no number to train"):
         tm.fit(KEY, NOTHING[name](), U1, steps=1, progress=False)
     with pytest.raises(ValueError, match="gradient_noise: .* no number to train"):
-        tm.gradient_noise(KEY, NOTHING[name](), U1, {"kl": tm.reverse_kl}, repeats=2)
+        tm.training.gradient_noise(KEY, NOTHING[name](), U1, {"kl": tm.reverse_kl}, repeats=2)
 
 
 class Misspelt(eqx.Module):
@@ -370,4 +379,4 @@ class Misspelt(eqx.Module):
 @pytest.mark.parametrize("names", ["numbers", ("number",)])
 def test_frozen_fields_are_names_of_fields(names):
     with pytest.raises(ValueError, match="expected a collection of names of its fields"):
-        tm.trainable(Misspelt(jnp.ones(2), names))
+        tm.training.trainable(Misspelt(jnp.ones(2), names))

@@ -37,7 +37,7 @@ def _identical(a, b):
     return all(np.array_equal(x, y) for x, y in zip(_leaves(a), _leaves(b), strict=True))
 
 
-@pytest.mark.parametrize("objective", [tm.reverse_kl, tm.log_variance])
+@pytest.mark.parametrize("objective", [tm.reverse_kl, tm.objectives.log_variance])
 def test_objectives_are_functions_of_the_log_weights_and_the_embedded_error(objective):
     theory, model = _phi4()
     loss, log_weights = objective(jax.random.key(0), model, theory, 16, error_weight=0.0)
@@ -56,7 +56,9 @@ def _perturbed(case):
     return theory, eqx.tree_at(lambda m: m.transport.field, model, randomised(jax.random.key(5), model.transport.field, 0.1))
 
 
-@pytest.mark.parametrize("objective", [tm.path_gradient, pytest.param(tm.reinforce, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "objective", [tm.objectives.path_gradient, pytest.param(tm.objectives.reinforce, marks=pytest.mark.slow)]
+)
 def test_estimators_of_one_gradient_agree(objective):
     """Value, log weights and mean gradient are those of `reverse_kl`."""
     theory, model = _perturbed(_phi4)
@@ -89,7 +91,7 @@ def test_estimators_of_one_gradient_agree(objective):
 class _Prior(tm.AbstractTheory):
     """The theory whose density is the prior of a model."""
 
-    prior: tm.AbstractPrior
+    prior: tm.priors.AbstractPrior
 
     @property
     def manifold(self):
@@ -106,7 +108,7 @@ def test_path_gradient_of_a_coupling_flow_is_that_through_its_inverse():
     parameters, static = eqx.partition(tm.Model(tm.GaussianPrior(theory.manifold), flow), eqx.is_inexact_array)
 
     def ours(parameters):
-        return tm.path_gradient(jax.random.key(0), eqx.combine(parameters, static), theory, 8)[0]
+        return tm.objectives.path_gradient(jax.random.key(0), eqx.combine(parameters, static), theory, 8)[0]
 
     def textbook(moving):
         keys = jax.random.split(jax.random.key(0), 8)
@@ -119,8 +121,8 @@ def test_path_gradient_of_a_coupling_flow_is_that_through_its_inverse():
 
 def test_path_gradients_have_no_noise_at_the_theory():
     _, model = _phi4()
-    objectives = {"reverse": tm.reverse_kl, "path": tm.path_gradient, "reinforce": tm.reinforce}
-    report = tm.gradient_noise(jax.random.key(0), model, _Prior(model.prior), objectives, batch_size=16, repeats=4)
+    objectives = {"reverse": tm.reverse_kl, "path": tm.objectives.path_gradient, "reinforce": tm.objectives.reinforce}
+    report = tm.training.gradient_noise(jax.random.key(0), model, _Prior(model.prior), objectives, batch_size=16, repeats=4)
     # The identity is exact: log q + S is zero for every sample up to rounding.
     assert report["path"]["noise"] < 1e-12
     assert report["reinforce"]["noise"] < 1e-12
@@ -131,17 +133,17 @@ def test_path_gradients_have_no_noise_at_the_theory():
 def test_forward_kl_is_the_likelihood_of_the_data():
     theory, model = _phi4()
     x = jax.vmap(model.prior.sample)(jax.random.split(jax.random.key(0), 32))
-    loss, log_weights = tm.ForwardKL(x)(jax.random.key(1), model, theory, 8)
+    loss, log_weights = tm.objectives.ForwardKL(x)(jax.random.key(1), model, theory, 8)
     # The identity flow: the entropy of the prior, from eight of the samples.
     log_probs = -log_weights - jax.vmap(theory.action)(_drawn(x, jax.random.key(1), 8))
     assert abs(loss + jnp.mean(log_probs)) < 1e-12 * abs(loss)
     only = tm.Ensemble(x, np.where(np.arange(32) == 3, 0.0, -np.inf))
-    loss, _ = tm.ForwardKL(only)(jax.random.key(1), model, theory, 8)
+    loss, _ = tm.objectives.ForwardKL(only)(jax.random.key(1), model, theory, 8)
     assert abs(loss + model.prior.log_prob(x[3])) < 1e-12 * abs(loss)
     with pytest.raises(ValueError, match="keeps observables only"):
-        tm.ForwardKL(tm.Ensemble(None, np.zeros(3), {"m": np.zeros(3)}))
+        tm.objectives.ForwardKL(tm.Ensemble(None, np.zeros(3), {"m": np.zeros(3)}))
     with pytest.raises(ValueError, match="configurations of shape"):
-        tm.ForwardKL(x[:, :2])(jax.random.key(1), model, theory, 8)
+        tm.objectives.ForwardKL(x[:, :2])(jax.random.key(1), model, theory, 8)
 
 
 def _drawn(x, key, count):
@@ -151,7 +153,7 @@ def _drawn(x, key, count):
 def test_training_on_a_chain_and_mixtures():
     theory, model = _phi4()
     chain = tm.hmc(jax.random.key(0), theory, 64, chains=4)
-    objective = tm.MixedObjective([(0.5, tm.reverse_kl), (0.5, tm.ForwardKL(chain))])
+    objective = tm.objectives.MixedObjective([(0.5, tm.reverse_kl), (0.5, tm.objectives.ForwardKL(chain))])
     trained, history = tm.fit(
         jax.random.key(1),
         model,
@@ -169,12 +171,12 @@ def test_training_on_a_chain_and_mixtures():
     ]
     assert abs(objective(jax.random.key(3), trained, theory, 8)[0] - (parts[0] + parts[1]) / 2) < 1e-12
     with pytest.raises(ValueError, match="one .weight, objective. or more"):
-        tm.MixedObjective([])
+        tm.objectives.MixedObjective([])
 
 
 def test_annealed_couplings():
     start, end = (tm.Phi4Action((4, 4), m2=m2, lam=8.0) for m2 in (1.0, -4.0))
-    annealed = tm.AnnealedTheory(start, end, fraction=0.5)
+    annealed = tm.training.AnnealedTheory(start, end, fraction=0.5)
     for share, m2 in ((0.0, 1.0), (0.25, -1.5), (0.5, -4.0), (1.0, -4.0)):
         assert annealed.at(jnp.asarray(share)).m2 == m2
     x = jax.random.normal(jax.random.key(0), (4, 4))
@@ -189,9 +191,9 @@ def test_annealed_couplings():
     jax.effects_barrier()
     assert sorted(set(seen), reverse=True) == [1.0, -1.5, -4.0]
     with pytest.raises(ValueError, match="cannot be moved"):
-        tm.AnnealedTheory(start, tm.Phi4Action((4, 6), m2=1.0, lam=8.0))
+        tm.training.AnnealedTheory(start, tm.Phi4Action((4, 6), m2=1.0, lam=8.0))
     with pytest.raises(ValueError, match="fraction"):
-        tm.AnnealedTheory(start, end, fraction=0.0)
+        tm.training.AnnealedTheory(start, end, fraction=0.0)
 
 
 def test_the_embedded_error_enters_the_loss():
@@ -207,7 +209,7 @@ def test_the_embedded_error_enters_the_loss():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", [tm.reverse_kl, tm.log_variance])
+@pytest.mark.parametrize("objective", [tm.reverse_kl, tm.objectives.log_variance])
 @pytest.mark.parametrize("case", [_phi4, _u1])
 def test_training_reaches_the_theory(case, objective):
     theory, model = case()
@@ -273,7 +275,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_state():
         tm.ContinuousFlow(tm.GatedConvolutionField(manifold, features=2, gates=1), steps=2),
     )
     options = dict(steps=50, batch_size=4, optimiser=optax.adam(0.3), chunk=5, **QUIET)
-    with pytest.raises(tm.TrainingDiverged, match="not finite at step [0-9]+.*learning rate") as caught:
+    with pytest.raises(tm.training.TrainingDiverged, match="not finite at step [0-9]+.*learning rate") as caught:
         tm.fit(jax.random.key(0), model, _Poisoned(manifold, 2.0), **options)
     stopped = int(caught.value.state.step)
     assert 0 < stopped < 50
@@ -290,7 +292,7 @@ def test_an_interrupt_keeps_the_finished_chunks():
         if record["step"] == 4:
             raise KeyboardInterrupt
 
-    with pytest.raises(tm.TrainingInterrupted, match="after step 4.*state=error.state") as caught:
+    with pytest.raises(tm.training.TrainingInterrupted, match="after step 4.*state=error.state") as caught:
         tm.fit(jax.random.key(0), model, theory, steps=8, on_chunk=interrupt, **options)
     resumed, _ = tm.fit(jax.random.key(0), model, theory, steps=8, state=caught.value.state, **options)
     whole, _ = tm.fit(jax.random.key(0), model, theory, steps=8, **options)
@@ -330,7 +332,7 @@ def test_objective_options_by_partial_and_custom_objectives():
         ({"chunk": 0}, "chunk: got 0"),
         ({"ema": 1.0}, "number in \\[0, 1\\)"),
         ({"theory": tm.WilsonAction(tm.U1(), (6, 6), beta=1.0)}, "theory.manifold"),
-        ({"objective": tm.log_variance, "batch_size": 1}, "batch_size >= 2"),
+        ({"objective": tm.objectives.log_variance, "batch_size": 1}, "batch_size >= 2"),
     ],
 )
 def test_errors_teach(change, message):

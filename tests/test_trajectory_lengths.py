@@ -34,7 +34,7 @@ CASES = [(m2, length) for length in (0.5, 1.0, 2.0) for m2 in (0.1, 1.0, 4.0, re
 
 
 def chain(m2, length, n=2000, **options):
-    theory = tm.FreeScalarAction(LATTICE, m2=m2)
+    theory = tm.theories.FreeScalarAction(LATTICE, m2=m2)
     return tm.hmc(jax.random.key(3), theory, n, chains=8, steps=STEPS, trajectory_length=length, measure=MEASURE, **options)
 
 
@@ -70,7 +70,7 @@ def _updated(update, theory, keys, x, n):
 def test_updates_leave_the_density_invariant(m2, length):
     """Chains that start in equilibrium, which an update that does not preserve it would leave."""
     chains, n = 256, 100
-    theory = tm.FreeScalarAction(LATTICE, m2=m2)
+    theory = tm.theories.FreeScalarAction(LATTICE, m2=m2)
     noise = np.fft.fft2(np.random.default_rng(1).normal(size=(chains, *LATTICE)))
     start = jnp.asarray(np.fft.ifft2(noise * np.sqrt(exact(m2))).real)
     keys = jax.random.split(jax.random.key(2), chains)
@@ -86,4 +86,4 @@ def test_errors_teach(spread):
     with pytest.raises(ValueError, match=r"expected a number in \[0, 1\)"):
         tm.HMCUpdate(length_spread=spread)
     with pytest.raises(ValueError, match="expected a positive finite number"):
-        tm.hmc(jax.random.key(0), tm.FreeScalarAction(LATTICE, m2=1.0), 1, trajectory_length=-abs(spread))
+        tm.hmc(jax.random.key(0), tm.theories.FreeScalarAction(LATTICE, m2=1.0), 1, trajectory_length=-abs(spread))

@@ -18,11 +18,11 @@ FIELDS = {
     ),
     "gated": lambda: tm.GatedConvolutionField(SCALARS, features=3, gates=1, times=2),
     "gated U(1)": lambda: tm.GatedConvolutionField(ANGLES, features=2, gates=1, times=2),
-    "covariant": lambda: tm.CovariantConvolutionField(LINKS, features=2, gates=0, times=2, radius=1),
-    "covariant, smooth": lambda: tm.CovariantConvolutionField(LINKS, features=2, gates=1, times=2, mass=1.0),
+    "covariant": lambda: tm.fields.CovariantConvolutionField(LINKS, features=2, gates=0, times=2, radius=1),
+    "covariant, smooth": lambda: tm.fields.CovariantConvolutionField(LINKS, features=2, gates=1, times=2, mass=1.0),
     "loops": lambda: tm.GradientField(tm.LoopPotential(LINKS)),
-    "neural": lambda: tm.GradientField(tm.NeuralPotential(jax.random.key(1), LINKS, hidden=(3,))),
-    "neighbours": lambda: tm.GradientField(tm.NeighbourPotential(jax.random.key(1), SCALARS)),
+    "neural": lambda: tm.GradientField(tm.fields.NeuralPotential(jax.random.key(1), LINKS, hidden=(3,))),
+    "neighbours": lambda: tm.GradientField(tm.fields.NeighbourPotential(jax.random.key(1), SCALARS)),
 }
 
 
@@ -79,7 +79,7 @@ def test_the_map_of_u1_without_training_moves_to_the_same_map():
         assert jnp.max(jnp.abs(a - b)) < 1e-12 * 50
 
 
-class Inward(tm.AbstractVectorField):
+class Inward(tm.fields.AbstractVectorField):
     manifold: tm.RealField = eqx.field(static=True)
 
     def __call__(self, t, x):

@@ -9,15 +9,17 @@ import pytest
 import trivmap as tm
 
 TRANSFORMS = {
-    "affine": tm.Affine(),
-    "shift": tm.Shift(),
-    "spline": tm.RationalQuadraticSpline(6, (-2.0, 2.0)),
-    "fixed_spline": tm.RationalQuadraticSpline(4, (-3.0, 3.0), ends="fixed"),
-    "phase": tm.Phase(),
-    "ncp_mixture": tm.NonCompactProjection(4),
-    "moebius_mixture": tm.Moebius(4),
-    "circular_spline": tm.CircularSpline(5),
-    "composition": tm.Composition(tm.Moebius(2), tm.CircularSpline(4), tm.Phase()),
+    "affine": tm.transforms.Affine(),
+    "shift": tm.transforms.Shift(),
+    "spline": tm.transforms.RationalQuadraticSpline(6, (-2.0, 2.0)),
+    "fixed_spline": tm.transforms.RationalQuadraticSpline(4, (-3.0, 3.0), ends="fixed"),
+    "phase": tm.transforms.Phase(),
+    "ncp_mixture": tm.transforms.NonCompactProjection(4),
+    "moebius_mixture": tm.transforms.Moebius(4),
+    "circular_spline": tm.transforms.CircularSpline(5),
+    "composition": tm.transforms.Composition(
+        tm.transforms.Moebius(2), tm.transforms.CircularSpline(4), tm.transforms.Phase()
+    ),
 }
 SIZE = 2000
 
@@ -134,7 +136,7 @@ def test_float32(name):
 
 def test_bracketed_solver_needs_no_luck():
     """Extreme mixtures, and targets at the ends of the bracket."""
-    transform = tm.NonCompactProjection(3, limit=12.0)
+    transform = tm.transforms.NonCompactProjection(3, limit=12.0)
     parameters = 30 * jax.random.normal(jax.random.key(0), (9, SIZE))
     x = (
         jax.random.uniform(jax.random.key(1), (SIZE,), minval=-np.pi, maxval=np.pi)
@@ -153,10 +155,10 @@ def test_single_maps_agree_with_their_formulas():
     x, s, b = jnp.linspace(-3.0, 3.0, 7), 0.4, -0.3
     raw = 4 * np.arctanh(s / 4)
     row = jnp.ones_like(x)
-    y, _ = tm.NonCompactProjection(1).forward(x, jnp.stack([raw * row, b * row, row]))
+    y, _ = tm.transforms.NonCompactProjection(1).forward(x, jnp.stack([raw * row, b * row, row]))
     assert jnp.max(jnp.abs(y - 2 * jnp.arctan(np.exp(s) * jnp.tan(x / 2) + b))) < 1e-13
     w = 0.95 * (0.3 - 0.2j) / np.sqrt(1 + 0.13)
-    y, _ = tm.Moebius(1).forward(x, jnp.stack([0.3 * row, -0.2 * row, row]))
+    y, _ = tm.transforms.Moebius(1).forward(x, jnp.stack([0.3 * row, -0.2 * row, row]))
     z = np.exp(1j * np.asarray(x))
     image = (z - w) / (1 - np.conj(w) * z) / ((1 - w) / (1 - np.conj(w)))
     assert jnp.max(jnp.abs(jnp.exp(1j * y.astype(complex)) - image)) < 1e-13
@@ -180,19 +182,19 @@ def test_spline_outside_of_its_interval():
 @pytest.mark.parametrize(
     ("construct", "message"),
     [
-        (lambda: tm.RationalQuadraticSpline(1), "expected an integer of at least 2"),
-        (lambda: tm.RationalQuadraticSpline(501), "below 501"),
-        (lambda: tm.RationalQuadraticSpline(4, (1.0, 1.0)), "lower < upper"),
-        (lambda: tm.RationalQuadraticSpline(4, ends="free"), "'identity' or 'fixed'"),
-        (lambda: tm.CircularSpline(1), "at least 2"),
-        (lambda: tm.Moebius(0), "a positive integer"),
-        (lambda: tm.Moebius(2, 1.0), "between 0 and 1"),
-        (lambda: tm.NonCompactProjection(0), "a positive integer"),
-        (lambda: tm.NonCompactProjection(1, -1.0), "positive"),
-        (lambda: tm.Affine(0.0), "positive"),
-        (lambda: tm.Composition(), "one or more"),
-        (lambda: tm.Composition(tm.Affine(), tm.Phase()), "maps of the line only"),
-        (lambda: tm.Affine().forward(jnp.zeros(3), jnp.zeros((3, 3))), "2 numbers per element"),
+        (lambda: tm.transforms.RationalQuadraticSpline(1), "expected an integer of at least 2"),
+        (lambda: tm.transforms.RationalQuadraticSpline(501), "below 501"),
+        (lambda: tm.transforms.RationalQuadraticSpline(4, (1.0, 1.0)), "lower < upper"),
+        (lambda: tm.transforms.RationalQuadraticSpline(4, ends="free"), "'identity' or 'fixed'"),
+        (lambda: tm.transforms.CircularSpline(1), "at least 2"),
+        (lambda: tm.transforms.Moebius(0), "a positive integer"),
+        (lambda: tm.transforms.Moebius(2, 1.0), "between 0 and 1"),
+        (lambda: tm.transforms.NonCompactProjection(0), "a positive integer"),
+        (lambda: tm.transforms.NonCompactProjection(1, -1.0), "positive"),
+        (lambda: tm.transforms.Affine(0.0), "positive"),
+        (lambda: tm.transforms.Composition(), "one or more"),
+        (lambda: tm.transforms.Composition(tm.transforms.Affine(), tm.transforms.Phase()), "maps of the line only"),
+        (lambda: tm.transforms.Affine().forward(jnp.zeros(3), jnp.zeros((3, 3))), "2 numbers per element"),
     ],
 )
 def test_errors_teach(construct, message):

@@ -132,9 +132,7 @@ def test_expected_acceptance_is_the_mean_over_pairs():
     assert expected_acceptance(lw) == pytest.approx(pairs.sum() / (299 * w.sum()), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("ess", "acceptance"), [(0.91, 0.83), (0.80, 0.74), (0.56, 0.59), (0.34, 0.463), (0.055, 0.2285)]
-)
+@pytest.mark.parametrize(("ess", "acceptance"), [(0.91, 0.83), (0.80, 0.74), (0.56, 0.59), (0.34, 0.463), (0.055, 0.2285)])
 def test_lognormal_relation(ess, acceptance):
     assert lognormal_acceptance(ess) == pytest.approx(acceptance, abs=0.006)  # the table is rounded to two digits
     s = math.sqrt(-math.log(ess))

@@ -25,14 +25,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from trivmap import trainable
 from trivmap.flows import CouplingFlow, GaugeCouplingFlow
 from trivmap.groups import U1
 from trivmap.manifolds import LinkField, RealField
 from trivmap.models import Model
 from trivmap.priors import GaussianPrior
 from trivmap.theories import Phi4Action, WilsonAction
-from trivmap.training import path_gradient, reverse_kl
+from trivmap.training import path_gradient, reverse_kl, trainable
 from trivmap.transforms import Affine, RationalQuadraticSpline
 
 OPTIMISER = optax.adam(1e-3)

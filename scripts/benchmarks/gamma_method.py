@@ -25,7 +25,7 @@ def autoregressive(seed: int, n: int, a: float) -> np.ndarray:
 
 
 def ours(data: np.ndarray) -> tuple[float, float]:
-    estimate = tm.gamma_method(data)
+    estimate = tm.statistics.gamma_method(data)
     return estimate.error, estimate.tau_int
 
 

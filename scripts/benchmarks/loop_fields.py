@@ -21,7 +21,7 @@ from trivmap.fields import GradientField, LoopPotential
 from trivmap.flows import ContinuousFlow
 from trivmap.gauge import family_values
 from trivmap.groups import SU
-from trivmap.integrators import LuescherW3
+from trivmap.solvers import LuescherW3
 from trivmap.theories import WilsonAction
 
 STEPS = 20

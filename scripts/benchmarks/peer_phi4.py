@@ -23,11 +23,11 @@ import optax
 
 from trivmap.fields import ConvolutionField
 from trivmap.flows import ContinuousFlow
-from trivmap.integrators import CF4
 from trivmap.lattice import hypercubic_orbits
 from trivmap.manifolds import RealField
 from trivmap.models import Model
 from trivmap.priors import GaussianPrior
+from trivmap.solvers import CF4
 from trivmap.theories import Phi4Action
 from trivmap.training import reverse_kl
 

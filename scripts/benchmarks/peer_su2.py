@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from trivmap.fields import GradientField, LoopPotential
 from trivmap.flows import ContinuousFlow
 from trivmap.groups import SU
-from trivmap.integrators import CG2, CG3, LSCFRK4
 from trivmap.manifolds import LinkField
+from trivmap.solvers import CG2, CG3, LSCFRK4
 from trivmap.theories import WilsonAction
 
 TABLEAUS = {"CG2": CG2, "CG3": CG3}

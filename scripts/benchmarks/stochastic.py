@@ -42,7 +42,7 @@ def with_diffrax(flow, x, key):
     steps = flow.schedule.steps
     shape = (flow.manifold.dimension,)
     path = diffrax.VirtualBrownianTree(0.0, float(steps), tol=0.5, shape=shape, key=key)
-    return tm.solve_langevin(flow, x, path).ys[0]
+    return tm.stochastic.solve_langevin(flow, x, path).ys[0]
 
 
 def gradient_case(prior, theory, steps: int, keys, *, checkpoint: bool) -> timing.Case:

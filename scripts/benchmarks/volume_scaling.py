@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trivmap import trainable
 from trivmap.fields import ConvolutionField, GatedConvolutionField, GradientField, LoopPotential
 from trivmap.flows import ContinuousFlow
 from trivmap.groups import SU, U1
 from trivmap.manifolds import LinkField, RealField
 from trivmap.priors import GaussianPrior, HaarPrior
 from trivmap.theories import Phi4Action, WilsonAction
+from trivmap.training import trainable
 
 LIMIT = 4.6
 STEPS = 4

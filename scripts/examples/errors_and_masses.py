@@ -12,14 +12,14 @@ theory = tm.Phi4Action((8, 8), m2=-4.0, lam=6.0)
 measure = {
     "M": tm.magnetisation,
     "moments": lambda x: jnp.stack([tm.magnetisation(x) ** 2, tm.magnetisation(x) ** 4]),
-    "C": tm.two_point,
+    "C": tm.observables.two_point,
 }
 chain = tm.hmc(jax.random.key(0), theory, 4000, chains=4, steps=8, measure=measure)
 
 m = tm.expectation(chain, "M")
 print(f"<M> = {m}, tau_int = {m.tau_int:.1f}({m.dtau_int:.1f})")
 print("Binder cumulant", tm.expectation(chain, "moments", function=lambda m: 1 - m[1] / (3 * m[0] ** 2)))
-fit = tm.fit_correlator(chain, "C", 1, 4)
+fit = tm.statistics.fit_correlator(chain, "C", 1, 4)
 print(f"mass {fit.masses}, chi2/dof {fit.chi2:.1f}/{fit.degrees}")
 
 short = tm.Chain(None, {"M": chain.observables["M"][:, :100]})

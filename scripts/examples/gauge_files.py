@@ -15,19 +15,19 @@ chain = tm.heatbath(jax.random.key(0), theory, 5, chains=1, thermalisation=20)
 links = chain.configurations[0, -1]
 
 folder = Path(tempfile.mkdtemp())
-tm.write_nersc(folder / "lat.nersc", links, rows=2, header={"ENSEMBLE_ID": "example"})
-tm.write_ildg(folder / "lat.lime", links, info={"beta": 5.7})
+tm.io.write_nersc(folder / "lat.nersc", links, rows=2, header={"ENSEMBLE_ID": "example"})
+tm.io.write_ildg(folder / "lat.lime", links, info={"beta": 5.7})
 
-for read, name in ((tm.read_nersc, "lat.nersc"), (tm.read_ildg, "lat.lime")):
+for read, name in ((tm.io.read_nersc, "lat.nersc"), (tm.io.read_ildg, "lat.lime")):
     loaded, header = read(folder / name, lattice=theory.lattice)
     print(name, loaded.shape, "plaquette", float(tm.plaquette(loaded)), "largest change", np.abs(loaded - links).max())
 
 data = bytearray((folder / "lat.lime").read_bytes())
 data[5000] ^= 1
 try:
-    tm.read_ildg(bytes(data))
-except tm.GaugeFileError as error:
+    tm.io.read_ildg(bytes(data))
+except tm.io.GaugeFileError as error:
     print("refused:", error)
 
-matrices = tm.to_matrix_last(links)  # (direction, t, x, y, z, row, column) for NumPy codes
+matrices = tm.io.to_matrix_last(links)  # (direction, t, x, y, z, row, column) for NumPy codes
 print("matrix last:", matrices.shape)

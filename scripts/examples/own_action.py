@@ -23,9 +23,11 @@ class SineGordon(tm.AbstractTheory):
 theory = SineGordon(tm.RealField((6, 6)), m2=0.3, g=1.0)
 field = tm.GatedConvolutionField(theory.manifold)
 model = tm.Model(tm.GaussianPrior(theory.manifold, width=0.6), tm.ContinuousFlow(field, steps=5))
-model, history = tm.fit(jax.random.key(0), model, theory, steps=60, optimiser=tm.default_optimiser(60, 3e-2), progress=False)
+model, history = tm.fit(
+    jax.random.key(0), model, theory, steps=60, optimiser=tm.training.default_optimiser(60, 3e-2), progress=False
+)
 
-measure = {"cos": lambda x: jnp.mean(jnp.cos(x)), "chi2": tm.chi2}
+measure = {"cos": lambda x: jnp.mean(jnp.cos(x)), "chi2": tm.observables.susceptibility}
 ensemble = tm.sample(jax.random.key(1), model, theory, 4000, measure=measure)
 # At length one, modes of frequency pi return to minus themselves after every trajectory and hardly move.
 options = {"trajectory_length": 0.6, "steps": 6, "chains": 4, "measure": measure}

@@ -44,7 +44,7 @@ def gated(theory: Any, steps: int = 6) -> tm.Model:
 
 
 def trained(theory: Any, steps: int, model: tm.Model | None = None, rate: float = 3e-2, batch_size: int = 128) -> tm.Model:
-    optimiser = tm.default_optimiser(steps, rate)
+    optimiser = tm.training.default_optimiser(steps, rate)
     options = {"steps": steps, "batch_size": batch_size, "optimiser": optimiser, "dtype": jnp.float32, "progress": False}
     return tm.fit(jax.random.key(0), gated(theory) if model is None else model, theory, **options)[0]
 

@@ -21,7 +21,7 @@ def compute(smoke: bool) -> dict:
     flow = tm.independence_metropolis(jax.random.key(2), ensemble)
     hmc = tm.hmc(jax.random.key(3), theory, n // 4, steps=8, chains=4, measure=measure)
     edges = np.linspace(-1.0, 1.0, 41) * float(np.abs(hmc.observables["M"]).max())
-    weights = tm.normalised_weights(ensemble.log_weights)
+    weights = tm.statistics.normalised_weights(ensemble.log_weights)
     histograms = {
         "flow": np.histogram(ensemble.observables["M"], edges, weights=weights, density=True)[0],
         "HMC": np.histogram(hmc.observables["M"], edges, density=True)[0],

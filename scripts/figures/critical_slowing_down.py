@@ -13,7 +13,7 @@ from _common import run, tau, trained
 import trivmap as tm
 
 POINTS = {"E1": (6, 6.975), "E2": (8, 6.008), "E3": (10, 5.55), "E4": (12, 5.276), "E5": (14, 5.113)}
-MEASURE = {"M2": tm.chi2, "C": tm.two_point}
+MEASURE = {"M2": tm.observables.susceptibility, "C": tm.observables.two_point}
 
 
 def compute(smoke: bool) -> dict:
@@ -24,7 +24,7 @@ def compute(smoke: bool) -> dict:
         theory = tm.Phi4Action((extent, extent), m2=-4.0, lam=lam)
         chain = tm.hmc(jax.random.key(1), theory, n, steps=8, chains=4, thermalisation=300, measure=MEASURE)
         ensemble = tm.sample(jax.random.key(2), trained(theory, steps), theory, n, measure=MEASURE)
-        mass = float(tm.fit_correlator(chain, "C", 1, extent // 2).masses.value[0])
+        mass = float(tm.statistics.fit_correlator(chain, "C", 1, extent // 2).masses.value[0])
         data["point"].append(name)
         data["xi"].append(1 / mass)
         data["HMC"].append(tau(chain, "M2"))

@@ -34,13 +34,13 @@ def compute(smoke: bool) -> dict:
     bins = np.linspace(-np.pi, np.pi, 49)
     grid = np.linspace(-np.pi, np.pi, 401)[:-1]
     for n, beta in BETA.items():
-        theory = tm.MatrixAction(tm.SU(n), beta, [1.0])
-        flow = tm.SpectralFlow(jax.random.key(0), theory.manifold)
+        theory = tm.theories.MatrixAction(tm.SU(n), beta, [1.0])
+        flow = tm.flows.SpectralFlow(jax.random.key(0), theory.manifold)
         model = trained(theory, steps, tm.Model(tm.HaarPrior(theory.manifold), flow), rate=1e-2)
         ensemble = tm.sample(jax.random.key(1), model, theory, n_samples)
         matrices = np.asarray(ensemble.configurations)[:, 0, ..., 0]
         phases = np.angle(np.linalg.eigvals(matrices))
-        weights = np.repeat(tm.normalised_weights(ensemble.log_weights)[:, None], n, axis=1)
+        weights = np.repeat(tm.statistics.normalised_weights(ensemble.log_weights)[:, None], n, axis=1)
         data[str(n)] = {
             "beta": beta,
             "ess": tm.ess_fraction(ensemble.log_weights),

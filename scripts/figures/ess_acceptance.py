@@ -17,7 +17,7 @@ import trivmap as tm
 def _point(model, theory, n: int, batch_size: int) -> list[float]:
     options = {"batch_size": batch_size, "dtype": jnp.float32, "measure": {"S": theory.action}}
     lw = tm.sample(jax.random.key(1), model, theory, n, **options).log_weights
-    return [tm.ess_fraction(lw), tm.expected_acceptance(lw)]
+    return [tm.ess_fraction(lw), tm.statistics.expected_acceptance(lw)]
 
 
 def compute(smoke: bool) -> dict:
@@ -30,7 +30,7 @@ def compute(smoke: bool) -> dict:
         for name, theory in (("U(1)", u1), (r"$\phi^4$", phi4)):
             groups[name].append(_point(trained(theory, steps), theory, n, 256))
             print(f"{name}, {steps} updates: ESS {groups[name][-1][0]:.3f}", flush=True)
-    for name, about in list(tm.pretrained_models().items())[: 1 if smoke else None]:
+    for name, about in list(tm.models.pretrained_models().items())[: 1 if smoke else None]:
         model = tm.load_pretrained(name, (8, 8))
         theory = tm.WilsonAction(model.manifold.group, (8, 8), beta=about["beta"])
         groups[pretrained].append(_point(model, theory, 32 if smoke else 1024, 32))
@@ -41,7 +41,7 @@ def compute(smoke: bool) -> dict:
 def plot(figure, data: dict) -> None:
     axes = figure.subplots()
     ess = np.linspace(0.001, 1, 400)
-    axes.plot(ess, [tm.lognormal_acceptance(float(e)) for e in ess], color="0.4", label="log-normal weights")
+    axes.plot(ess, [tm.statistics.lognormal_acceptance(float(e)) for e in ess], color="0.4", label="log-normal weights")
     for (name, points), marker in zip(data["groups"].items(), "os^", strict=True):
         axes.plot(*np.array(points).T, marker, label=name, alpha=0.85)
     axes.set(xlabel="ESS per sample", ylabel="acceptance", xlim=(0, 1.02), ylim=(0, 1.02))

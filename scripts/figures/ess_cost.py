@@ -19,12 +19,12 @@ import trivmap as tm
 
 
 def _layers(theory: tm.WilsonAction, levels: int):
-    start = tm.trivializing_potential(theory, 0, dtype=jnp.float32)
+    start = tm.fields.trivializing_potential(theory, 0, dtype=jnp.float32)
     potential = tm.LoopPotential(
         theory.manifold, coefficients=start.coefficients / levels, time="constant", dtype=jnp.float32
     )
-    layer = tm.ContinuousFlow(tm.GradientField(potential), steps=1, solver=tm.LuescherW3())
-    return tm.stack_layers([layer] * levels)
+    layer = tm.ContinuousFlow(tm.GradientField(potential), steps=1, solver=tm.solvers.LuescherW3())
+    return tm.stochastic.stack_layers([layer] * levels)
 
 
 def _flows(theory: tm.WilsonAction, levels: int) -> dict:
@@ -32,9 +32,7 @@ def _flows(theory: tm.WilsonAction, levels: int) -> dict:
     return {
         "heatbath": tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), levels),
         "HMC": tm.AnnealedFlow(prior, theory, tm.HMCUpdate(length=0.6 / beta**0.5, steps=3), levels),
-        "heatbath and layers": tm.AnnealedFlow(
-            prior, theory, tm.HeatbathUpdate(), levels, layers=_layers(theory, levels)
-        ),
+        "heatbath and layers": tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), levels, layers=_layers(theory, levels)),
     }
 
 

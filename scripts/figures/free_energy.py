@@ -20,7 +20,7 @@ LAMBDA = 0.022
 
 def hopping(x):
     """sum phi phi_mu / V in the hopping form times kappa."""
-    return 2 * tm.ising_energy(x)
+    return 2 * tm.observables.ising_energy(x)
 
 
 def exact_log_z(theory) -> float:

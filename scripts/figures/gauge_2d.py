@@ -52,7 +52,7 @@ class Training:
     extent: int = 8
 
 
-class MeanGates(tm.AbstractVectorField):
+class MeanGates(tm.fields.AbstractVectorField):
     """A closed form and the few numbers that are learned on top of it, apart so that `gauss_newton` can pick them."""
 
     field: tm.GatedConvolutionField
@@ -82,8 +82,8 @@ def _gated(theory):
 
 
 UNTRAINED = {
-    "order1": _loops(lambda theory, dtype: tm.trivializing_potential(theory, 1, dtype=dtype)),
-    "order2": _loops(lambda theory, dtype: tm.trivializing_potential(theory, 2, dtype=dtype)),
+    "order1": _loops(lambda theory, dtype: tm.fields.trivializing_potential(theory, 1, dtype=dtype)),
+    "order2": _loops(lambda theory, dtype: tm.fields.trivializing_potential(theory, 2, dtype=dtype)),
     "ladder": lambda theory: _ladder(theory, 0),
     "gated": _gated,
 }
@@ -174,7 +174,7 @@ def learned(row: Row, stored: dict, arguments) -> tm.Model | None:
     if "numbers" in stored:
         field = training.start(theory_of(row, 4 if arguments.smoke else training.extent))
         return model_of(row, eqx.tree_at(training.pick, field, jnp.asarray(stored["numbers"], jnp.float32)))
-    if not (arguments.from_scratch or arguments.smoke) and pretrained_name(row) in tm.pretrained_models():
+    if not (arguments.from_scratch or arguments.smoke) and pretrained_name(row) in tm.models.pretrained_models():
         return tm.load_pretrained(pretrained_name(row))
     start = time.perf_counter()
     model = train(row, arguments.smoke)
@@ -195,9 +195,12 @@ def measured(row: Row, theory) -> dict:
         if max(r, t) < min(theory.lattice):
             table[f"W{r}x{t}"] = (lambda x, r=r, t=t: tm.wilson_loop(x, r, t), tm.exact.wilson_loop(theory, r, t))
     if row.n > 1:
-        table["|P|^2"] = (lambda x: tm.polyakov_correlator(x, 0), tm.exact.polyakov_loop_squared(theory))
+        table["|P|^2"] = (lambda x: tm.observables.polyakov_correlator(x, 0), tm.exact.polyakov_loop_squared(theory))
     else:
-        table["P(0)P(1)*"] = (lambda x: tm.polyakov_correlator(x, 1, 0), tm.exact.polyakov_correlator(theory, 0, 1))
+        table["P(0)P(1)*"] = (
+            lambda x: tm.observables.polyakov_correlator(x, 1, 0),
+            tm.exact.polyakov_correlator(theory, 0, 1),
+        )
         table["Q"] = (tm.topological_charge, 0.0)
         table["Q^2"] = (lambda x: tm.topological_charge(x) ** 2, tm.exact.charge_squared(theory))
     return table
@@ -224,7 +227,7 @@ def evaluate(row: Row, model: tm.Model, theory, samples: int) -> dict:
         "variance": float(jnp.var(ensemble.log_weights)),
         "halving_std": float(halving.std),
         "acceptance": float(tm.acceptance_rate(chain)),
-        "acceptance_lognormal": float(tm.lognormal_acceptance(ess)),
+        "acceptance_lognormal": float(tm.statistics.lognormal_acceptance(ess)),
         "milliseconds_per_sample": 1e3 * seconds / samples,
         "pulls": pulls,
         "estimates": {name: [float(e.value), float(e.error)] for name, e in estimates.items()},

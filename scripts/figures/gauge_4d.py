@@ -50,7 +50,7 @@ def model_of(theory, kind: str) -> tm.Model:
     if kind == "model A":
         potential = tm.LoopPotential.model_a(theory, dtype=jnp.float32)
     else:
-        potential = tm.trivializing_potential(theory, int(kind[-1]), dtype=jnp.float32)
+        potential = tm.fields.trivializing_potential(theory, int(kind[-1]), dtype=jnp.float32)
     return tm.Model(tm.HaarPrior(theory.manifold), tm.ContinuousFlow(tm.GradientField(potential), steps=STEPS))
 
 

@@ -15,7 +15,7 @@ from _common import run
 import trivmap as tm
 
 OPTIMISERS = {
-    "Adam, cosine decay": tm.default_optimiser,
+    "Adam, cosine decay": tm.training.default_optimiser,
     "Adam, constant": lambda steps, rate: optax.adam(rate),
     "momentum": lambda steps, rate: optax.sgd(rate, momentum=0.9),
 }
@@ -24,9 +24,9 @@ STARTS = {"width 1": (1.0, False), "width 0.5": (0.5, False), "width 0.25": (0.2
 
 
 def _model(theory, width: float = 1.0, fourier: bool = True) -> tm.Model:
-    transform = tm.Composition(tm.RationalQuadraticSpline(8, (-2.0, 2.0)), tm.Affine())
+    transform = tm.transforms.Composition(tm.transforms.RationalQuadraticSpline(8, (-2.0, 2.0)), tm.transforms.Affine())
     layers = tm.CouplingFlow(jax.random.key(1), theory.manifold, 4, transform, hidden=(24, 24))
-    flow = tm.FlowSequence(tm.FourierFlow(theory.manifold), layers) if fourier else layers
+    flow = tm.FlowSequence(tm.flows.FourierFlow(theory.manifold), layers) if fourier else layers
     return tm.Model(tm.GaussianPrior(theory.manifold, width=width), flow)
 
 
@@ -39,7 +39,7 @@ def _ess(theory, optimiser, steps: int, n: int) -> float:
     """Of the trained model; zero where training met a number that is not finite."""
     try:
         model, _ = _fit(theory, _model(theory), optimiser, steps)
-    except tm.TrainingDiverged:
+    except tm.training.TrainingDiverged:
         return 0.0
     return tm.ess_fraction(tm.sample(jax.random.key(2), model, theory, n, measure={}).log_weights)
 
@@ -51,7 +51,7 @@ def compute(smoke: bool) -> dict:
     for name, make in list(OPTIMISERS.items())[: 1 if smoke else None]:
         data["optimisers"][name] = [_ess(theory, make(steps, rate), steps, n) for rate in rates]
         print(f"{name}: ESS {', '.join(f'{ess:.3f}' for ess in data['optimisers'][name])} at {rates}", flush=True)
-    optimiser = tm.default_optimiser(steps, 3e-3)  # one object: starts of equal layers are compiled once
+    optimiser = tm.training.default_optimiser(steps, 3e-3)  # one object: starts of equal layers are compiled once
     for name, start in list(STARTS.items())[: 1 if smoke else None]:
         _, history = _fit(theory, _model(theory, *start), optimiser, steps)
         data["starts"][name] = {"step": history.column("step").tolist(), "ess": history.column("ess").tolist()}

@@ -16,16 +16,16 @@ import trivmap as tm
 
 OBJECTIVES = {
     "reverse KL": tm.reverse_kl,
-    "path gradient": tm.path_gradient,
-    "control variate": tm.reinforce,
-    "log variance": tm.log_variance,
+    "path gradient": tm.objectives.path_gradient,
+    "control variate": tm.objectives.reinforce,
+    "log variance": tm.objectives.log_variance,
 }
 
 
 def _model(theory) -> tm.Model:
-    transform = tm.Composition(tm.RationalQuadraticSpline(8, (-2.0, 2.0)), tm.Affine())
+    transform = tm.transforms.Composition(tm.transforms.RationalQuadraticSpline(8, (-2.0, 2.0)), tm.transforms.Affine())
     couplings = tm.CouplingFlow(jax.random.key(1), theory.manifold, 4, transform, hidden=(24, 24))
-    return tm.Model(tm.GaussianPrior(theory.manifold), tm.FlowSequence(tm.FourierFlow(theory.manifold), couplings))
+    return tm.Model(tm.GaussianPrior(theory.manifold), tm.FlowSequence(tm.flows.FourierFlow(theory.manifold), couplings))
 
 
 def compute(smoke: bool) -> dict:
@@ -35,7 +35,7 @@ def compute(smoke: bool) -> dict:
     trained = None
     for name, objective in OBJECTIVES.items():
         for seed in range(seeds):
-            options = {"steps": steps, "optimiser": tm.default_optimiser(steps, 3e-3), "chunk": max(steps // 20, 5)}
+            options = {"steps": steps, "optimiser": tm.training.default_optimiser(steps, 3e-3), "chunk": max(steps // 20, 5)}
             options |= {"objective": objective, "dtype": jnp.float32, "progress": False}
             model, history = tm.fit(jax.random.key(seed), _model(theory), theory, **options)
             trained = model if trained is None else trained
@@ -44,7 +44,9 @@ def compute(smoke: bool) -> dict:
         last = [curve["ess"][-1] for curve in data["curves"][name]]
         print(f"{name}: ESS {np.mean(last):.3f} after {spent[-1]:.0f} s", flush=True)
     for when, model in (("before", _model(theory)), ("after", trained)):
-        found = tm.gradient_noise(jax.random.key(9), model, theory, OBJECTIVES, batch_size=128, repeats=4 if smoke else 64)
+        found = tm.training.gradient_noise(
+            jax.random.key(9), model, theory, OBJECTIVES, batch_size=128, repeats=4 if smoke else 64
+        )
         data["noise"][when] = found
         for name, row in found.items():
             print(

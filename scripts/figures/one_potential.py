@@ -38,7 +38,7 @@ def _paths(name: str, transport, key, z) -> np.ndarray:
 
 def _ode_path(flow, x):
     def step(x, t):
-        x = tm.integrate(flow.field, flow.manifold, x, t0=t, t1=t + 1 / ODE_STEPS, steps=1).x
+        x = tm.solvers.integrate(flow.field, flow.manifold, x, t0=t, t1=t + 1 / ODE_STEPS, steps=1).x
         return x, x
 
     return jax.lax.scan(step, x, jnp.arange(ODE_STEPS) / ODE_STEPS)[1]
@@ -66,7 +66,7 @@ def _density(grid):
 def compute(smoke: bool) -> dict:
     n, updates, drawn = (500, 30, 6) if smoke else (20_000, 1500, 14)
     prior = tm.GaussianPrior(THEORY.manifold, width=0.7)
-    potential = tm.NeighbourPotential(jax.random.key(0), THEORY.manifold, sites=8, bonds=8, times=4)
+    potential = tm.fields.NeighbourPotential(jax.random.key(0), THEORY.manifold, sites=8, bonds=8, times=4)
     model = tm.Model(prior, tm.ContinuousFlow(tm.GradientField(potential), steps=8, checkpoint=False))
     field = trained(THEORY, updates, model, rate=2e-2).transport.field
     grid = jnp.linspace(-5.0, 5.0, 801)

@@ -28,7 +28,7 @@ def compute(smoke: bool) -> dict:
         "volume": [tm.Phi4Action((extent, extent), m2=-4.0, lam=8.0) for extent in (small, large)],
         "coupling": [tm.WilsonAction(tm.U1(), (small, small), beta=beta) for beta in (2.0, 3.0)],
     }
-    fast, slow = ((tm.default_optimiser(steps, rate), steps, chunk) for rate in (3e-2, 3e-3))
+    fast, slow = ((tm.training.default_optimiser(steps, rate), steps, chunk) for rate in (3e-2, 3e-3))
     data: dict = {"extents": [small, large]}
     for name, (old, new) in list(pairs.items())[1 if smoke else 0 :]:
         first, before = _trained(old, gated(old), *fast)

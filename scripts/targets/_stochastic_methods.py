@@ -21,7 +21,9 @@ THEORIES = {
     "su2_8x8": lambda: tm.WilsonAction(tm.SU(2), (8, 8), beta=2.2),
     "su3_8x8": lambda: tm.WilsonAction(tm.SU(3), (8, 8), beta=4.0),
 }
-def prior_of(theory, width: float | None = 0.5) -> tm.AbstractPrior:
+
+
+def prior_of(theory, width: float | None = 0.5) -> tm.priors.AbstractPrior:
     return tm.GaussianPrior(theory.manifold, width=width) if is_scalar(theory) else tm.HaarPrior(theory.manifold)
 
 
@@ -39,7 +41,7 @@ def update_of(theory) -> tm.AbstractUpdate:
     return tm.HMCUpdate(length=0.3 if is_scalar(theory) else 0.6 / float(theory.beta) ** 0.5, steps=3)
 
 
-def field_of(theory, **options) -> tm.AbstractVectorField:
+def field_of(theory, **options) -> tm.fields.AbstractVectorField:
     if is_scalar(theory) or is_angular(theory):
         return tm.GatedConvolutionField(theory.manifold, dtype=jnp.float32, **options)
     return tm.GradientField(tm.LoopPotential.model_a(theory, dtype=jnp.float32))
@@ -90,16 +92,20 @@ def layered(theory) -> tm.Model:
     prior, levels = prior_of(theory), 10
     if is_scalar(theory):
         keys = jax.random.split(jax.random.key(5), levels)
-        layers = [tm.CouplingFlow(k, theory.manifold, 2, tm.Affine(), hidden=(12,), dtype=jnp.float32) for k in keys]
+        layers = [
+            tm.CouplingFlow(k, theory.manifold, 2, tm.transforms.Affine(), hidden=(12,), dtype=jnp.float32) for k in keys
+        ]
     elif is_angular(theory):
         layers = [tm.ContinuousFlow(field_of(theory, times=1), steps=1) for _ in range(levels)]
     else:
-        start = tm.trivializing_potential(theory, 0, dtype=jnp.float32)
+        start = tm.fields.trivializing_potential(theory, 0, dtype=jnp.float32)
         potential = tm.LoopPotential(
             theory.manifold, coefficients=start.coefficients / levels, time="constant", dtype=jnp.float32
         )
-        layers = [tm.ContinuousFlow(tm.GradientField(potential), steps=1, solver=tm.LuescherW3())] * levels
-    return tm.Model(prior, tm.AnnealedFlow(prior, theory, update_of(theory), levels, layers=tm.stack_layers(layers)))
+        layers = [tm.ContinuousFlow(tm.GradientField(potential), steps=1, solver=tm.solvers.LuescherW3())] * levels
+    return tm.Model(
+        prior, tm.AnnealedFlow(prior, theory, update_of(theory), levels, layers=tm.stochastic.stack_layers(layers))
+    )
 
 
 def snf(theory, name, train):
@@ -108,7 +114,7 @@ def snf(theory, name, train):
 
 def craft(theory, name, train):
     """The layers of the SNF, trained and used inside of populations that are resampled."""
-    return train(layered(theory), theory, tm.craft, 300 if is_scalar(theory) or is_angular(theory) else 100)
+    return train(layered(theory), theory, tm.objectives.craft, 300 if is_scalar(theory) or is_angular(theory) else 100)
 
 
 def nets(theory, name, train):
@@ -116,18 +122,18 @@ def nets(theory, name, train):
     prior = prior_of(theory)
     step = 0.02 if is_scalar(theory) else 0.05 / float(theory.beta)
     drift = field_of(theory)
-    objective, updates = (tm.continuity_residual, 600)
+    objective, updates = (tm.objectives.continuity_residual, 600)
     if isinstance(drift, tm.GradientField):
-        objective, updates = (tm.action_matching, 200)
+        objective, updates = (tm.objectives.action_matching, 200)
     model = tm.Model(prior, tm.LangevinFlow(prior, theory, 20, step_size=step, drift=drift))
     return train(model, theory, functools.partial(objective, chosen=5), updates, 1e-2)
 
 
-def score_of(theory, noising) -> tm.AbstractVectorField:
+def score_of(theory, noising) -> tm.fields.AbstractVectorField:
     if is_scalar(theory):
         return field_of(theory)
     if is_angular(theory):
-        return tm.plaquette_score(noising, theory, features=6, gates=4, times=6, dtype=jnp.float32)
+        return tm.stochastic.plaquette_score(noising, theory, features=6, gates=4, times=6, dtype=jnp.float32)
     # The share of the plaquette that is left times minus the gradient of the action: right at both ends.
     terms = tm.LoopPotential.model_a(theory).terms
     return tm.GradientField(
@@ -136,7 +142,11 @@ def score_of(theory, noising) -> tm.AbstractVectorField:
 
 
 def diffusion_of(theory) -> tm.Model:
-    noising = tm.VariancePreserving(theory.manifold) if is_scalar(theory) else tm.HeatKernelNoising(theory.manifold)
+    noising = (
+        tm.stochastic.VariancePreserving(theory.manifold)
+        if is_scalar(theory)
+        else tm.stochastic.HeatKernelNoising(theory.manifold)
+    )
     steps = 32 if is_scalar(theory) else 64
     return tm.Model(noising.prior, tm.ScoreDiffusion(noising, score_of(theory, noising), steps))
 
@@ -147,7 +157,7 @@ def matched(name: str, smoke: bool):
     theory, train = THEORIES[name](), Training(smoke)
     chain, train.seconds = ensemble_of(name, smoke)
     updates, rate = (2000, 1e-2) if is_scalar(theory) else (400, 3e-3)
-    model = train(diffusion_of(theory), theory, tm.ScoreMatching(chain, "denoising"), updates, rate)
+    model = train(diffusion_of(theory), theory, tm.objectives.ScoreMatching(chain, "denoising"), updates, rate)
     return model, chain, train.seconds
 
 
@@ -174,17 +184,19 @@ def annealed_mala(theory, name, train):
     """Metropolis-adjusted Langevin updates of the theory at the end of the diffusion."""
     model = diffusion_sde(theory, name, train)
     update = tm.HMCUpdate(length=0.1 if is_scalar(theory) else 0.2 / float(theory.beta) ** 0.5, steps=1)
-    return tm.Model(model.prior, tm.StochasticSequence(model.transport, tm.UpdateFlow(theory, update, 20)))
+    return tm.Model(
+        model.prior, tm.stochastic.StochasticSequence(model.transport, tm.stochastic.UpdateFlow(theory, update, 20))
+    )
 
 
 def diffusion_unet(theory, name, train):
     """The reverse SDE with a covariant U-Net as score, from minus the gradient of the action at both ends."""
     chain, train.seconds = ensemble_of(name, train.smoke)
-    manifold, noising = theory.manifold, tm.HeatKernelNoising(theory.manifold)
-    network = tm.CovariantUNet(jax.random.key(7), manifold, theory=theory, dtype=jnp.float32)
-    field = tm.LocalField(network, manifold, network.reach, check=False)
+    manifold, noising = theory.manifold, tm.stochastic.HeatKernelNoising(theory.manifold)
+    network = tm.fields.CovariantUNet(jax.random.key(7), manifold, theory=theory, dtype=jnp.float32)
+    field = tm.fields.LocalField(network, manifold, network.reach, check=False)
     model = tm.Model(noising.prior, tm.ScoreDiffusion(noising, field, 64))
-    model = train(model, theory, tm.ScoreMatching(chain, "denoising"), 400, 3e-3, batch_size=64)
+    model = train(model, theory, tm.objectives.ScoreMatching(chain, "denoising"), 400, 3e-3, batch_size=64)
     return calibrated(model, chain)
 
 
@@ -261,7 +273,7 @@ def flow_matching(theory, name, train, noise: float = 0.0):
     train.seconds += seconds
     prior = prior_of(theory)
     model = tm.Model(prior, tm.ContinuousFlow(field_of(theory), steps=12))
-    return train(model, theory, tm.FlowMatching(chain, noise), 2000, 1e-2)
+    return train(model, theory, tm.objectives.FlowMatching(chain, noise), 2000, 1e-2)
 
 
 def interpolant(theory, name, train):

@@ -24,7 +24,7 @@ import trivmap as tm  # noqa: E402
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    group: tm.AbstractGroup
+    group: tm.groups.AbstractGroup
     betas: tuple[float, ...]
     samples: int
     members: Callable  # any theory of the family -> name -> function from a theory to its model
@@ -44,7 +44,7 @@ def _u1(start) -> dict:
 
 
 def _order1(theory: tm.WilsonAction) -> tm.Model:
-    return _flow(tm.GradientField(tm.trivializing_potential(theory, 1, dtype=jnp.float32)), 4)
+    return _flow(tm.GradientField(tm.fields.trivializing_potential(theory, 1, dtype=jnp.float32)), 4)
 
 
 def _model_a(start) -> dict:

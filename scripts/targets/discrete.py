@@ -56,11 +56,11 @@ def _splines(layers: int, hidden: tuple[int, ...] = (24, 24), reach: int = 2) ->
 
     def build(theory):
         manifold = theory.manifold
-        transform = tm.Composition(tm.RationalQuadraticSpline(8, (-2.0, 2.0)), tm.Affine())
+        transform = tm.transforms.Composition(tm.transforms.RationalQuadraticSpline(8, (-2.0, 2.0)), tm.transforms.Affine())
         couplings = tm.CouplingFlow(
             jax.random.key(1), manifold, layers, transform, hidden=hidden, reach=reach, dtype=jnp.float32
         )
-        spectrum = tm.FourierFlow(manifold, dtype=jnp.float32)
+        spectrum = tm.flows.FourierFlow(manifold, dtype=jnp.float32)
         return tm.Model(tm.GaussianPrior(manifold), tm.FlowSequence(spectrum, couplings))
 
     return build
@@ -77,16 +77,16 @@ def _torus(layers: int, transform: Callable, hidden: tuple[int, ...] = (24, 24),
     return build
 
 
-def _circular(bins: int = 8) -> tm.AbstractTransform:
-    return tm.Composition(tm.CircularSpline(bins), tm.Phase())
+def _circular(bins: int = 8) -> tm.transforms.AbstractTransform:
+    return tm.transforms.Composition(tm.transforms.CircularSpline(bins), tm.transforms.Phase())
 
 
-def _moebius() -> tm.AbstractTransform:
-    return tm.Composition(tm.Moebius(4), tm.Phase())
+def _moebius() -> tm.transforms.AbstractTransform:
+    return tm.transforms.Composition(tm.transforms.Moebius(4), tm.transforms.Phase())
 
 
-def _projections() -> tm.AbstractTransform:
-    return tm.Composition(tm.NonCompactProjection(4), tm.Phase())
+def _projections() -> tm.transforms.AbstractTransform:
+    return tm.transforms.Composition(tm.transforms.NonCompactProjection(4), tm.transforms.Phase())
 
 
 POINTS = {
@@ -107,13 +107,13 @@ POINTS = {
 def _references(theory) -> dict:
     """Name -> (observable, reference, its error)."""
     if isinstance(theory, tm.Phi4Action):
-        mass, cluster = tm.pole_mass(), CLUSTER.get(round(float(theory.lam), 3))
+        mass, cluster = tm.observables.pole_mass(), CLUSTER.get(round(float(theory.lam), 3))
         if cluster:
-            return {"chi2": (tm.chi2, *cluster["chi2"]), "mass": (mass, *cluster["mass"])}
+            return {"chi2": (tm.observables.susceptibility, *cluster["chi2"]), "mass": (mass, *cluster["mass"])}
         correlator = tm.exact.two_point(theory)
         middle = len(correlator) // 2
         return {
-            "chi2": (tm.chi2, tm.exact.chi2(theory), 0.0),
+            "chi2": (tm.observables.susceptibility, tm.exact.susceptibility(theory), 0.0),
             "mass": (mass, np.arccosh(correlator[middle - 1] / correlator[middle]), 0.0),
             "phi^2": (lambda x: jnp.mean(x**2), tm.exact.phi_squared(theory), 0.0),
         }
@@ -183,7 +183,7 @@ def train(name: str, smoke: bool) -> tuple[tm.Model, float, float]:
         theory,
         steps=6 if smoke else point.steps,
         batch_size=8 if smoke else point.batch_size,
-        optimiser=tm.default_optimiser(point.steps, point.learning_rate),
+        optimiser=tm.training.default_optimiser(point.steps, point.learning_rate),
         dtype=jnp.float32,
     )
     seconds = time.perf_counter() - begin
@@ -202,7 +202,7 @@ def run(name: str, samples: int, smoke: bool) -> dict:
     result = {
         "ess": ess,
         "acceptance": float(tm.acceptance_rate(chain)),
-        "acceptance_lognormal": float(tm.lognormal_acceptance(ess)),
+        "acceptance_lognormal": float(tm.statistics.lognormal_acceptance(ess)),
         "samples": samples,
         "train_seconds": seconds,
         "compile_seconds": compiled,

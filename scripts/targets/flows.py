@@ -60,12 +60,12 @@ def _gerdes(theory):
 
 
 def _covariant(theory):
-    return tm.CovariantConvolutionField(theory.manifold, radius=2, dtype=jnp.float32)
+    return tm.fields.CovariantConvolutionField(theory.manifold, radius=2, dtype=jnp.float32)
 
 
 def _neural(theory):
-    base = tm.trivializing_potential(theory, 1, dtype=jnp.float32)
-    return tm.GradientField(tm.NeuralPotential(jax.random.key(1), theory.manifold, base=base, dtype=jnp.float32))
+    base = tm.fields.trivializing_potential(theory, 1, dtype=jnp.float32)
+    return tm.GradientField(tm.fields.NeuralPotential(jax.random.key(1), theory.manifold, base=base, dtype=jnp.float32))
 
 
 POINTS = {
@@ -86,8 +86,8 @@ def _observables(theory) -> dict:
     if isinstance(theory, tm.Phi4Action):
         return {
             "phi^2": (lambda x: jnp.mean(x**2), tm.exact.phi_squared(theory)),
-            "chi2": (tm.chi2, tm.exact.chi2(theory)),
-            "ising_energy": (tm.ising_energy, tm.exact.ising_energy(theory)),
+            "chi2": (tm.observables.susceptibility, tm.exact.susceptibility(theory)),
+            "ising_energy": (tm.observables.ising_energy, tm.exact.ising_energy(theory)),
         }
     table = {
         "plaquette": (tm.plaquette, tm.exact.plaquette(theory)),
@@ -119,7 +119,7 @@ def run(name: str, samples: int | None, smoke: bool) -> dict:
         theory,
         steps=6 if smoke else point.steps,
         batch_size=8 if smoke else point.batch_size,
-        optimiser=tm.default_optimiser(point.steps, point.learning_rate),
+        optimiser=tm.training.default_optimiser(point.steps, point.learning_rate),
         dtype=jnp.float32,
     )
     trained = time.perf_counter() - start
@@ -136,7 +136,7 @@ def run(name: str, samples: int | None, smoke: bool) -> dict:
         "ess_halved": halving.ess_halved,
         "halving_std": halving.std,
         "acceptance": float(tm.acceptance_rate(chain)),
-        "acceptance_lognormal": float(tm.lognormal_acceptance(ess)),
+        "acceptance_lognormal": float(tm.statistics.lognormal_acceptance(ess)),
         "samples": samples,
         "train_seconds": trained,
         "compile_seconds": float(history.column("compile_seconds").sum()),

@@ -56,11 +56,9 @@ def run(name: str, smoke: bool) -> dict:
     options = {"steps": steps, "integrator": "omf2", "measure": {"plaquette": tm.plaquette}}
     count = 4 if smoke else trajectories
     chain = tm.hmc(jax.random.key(0), theory, count, chains=chains, thermalisation=2 if smoke else 100, **options)
-    single = tm.hmc(
-        jax.random.key(1), theory, 4 if smoke else 200, chains=1, thermalisation=0, dtype=jnp.float32, **options
-    )
+    single = tm.hmc(jax.random.key(1), theory, 4 if smoke else 200, chains=1, thermalisation=0, dtype=jnp.float32, **options)
     estimate, (value, error) = tm.expectation(chain, "plaquette"), _expected(theory, n)
-    creutz = tm.creutz(chain)
+    creutz = tm.statistics.creutz(chain)
     result = {
         "plaquette": [float(estimate.value), float(estimate.error)],
         "expected": [value, error],

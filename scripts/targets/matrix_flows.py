@@ -44,8 +44,8 @@ class Point:
 
 def _matrix(n: int, coefficients: tuple[float, ...]) -> Point:
     return Point(
-        lambda: tm.MatrixAction(tm.SU(n), 9.0, coefficients),
-        lambda theory: tm.SpectralFlow(jax.random.key(1), theory.manifold),
+        lambda: tm.theories.MatrixAction(tm.SU(n), 9.0, coefficients),
+        lambda theory: tm.flows.SpectralFlow(jax.random.key(1), theory.manifold),
         1500 if n < 4 else 6000,
         512,
         1e-2,
@@ -70,7 +70,7 @@ def _plaquettes(sweeps: int) -> Callable:
     """Plaquettes alone, the leading-order trivializing potential as start."""
 
     def build(theory):
-        potential = tm.trivializing_potential(theory, 0)
+        potential = tm.fields.trivializing_potential(theory, 0)
         coefficients = jnp.asarray(potential.coefficients, jnp.float32)[:, :1]
         start = tm.LoopPotential(theory.manifold, coefficients=coefficients, time="constant")
         return tm.ResidualFlow(start, sweeps, checkpoint=False)
@@ -87,14 +87,14 @@ POINTS = {f"su{n}_matrix_{name}": _matrix(n, c) for n in (2, 3, 4) for name, c i
     "su3_8x8_residual_plaquettes": Point(_wilson(3, (8, 8), 4.0), _plaquettes(6), 100, 64, 1e-2, 0.1),
     "su3_4d_residual": Point(_wilson(3, (4, 4, 4, 4), 1.0), _plaquettes(2), 60, 16, 1e-2, 0.1, 512, round_trips=64),
     "su3_4d_residual_path": Point(
-        _wilson(3, (4, 4, 4, 4), 1.0), _plaquettes(2), 60, 16, 1e-2, 0.1, 512, tm.path_gradient, round_trips=64
+        _wilson(3, (4, 4, 4, 4), 1.0), _plaquettes(2), 60, 16, 1e-2, 0.1, 512, tm.objectives.path_gradient, round_trips=64
     ),
 }
 
 
 def _rows(theory, ensemble) -> dict:
     """Name -> (estimate, exact value or None)."""
-    if isinstance(theory, tm.MatrixAction):
+    if isinstance(theory, tm.theories.MatrixAction):
         n, beta = theory.manifold.group.n, float(theory.beta)
         exact = tm.exact.OneMatrixModel(n, beta, tuple(map(float, theory.coefficients)))
         moments = {
@@ -109,7 +109,7 @@ def _rows(theory, ensemble) -> dict:
 
 
 def _trace(k: int, x: jax.Array) -> jax.Array:
-    group, u = tm.link_group(x), x[0]
+    group, u = tm.observables.link_group(x), x[0]
     return group.real_trace(functools.reduce(group.multiply, [u] * k))[0]
 
 
@@ -130,11 +130,11 @@ def run(name: str, samples: int | None, smoke: bool) -> dict:
         steps=steps,
         batch_size=8 if smoke else point.batch_size,
         optimiser=optax.adam(optax.cosine_decay_schedule(point.learning_rate, steps)),
-        dtype=jnp.float64 if isinstance(theory, tm.MatrixAction) else jnp.float32,
+        dtype=jnp.float64 if isinstance(theory, tm.theories.MatrixAction) else jnp.float32,
         chunk=4 if smoke else min(50, point.steps),
     )
     seconds = time.perf_counter() - begin
-    measure = None if isinstance(theory, tm.MatrixAction) else {"plaquette": tm.plaquette}
+    measure = None if isinstance(theory, tm.theories.MatrixAction) else {"plaquette": tm.plaquette}
     batch_size = 64 if len(theory.lattice) > 2 else 256
     ensemble = tm.sample(jax.random.key(1), model, theory, samples or point.samples, batch_size=batch_size, measure=measure)
     rows = _rows(theory, ensemble)

@@ -64,8 +64,8 @@ def flow_of(prior: tm.EnsemblePrior, extent: int, steps: int, amplitude: float) 
         potential = tm.LoopPotential(
             theory.manifold, coefficient=amplitude * (BETAS[1] - BETAS[0]) / steps, time="constant", dtype=jnp.float32
         )
-        layer = tm.ContinuousFlow(tm.GradientField(potential), steps=1, solver=tm.LuescherW3())
-        layers = tm.stack_layers([layer] * steps)
+        layer = tm.ContinuousFlow(tm.GradientField(potential), steps=1, solver=tm.solvers.LuescherW3())
+        layers = tm.stochastic.stack_layers([layer] * steps)
     return tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), steps, layers=layers)
 
 

@@ -33,7 +33,7 @@ import trivmap as tm  # noqa: E402
 
 def reference(theory) -> tuple[str, object, float]:
     if is_scalar(theory):
-        return "chi2", tm.chi2, tm.exact.chi2(theory)
+        return "chi2", tm.observables.susceptibility, tm.exact.susceptibility(theory)
     return "plaquette", tm.plaquette, tm.exact.plaquette(theory)
 
 
@@ -46,8 +46,12 @@ def long_chain(name: str, smoke: bool) -> tm.Chain:
     """HMC, for the values of a lattice that is too large for exact ones."""
     theory = THEORIES[name]()
     wave = lowest_momentum(theory)
-    measure = {"chi2": tm.chi2, "|M|": lambda x: jnp.abs(tm.magnetisation(x)), "G(p)": lambda x: tm.two_point(x) @ wave}
-    measure["Binder"] = tm.binder_cumulant.primary
+    measure = {
+        "chi2": tm.observables.susceptibility,
+        "|M|": lambda x: jnp.abs(tm.magnetisation(x)),
+        "G(p)": lambda x: tm.observables.two_point(x) @ wave,
+    }
+    measure["Binder"] = tm.observables.binder_cumulant.primary
     return tm.hmc(jax.random.key(9), theory, 40 if smoke else 20_000, steps=8, chains=32, length_spread=0.3, measure=measure)
 
 
@@ -60,30 +64,35 @@ def checks_of(name: str, smoke: bool) -> dict:
         return {label: (observable, None, exact, 0.0)} | gauge_infrared(theory)
     wave = lowest_momentum(theory)
     observables = {
-        "chi2": (tm.chi2, None),
-        "G(p)": (lambda x: tm.two_point(x) @ wave, None),
+        "chi2": (tm.observables.susceptibility, None),
+        "G(p)": (lambda x: tm.observables.two_point(x) @ wave, None),
         "|M|": (lambda x: jnp.abs(tm.magnetisation(x)), None),
-        "Binder": (tm.binder_cumulant.primary, tm.binder_cumulant.function),
+        "Binder": (tm.observables.binder_cumulant.primary, tm.observables.binder_cumulant.function),
     }
     if max(theory.lattice) > 8:  # too large for exact values
         chain = long_chain(name, smoke)
         values = {key: tm.expectation(chain, key, function=function) for key, (_, function) in observables.items()}
         return {key: (*observables[key], float(e.value), float(e.error)) for key, e in values.items()}
-    exact = {"chi2": tm.exact.chi2(theory), "G(p)": float(np.asarray(wave) @ tm.exact.two_point(theory))}
+    exact = {"chi2": tm.exact.susceptibility(theory), "G(p)": float(np.asarray(wave) @ tm.exact.two_point(theory))}
     if not smoke:  # these two take minutes
         exact |= {"|M|": tm.exact.abs_magnetisation(theory), "Binder": tm.exact.binder_cumulant(theory)}
     return {key: (*observables[key], value, 0.0) for key, value in exact.items()}
 
 
 def gauge_infrared(theory) -> dict:
-    lines = lambda x: jnp.mean(jnp.abs(tm.polyakov_lines(x)) ** 2)  # noqa: E731
+    lines = lambda x: jnp.mean(jnp.abs(tm.observables.polyakov_lines(x)) ** 2)  # noqa: E731
     if not is_angular(theory):
         return {"|P|^2": (lines, None, tm.exact.polyakov_loop_squared(theory), 0.0)}
     # The squared modulus of a line of angles is one: correlations of two lines at the largest distance instead.
     half = theory.lattice[1] // 2
     return {
         "Q^2": (lambda x: tm.topological_charge(x) ** 2, None, tm.exact.charge_squared(theory), 0.0),
-        "P P*": (lambda x: tm.polyakov_correlator(x, half), None, tm.exact.polyakov_correlator(theory, 0, half), 0.0),
+        "P P*": (
+            lambda x: tm.observables.polyakov_correlator(x, half),
+            None,
+            tm.exact.polyakov_correlator(theory, 0, half),
+            0.0,
+        ),
     }
 
 

@@ -25,11 +25,11 @@ EXACTNESS = {
 }
 
 
-def wrong_drift(theory) -> tm.AbstractVectorField:
+def wrong_drift(theory) -> tm.fields.AbstractVectorField:
     """A field that has nothing to do with the theory."""
     if not is_scalar(theory):
         return tm.GradientField(tm.LoopPotential(theory.manifold, coefficient=-0.1))
-    potential = tm.NeighbourPotential(jax.random.key(7), theory.manifold)
+    potential = tm.fields.NeighbourPotential(jax.random.key(7), theory.manifold)
     strengths = 0.1 * jax.random.normal(jax.random.key(8), potential.site_strengths.shape)
     return tm.GradientField(jax.tree.map(lambda a: strengths if a is potential.site_strengths else a, potential))
 

@@ -55,11 +55,11 @@ def susceptibility(means):
 
 
 SERIES = {
-    "mean": lambda seed, x, tau: (tm.gamma_method(x), 0.0),
-    "susceptibility": lambda seed, x, tau: (tm.gamma_method(second_moment(x)[None], susceptibility), 1.0),
-    "tau_int": lambda seed, x, tau: (tau_as_estimate(tm.gamma_method(x)), tau),
-    "jackknife": lambda seed, x, tau: (tm.jackknife(x), 0.0),
-    "bootstrap": lambda seed, x, tau: (tm.bootstrap(jax.random.key(seed), x, resamples=200), 0.0),
+    "mean": lambda seed, x, tau: (tm.statistics.gamma_method(x), 0.0),
+    "susceptibility": lambda seed, x, tau: (tm.statistics.gamma_method(second_moment(x)[None], susceptibility), 1.0),
+    "tau_int": lambda seed, x, tau: (tau_as_estimate(tm.statistics.gamma_method(x)), tau),
+    "jackknife": lambda seed, x, tau: (tm.statistics.jackknife(x), 0.0),
+    "bootstrap": lambda seed, x, tau: (tm.statistics.bootstrap(jax.random.key(seed), x, resamples=200), 0.0),
 }
 # tau_int has no normal distribution: it is skew, and of white noise it is exact where the window is one.
 LENGTHS = {0.5: (20, 200, 1000), 5.0: (1000, 4000), 50.0: (10_000, 20_000), 0.026: (500, 4000), 0.167: (1000,)}
@@ -117,7 +117,7 @@ def test_weights(record_property, family, parameter, n):
     _, _, mean, log_z = draw(0)
     measured(record_property, f"ratio, {label}", lambda seed: tm.expectation(ensemble(seed), "x"), mean)
     measured(record_property, f"log Z, {label}", lambda seed: tm.log_z(ensemble(seed)), log_z)
-    jackknife = lambda seed: tm.jackknife(draw(seed)[1], log_weights=draw(seed)[0])  # noqa: E731
+    jackknife = lambda seed: tm.statistics.jackknife(draw(seed)[1], log_weights=draw(seed)[0])  # noqa: E731
     measured(record_property, f"jackknife, {label}", jackknife, mean)
     metropolis = lambda seed: tm.expectation(tm.independence_metropolis(jax.random.key(seed), ensemble(seed)), "x")  # noqa: E731
     measured(record_property, f"Metropolis, {label}", metropolis, mean)
@@ -125,11 +125,13 @@ def test_weights(record_property, family, parameter, n):
 
 def test_hmc(record_property):
     """A free field, 200 chains of 1000 in one call; each is a trial."""
-    theory = tm.FreeScalarAction((4, 4), m2=1.0)
+    theory = tm.theories.FreeScalarAction((4, 4), m2=1.0)
     observables = {"mean": jnp.mean, "phi2": lambda x: jnp.mean(x**2)}
     chain = tm.hmc(jax.random.key(0), theory, 1000, chains=200, thermalisation=100, measure=observables)
     for name, truth in (("mean", 0.0), ("phi2", float(tm.exact.phi_squared(theory)))):
-        measured(record_property, f"HMC, {name}", lambda c, k=name: tm.gamma_method(chain.observables[k][c]), truth, 200)
+        measured(
+            record_property, f"HMC, {name}", lambda c, k=name: tm.statistics.gamma_method(chain.observables[k][c]), truth, 200
+        )
 
 
 def test_flow(record_property):

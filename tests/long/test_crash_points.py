@@ -30,6 +30,8 @@ HMC = ["hmc", *TINY, "--trajectories", "12", "--warmup", "2", "--chains", "2", "
 SAMPLE = ["sample", "run", "--samples", "22", "--batch-size", "4"]
 QUICK = ["quickstart", "--steps", "50", "--batch-size", "4", "--samples", "64", "--trajectories", "12", "--out", "run"]
 FIGURE = ["figure", "box-muller", "--smoke", "--out", "run"]
+
+
 class Killed(BaseException):
     pass
 

@@ -23,17 +23,17 @@ small, large = field(2), field(100)
 chain = lambda e: tm.Chain(e.configurations[None], {"p": e.observables["p"][None]})
 links = lambda t: np.broadcast_to(np.eye(3, dtype=complex)[:, :, None, None, None, None], (4, 3, 3, t, 2, 2, 2)).copy()
 theory = tm.Phi4Action((2, 2), m2=1.0, lam=1.0)
-recipe = lambda width: tm.Recipe(tm.GaussianPrior(theory.manifold), jnp.zeros(width), jax.random.key(0), 3)
+recipe = lambda width: tm.io.Recipe(tm.GaussianPrior(theory.manifold), jnp.zeros(width), jax.random.key(0), 3)
 
 WRITERS = {
     "append_ensemble": (append_ensemble, lambda p: len(read_ensemble(p)[0]), small, large),
     "write_ensemble": (tm.write_ensemble, lambda p: len(read_ensemble(p)[0]), small, large),
     "write_chain": (tm.write_chain, lambda p: read_chain(p)[0].shape, chain(small), chain(large)),
-    "write_npz": (tm.write_npz, lambda p: len(read_npz(p)), small, large),
+    "write_npz": (tm.io.write_npz, lambda p: len(read_npz(p)), small, large),
     "write_checkpoint": (write_checkpoint, lambda p: p.stat().st_size, {"x": jnp.zeros(4)}, {"x": jnp.zeros(20000)}),
-    "write_recipe": (tm.write_recipe, lambda p: p.stat().st_size, recipe(4), recipe(20000)),
-    "write_nersc": (tm.write_nersc, lambda p: read_nersc(p)[0].shape, links(1), links(40)),
-    "write_ildg": (tm.write_ildg, lambda p: read_ildg(p)[0].shape, links(1), links(40)),
+    "write_recipe": (tm.io.write_recipe, lambda p: p.stat().st_size, recipe(4), recipe(20000)),
+    "write_nersc": (tm.io.write_nersc, lambda p: read_nersc(p)[0].shape, links(1), links(40)),
+    "write_ildg": (tm.io.write_ildg, lambda p: read_ildg(p)[0].shape, links(1), links(40)),
     "write_text": (write_text, lambda p: p.stat().st_size, "a" * 100, "b" * 150000),
 }
 from pathlib import Path

@@ -107,7 +107,7 @@ def build(config):
     import trivmap as tm
 
     theory = tm.Phi4Action((2, 2), m2=config["m2"], lam=1.0)
-    return tm.Model(tm.GaussianPrior(theory.manifold, width=0.5), tm.Rescaling(theory.manifold)), theory
+    return tm.Model(tm.GaussianPrior(theory.manifold, width=0.5), tm.flows.Rescaling(theory.manifold)), theory
 
 
 def arrays_of(data: Any) -> list[np.ndarray]:
@@ -129,11 +129,11 @@ def make(kind: str, folder: Path) -> Format:
     chain = tm.Chain(ensemble.configurations[None], {"p": ensemble.observables["p"][None]}, rng.random((1, 10)) < 0.5)
     links = tm.LinkField(tm.SU(3), (2, 2, 1, 3)).reference_sample(jax.random.key(0))
     tree = {"a": jnp.arange(50.0), "b": jnp.ones((3, 3), bool), "n": 3}
-    recipe = tm.Recipe(*build({"m2": 1.0}), jax.random.key(0), 5)
+    recipe = tm.io.Recipe(*build({"m2": 1.0}), jax.random.key(0), 5)
     loaded = lambda value: [np.asarray(x) for x in jax.tree.leaves(value)]  # noqa: E731
     checkpoint = lambda p: loaded(files.read_checkpoint(p, tree)[0])  # noqa: E731
     stored = lambda p: arrays_of(files.read_ensemble(p)[0])  # noqa: E731
-    drawn = lambda p: loaded(files.read_recipe(p, build).model)  # noqa: E731
+    drawn = lambda p: loaded(files.read_recipe(p).model)  # noqa: E731
     hdf5, refused = files.EnsembleFileError, files.CheckpointError
     writers: dict[str, tuple] = {
         "checkpoint": (files.write_checkpoint, tree, checkpoint, refused, edited_checkpoint),
@@ -143,7 +143,7 @@ def make(kind: str, folder: Path) -> Format:
         "npz": (files.write_npz, ensemble, lambda p: arrays_of(files.read_npz(p)), files.GaugeFileError),
         "NERSC": (files.write_nersc, links, lambda p: [files.read_nersc(p)[0]], files.GaugeFileError),
         "ILDG": (files.write_ildg, links, lambda p: [files.read_ildg(p)[0]], files.GaugeFileError),
-        "recipe": (lambda p, x: files.write_recipe(p, x, {"m2": 1.0}), recipe, drawn, refused, edited_checkpoint),
+        "recipe": (files.write_recipe, recipe, drawn, refused, edited_checkpoint),
     }
     write, value, *rest = writers[kind]
     write(path, value)

@@ -10,10 +10,10 @@ from jaxtyping import Array, Key
 from ..fields import AbstractVectorField, ConvolutionField, GatedConvolutionField, GradientField, LoopPotential
 from ..flows import ContinuousFlow
 from ..groups import SU, U1
-from ..integrators import CF4, EES27, LSCFRK3W7, LSCFRK4, LuescherW3
 from ..manifolds import AbstractManifold, LinkField, RealField
 from ..models import Model
 from ..priors import AbstractPrior, GaussianPrior, HaarPrior
+from ..solvers import CF4, EES27, LSCFRK3W7, LSCFRK4, LuescherW3
 from ..theories import AbstractTheory, Phi4Action, WilsonAction
 from ..training import default_optimiser, log_variance, reverse_kl
 from ._config import ModelConfig, Phi4Config, SUConfig, TrainCommand, U1Config

@@ -201,7 +201,7 @@ class MeasureCommand:
     path: Annotated[Positional[FileName], arg(metavar="PATH")]
     """A run folder, or a file of samples in it."""
     observables: tuple[str, ...] = ()
-    """Names such as plaquette, wilson_2x3, chi2; by default all of the theory."""
+    """Names such as plaquette, wilson_2x3, susceptibility; by default all of the theory."""
     batch_size: Count = 256
     """Configurations measured at once."""
 

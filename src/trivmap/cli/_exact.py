@@ -61,7 +61,7 @@ def _exact_value(theory: AbstractTheory, name: str) -> tuple[float | None, str |
         "magnetisation": lambda: exact.magnetisation(theory),
         "abs_magnetisation": lambda: exact.abs_magnetisation(theory),
         "phi2": lambda: exact.phi_squared(theory),
-        "chi2": lambda: exact.chi2(theory),
+        "susceptibility": lambda: exact.susceptibility(theory),
         "ising_energy": lambda: exact.ising_energy(theory),
         "polyakov2": lambda: exact.polyakov_loop_squared(theory),
     }

@@ -24,7 +24,7 @@ SCALAR = {
     "magnetisation": obs.magnetisation,
     "abs_magnetisation": lambda x: jnp.abs(obs.magnetisation(x)),
     "phi2": lambda x: obs.moment(x, 2),
-    "chi2": obs.chi2,
+    "susceptibility": obs.susceptibility,
     "ising_energy": obs.ising_energy,
 }
 GAUGE = {"plaquette": obs.plaquette}

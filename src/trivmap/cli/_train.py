@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from ..io import load, read_checkpoint, read_header, save, write_checkpoint
+from ..io import read_checkpoint, read_header, structure, write_checkpoint
 from ..models import Model
 from ..theories import AbstractTheory
 from ..training import TrainingDiverged, TrainingState, fit, initial_state
@@ -87,7 +87,7 @@ def train_in(folder: RunFolder, command: TrainCommand, theory: AbstractTheory) -
     finally:
         model = recorder.state.averaged_model
         with interrupts_deferred():
-            save(folder / MODEL, model, config=config, step=int(recorder.state.step))
+            write_checkpoint(folder / MODEL, model, {"config": config, "step": int(recorder.state.step)})
     return model
 
 
@@ -102,7 +102,8 @@ def load_model(folder: RunFolder) -> tuple[Model, AbstractTheory, dict[str, Any]
     # Before anything is built: what another configuration says need not fit this theory.
     folder.check_config(MODEL, read_header(folder / MODEL).get("config"), config)
     flow = model_from_json(config["model"], source)
-    model, header = load(folder / MODEL, lambda _: build_model(flow, theory.manifold, keys_of(0, "model")[0]))
+    like = structure(folder / MODEL, lambda: build_model(flow, theory.manifold, keys_of(0, "model")[0]))
+    model, header = read_checkpoint(folder / MODEL, like)
     return model, theory, header
 
 

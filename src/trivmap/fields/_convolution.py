@@ -76,9 +76,7 @@ class ConvolutionField(AbstractVectorField):
         learned = (self.frequencies, self.mix_sites, self.mix_times, kernel)
         return eqx.tree_at(lambda f: (f.frequencies, f.mix_sites, f.mix_times, f.kernel), new, learned)
 
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
+    def __call__(self, t: Float[Array, ""], x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
         dim = len(self.manifold.lattice)
         column = (-1,) + (1,) * dim
         omega = self.frequencies.astype(x.dtype)

@@ -55,7 +55,7 @@ class CovariantConvolutionField(AbstractVectorField):
     gate: Float[Array, "times gates features orbits"]
     smoothing: Float[Array, "times momenta"] | None
     manifold: LinkField = eqx.field(static=True)
-    tables: LoopTables = eqx.field(static=True)
+    loops: tuple[Path, ...] = eqx.field(static=True)
     radius: int | None = eqx.field(static=True)
     mass: float | None = eqx.field(static=True)
 
@@ -77,7 +77,8 @@ class CovariantConvolutionField(AbstractVectorField):
         if mass is not None:
             positive("CovariantConvolutionField: mass", mass)
         self.manifold = manifold
-        self.tables = make_tables(manifold.lattice, all_images(loops, len(manifold.lattice)), False)
+        self.loops = all_images(loops, len(manifold.lattice))
+        make_tables(manifold.lattice, self.loops, False)  # refuses loops that do not fit on the lattice
         self.radius, self.mass = radius, None if mass is None else float(mass)
         orbits = self._labels[1]
         self.linear = jnp.zeros((times, features, orbits), dtype)
@@ -85,12 +86,17 @@ class CovariantConvolutionField(AbstractVectorField):
         momenta = int(hypercubic_orbits(manifold.lattice).max()) + 1
         self.smoothing = None if mass is None else jnp.zeros((times, momenta), dtype)
 
+    @property
+    def tables(self) -> LoopTables:
+        """Index tables of the loops on this lattice, shared by all fields with the same loops."""
+        return make_tables(self.manifold.lattice, self.loops, False)
+
     def on(self, manifold: AbstractManifold) -> "CovariantConvolutionField":
         """The field with the kernels of this one on a lattice of other extents, zero at displacements that are new."""
         times, gates, features, _ = self.gate.shape
         new = CovariantConvolutionField(
             manifold,
-            loops=self.tables.paths,
+            loops=self.loops,
             features=features,
             gates=gates,
             radius=self.radius,
@@ -99,7 +105,7 @@ class CovariantConvolutionField(AbstractVectorField):
             dtype=self.linear.dtype,
         )
         before, after = (np.where(f._labels[0] < f._labels[1], f._labels[0], -1) for f in (self, new))
-        paths, origin = self.tables.paths, (0,) * len(self.manifold.lattice)
+        paths, origin = self.loops, (0,) * len(self.manifold.lattice)
         between = np.array([centre(q, origin) - centre(p, origin) for p in paths for q in paths])
         pairs = len(paths) ** 2
         matrix = regrid_orbits(before.reshape(pairs, *before.shape[2:]), after.reshape(pairs, *after.shape[2:]), between)
@@ -136,12 +142,12 @@ class CovariantConvolutionField(AbstractVectorField):
 
     @property
     def _labels(self) -> tuple[np.ndarray, int]:
-        return tied_displacements(self.manifold.lattice, self.tables.paths, self.radius)
+        return tied_displacements(self.manifold.lattice, self.loops, self.radius)
 
     @property
     def _entries(self) -> tuple[np.ndarray, np.ndarray, Windows]:
         """Of all pairs: k, the flat index of (k, l, r) in a table of kernels, and the window of l displaced by r."""
-        kinds, lattice = len(self.tables.paths), self.manifold.lattice
+        kinds, lattice = len(self.loops), self.manifold.lattice
         first = np.array([k for k, _, _ in self.tables.pairs])
         second = np.array([m for _, m, _ in self.tables.pairs])
         offsets = np.array([r for _, _, r in self.tables.pairs])
@@ -183,7 +189,7 @@ class CovariantConvolutionField(AbstractVectorField):
         lattice, dim = self.manifold.lattice, len(self.manifold.lattice)
         first, _, window = self._entries
         grid = np.stack(np.meshgrid(*map(np.arange, lattice), indexing="ij"))
-        columns, kinds = (-1, *(1 for _ in lattice)), len(self.tables.paths)
+        columns, kinds = (-1, *(1 for _ in lattice)), len(self.loops)
         sites = zip(window.shifts.T, grid, lattice, strict=True)
         reflected = [(r.reshape(columns) - s[None]) % extent for r, s, extent in sites]
         both = first.reshape(columns), window.channels.reshape(columns)

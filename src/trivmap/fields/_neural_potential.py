@@ -59,7 +59,8 @@ class NeuralPotential(AbstractPotential):
     last: Float[Array, "times outputs"]
     base: AbstractPotential | None
     manifold: LinkField = eqx.field(static=True)
-    tables: LoopTables = eqx.field(static=True)
+    loops: tuple[Path, ...] = eqx.field(static=True)
+    imaginary: bool = eqx.field(static=True)
     stencil: float = eqx.field(static=True)
 
     def __init__(
@@ -87,7 +88,8 @@ class NeuralPotential(AbstractPotential):
         # Traces of SU(2) are real.
         imaginary = manifold.group.n != 2 if imaginary is None else imaginary
         self.manifold = manifold
-        self.tables = make_tables(manifold.lattice, all_images(loops, len(manifold.lattice)), imaginary)
+        self.loops, self.imaginary = all_images(loops, len(manifold.lattice)), imaginary
+        make_tables(manifold.lattice, self.loops, imaginary)  # refuses loops that do not fit on the lattice
         self.stencil, self.base = float(stencil), base
         inputs = self._surroundings.loops.shape[1] * (2 if imaginary else 1)
         keys = iter(jax.random.split(key, len(hidden) + 1))
@@ -98,15 +100,20 @@ class NeuralPotential(AbstractPotential):
         )
         self.last = jnp.zeros((times, hidden[-1]), dtype)
 
+    @property
+    def tables(self) -> LoopTables:
+        """Index tables of the loops on this lattice, shared by all potentials with the same loops."""
+        return make_tables(self.manifold.lattice, self.loops, self.imaginary)
+
     def on(self, manifold: AbstractManifold) -> "NeuralPotential":
         """The potential with the same network on a lattice of other extents."""
         new = NeuralPotential(
             jax.random.key(0),
             manifold,
-            loops=self.tables.paths,
+            loops=self.loops,
             stencil=self.stencil,
             hidden=(self.first.shape[0], *(weights.shape[0] for weights, _ in self.layers)),
-            imaginary=self.tables.imaginary,
+            imaginary=self.imaginary,
             times=self.last.shape[0],
             base=None if self.base is None else self.base.on(manifold),
         )
@@ -139,7 +146,7 @@ class NeuralPotential(AbstractPotential):
 
     @property
     def _surroundings(self) -> Surroundings:
-        return surroundings(self.tables.paths, len(self.manifold.lattice), self.stencil, self.tables.imaginary)
+        return surroundings(self.loops, len(self.manifold.lattice), self.stencil, self.imaginary)
 
     def _network(self, t: Array, dtype: DTypeLike) -> "_Network":
         """The layers at time t, the first one with a copy for every symmetry."""
@@ -147,7 +154,7 @@ class NeuralPotential(AbstractPotential):
         # F(g z) with (g z)_c = flip_c z_{order_c}: the weight of z_d is that of c = order^{-1}_d.
         inverse = np.argsort(around.order, axis=1)
         columns, flips = [inverse], [np.ones(inverse.shape)]
-        if self.tables.imaginary:
+        if self.imaginary:
             columns.append(inverse + inverse.shape[1])
             flips.append(np.take_along_axis(around.flips, inverse, axis=1))
         weights = self.first.astype(dtype)[:, np.concatenate(columns, axis=1)]
@@ -160,9 +167,9 @@ class NeuralPotential(AbstractPotential):
         """Function, displacement and sign of every input, `(inputs, orientations, ...)`."""
         around = self._surroundings
         loops, shifts, signs = around.loops.T, np.swapaxes(around.shifts, 0, 1), around.signs.T
-        if not self.tables.imaginary:
+        if not self.imaginary:
             return loops, shifts, np.ones_like(signs)
-        both = np.concatenate([loops, loops + len(self.tables.paths)])
+        both = np.concatenate([loops, loops + len(self.loops)])
         return both, np.concatenate([shifts, shifts]), np.concatenate([np.ones_like(signs), signs])
 
     def _inputs(self, w: Array) -> Float[Array, "inputs sites"]:

@@ -40,7 +40,8 @@ def check_reach(reach: Any, manifold: AbstractManifold) -> Reach:
     if getattr(reach, "ndim", 0) > 0:
         if reach.shape != shape or reach.dtype != bool:
             raise ValueError(
-                f"reach: got an array {reach.dtype}{reach.shape}, expected bool{shape} as trivmap.dependence returns it."
+                f"reach: got an array {reach.dtype}{reach.shape}, expected bool{shape} as "
+                "trivmap.fields.dependence returns it."
             )
         extents = np.array((1, 1, *manifold.lattice))
         entries = np.argwhere(np.asarray(reach))
@@ -51,7 +52,7 @@ def check_reach(reach: Any, manifold: AbstractManifold) -> Reach:
         radius = operator.index(reach)
     except TypeError:
         raise TypeError(
-            f"reach: got {reach!r}, expected a number of lattice units, or the array that trivmap.dependence returns."
+            f"reach: got {reach!r}, expected a number of lattice units, or the array that trivmap.fields.dependence returns."
         ) from None
     if radius < 0 or isinstance(reach, bool):
         raise ValueError(f"reach: got {reach!r}, expected an integer of zero or more lattice units.")
@@ -165,8 +166,8 @@ def check_locality(velocity: Velocity, manifold: AbstractManifold, reach: Reach,
             raise ValueError(
                 f"velocity: changes by {float(change):.1e} (of {float(size):.1e}){condition} when only links (sites) out "
                 f"of reach change, with {stated}; the divergence would be wrong. Give the true reach: "
-                "trivmap.dependence(velocity, manifold) shows it. Arrays that are no parameters, such as masks, do not "
-                "belong into the leaves of velocity."
+                "trivmap.fields.dependence(velocity, manifold) shows it. Arrays that are no parameters, such as masks, do "
+                "not belong into the leaves of velocity."
             )
 
 

@@ -33,9 +33,7 @@ class AbstractFlow(AbstractTransport):
         x, log_det = self.forward_and_log_det(z)
         return x, log_det, self.score_by_inverse(x, score)
 
-    def score_by_inverse(
-        self, x: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]
-    ) -> Inexact[Array, "*shape"]:
+    def score_by_inverse(self, x: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         """The score at x from that at the point where x came from, through the inverse; held fixed under derivatives."""
         flow, x, score = fixed_numbers((self, x, score))
         (_, log_det), pull = jax.vjp(flow.inverse_and_log_det, x)

@@ -8,9 +8,9 @@ from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from .._checks import integers
 from ..fields import AbstractVectorField
-from ..integrators import LSCFRK4, Integration, integrate
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
+from ..solvers import LSCFRK4, Integration, integrate
 from ..theories import AbstractTheory
 from ._base import AbstractFlow
 
@@ -89,9 +89,7 @@ class ContinuousFlow(AbstractFlow):
         """Tableaus and tolerances are not learned."""
         return ("solver", "controller")
 
-    def integrate(
-        self, x: Inexact[Array, "*shape"], t0: float = 0.0, t1: float = 1.0, *, error: bool = False
-    ) -> Integration:
+    def integrate(self, x: Inexact[Array, "*shape"], t0: float = 0.0, t1: float = 1.0, *, error: bool = False) -> Integration:
         """The solution from t0 to t1 with its log-det, and with the embedded errors of the steps if `error` is set."""
         return integrate(
             self.field,
@@ -149,9 +147,7 @@ class ContinuousFlow(AbstractFlow):
         **Raises:** `ValueError` for adaptive flows, whose accuracy is set by the controller.
         """
         if self.steps is None:
-            raise ValueError(
-                "An adaptive flow has no number of steps to refine; tighten the tolerances of its controller."
-            )
+            raise ValueError("An adaptive flow has no number of steps to refine; tighten the tolerances of its controller.")
         return ContinuousFlow(
             self.field,
             steps=factor * self.steps,

@@ -106,7 +106,8 @@ class ResidualFlow(AbstractFlow):
         if reach is None or (curvature is None and not known):
             raise ValueError(
                 f"ResidualFlow: neither reach nor curvature of {type(potential).__name__} are known; give curvature=, a "
-                "bound of its second derivatives with respect to one link, and reach=, for example trivmap.dependence(...)."
+                "bound of its second derivatives with respect to one link, and reach=, for example "
+                "trivmap.fields.dependence(...)."
             )
         self.manifold = potential.manifold
         self.sweeps, self.tied, self.bound, self.checkpoint = sweeps, tied, float(bound), checkpoint

@@ -10,6 +10,8 @@ inserts T_a before every U and -T_a after every U^dagger, and completeness contr
 U(1) has T = i, so that every contraction is -1 times the term.
 """
 
+import dataclasses
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,24 +53,29 @@ def corner(term: Term) -> Site:
     return tuple(map(min, zip(*(site for loop in term for site in sites(loop)), strict=True)))
 
 
+@dataclasses.dataclass(frozen=True)
 class LoopAlgebra:
     """Terms of one gauge group in `dim` dimensions: canonical forms, Laplacians, inner products.
 
     **Arguments:** `n`: number of colours, 1 for U(1); `dim`: number of lattice dimensions.
     """
 
-    def __init__(self, n: int, dim: int):
-        if n < 1 or dim < 1:
-            raise ValueError(f"LoopAlgebra: got n = {n} and dim = {dim}, expected positive integers (n = 1 is U(1)).")
-        self.n, self.dim = n, dim
-        self.casimir = casimir(n)
-        self._canonical: dict[Term, Term] = {}
+    n: int
+    dim: int
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LoopAlgebra) and (self.n, self.dim) == (other.n, other.dim)
+    def __post_init__(self):
+        if self.n < 1 or self.dim < 1:
+            raise ValueError(
+                f"LoopAlgebra: got n = {self.n} and dim = {self.dim}, expected positive integers (n = 1 is U(1))."
+            )
 
-    def __hash__(self) -> int:
-        return hash((self.n, self.dim))
+    @property
+    def casimir(self) -> Fraction:
+        return casimir(self.n)
+
+    @functools.cached_property
+    def _canonical(self) -> dict[Term, Term]:
+        return {}
 
     # --- normal forms -----------------------------------------------------------------------------------------------
 

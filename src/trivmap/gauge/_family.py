@@ -40,7 +40,6 @@ class LoopFamily(eqx.Module):
     algebra: LoopAlgebra = eqx.field(static=True)
     terms: tuple[Term, ...] = eqx.field(static=True)
     given: int = eqx.field(static=True)
-    program: Program = eqx.field(static=True)
 
     def __init__(self, algebra: LoopAlgebra, terms: Sequence[Term]):
         for term in terms:
@@ -51,7 +50,11 @@ class LoopFamily(eqx.Module):
         self.algebra = algebra
         self.given = len(terms)
         self.terms = _closure(algebra, tuple(terms))
-        self.program = make_program(algebra, self.terms)
+
+    @property
+    def program(self) -> Program:
+        """Index tables of the family, shared by all families with the same terms."""
+        return make_program(self.algebra, self.terms)
 
     def values_and_gradient(self, coefficients: Array, links: Array) -> tuple[Array, Array]:
         """All values `(terms,)` in the accumulator precision, and the gradient of `coefficients @ values`.

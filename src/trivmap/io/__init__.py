@@ -9,6 +9,7 @@ from ._checkpoint import load as load
 from ._checkpoint import read_checkpoint as read_checkpoint
 from ._checkpoint import read_header as read_header
 from ._checkpoint import save as save
+from ._checkpoint import structure as structure
 from ._checkpoint import write_checkpoint as write_checkpoint
 from ._gauge_links import GaugeFileError as GaugeFileError
 from ._gauge_links import GaugeFileWarning as GaugeFileWarning

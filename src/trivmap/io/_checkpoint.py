@@ -4,11 +4,10 @@ Layout: 8 bytes magic, 32 bytes SHA-256 of all that follows, 8 bytes length of t
 JSON, and the leaves as written by `equinox.tree_serialise_leaves`.
 """
 
-import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import equinox as eqx
@@ -21,11 +20,13 @@ from .._parameters import trainable
 from ._atomic import write_bytes
 from ._content import file_bytes, npy_record, parse_json
 from ._json import encode_json
+from ._structure import StructureError, describe, rebuild
 from ._versions import versions
 
 _MAGIC = b"TRIVMAP\x01"
 _PREAMBLE = len(_MAGIC) + 32 + 8
-_RESERVED = ("versions", "leaves", "config")
+_STRUCTURE = "structure"
+_RESERVED = ("versions", "leaves", _STRUCTURE)
 
 
 class CheckpointError(ValueError):
@@ -85,32 +86,50 @@ def read_checkpoint(path: str | os.PathLike, like: PyTree) -> tuple[PyTree, dict
     return eqx.combine(jax.tree.map(_with_key, raw, like), added), header
 
 
-def save(path: str | os.PathLike, model: PyTree, config: Any = None, **extra: Any) -> None:
-    """Save a model with the configuration that rebuilds it.
+def save(path: str | os.PathLike, tree: PyTree, **header: Any) -> None:
+    """Save a model, or any other pytree of the library, with all that `load` needs to make it again.
 
-    **Arguments:** `path`; `model`: any pytree; `config`: a dataclass or JSON value from which `load` can build a model of
-    the same structure; `extra`: further JSON values for the header.
+    The numbers are those of `write_checkpoint`, bit for bit; the structure (classes, lattice, static values) is described
+    beside them, so that no code and no pickle is stored.
+
+    **Arguments:** `path`; `tree`: any pytree whose classes and functions have a name in their modules; `header`: further JSON
+    values to keep, such as a configuration, for `read_header`.
+
+    **Raises:** `TypeError` for a part without such a name (a lambda, say), which `write_checkpoint` can store.
+
+        tm.save("model.tm", model, step=1000)
+        model = tm.load("model.tm")
     """
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        config = dataclasses.asdict(config)
-    if taken := set(extra) & set(_RESERVED):
+    if taken := set(header) & set(_RESERVED):
         raise ValueError(f"the header already has {sorted(taken)}; choose other names for extra values")
-    write_checkpoint(path, model, {"config": config} | extra)
+    try:
+        described = describe(tree)
+    except StructureError as error:
+        raise TypeError(
+            f"save: {error}. Or use write_checkpoint and read_checkpoint, to which you give the structure."
+        ) from None
+    write_checkpoint(path, tree, header | {_STRUCTURE: described})
 
 
-def load(path: str | os.PathLike, build: Callable[[Any], PyTree]) -> tuple[PyTree, dict[str, Any]]:
-    """Load a model saved by `save`.
+def load(path: str | os.PathLike, classes: Iterable[Any] = ()) -> PyTree:
+    """Load what `save` wrote: the same tree, bit for bit.
 
-    **Arguments:** `path`; `build`: a function from the stored configuration to a model of the same structure. It is
-    only traced, so the numbers that it would draw are not computed, unless the file lacks some of them.
+    **Arguments:** `path`; `classes`: classes and functions of your own that are part of the tree; those of this package, of
+    JAX and of its relatives are known. Nothing that the file says is run.
 
-    **Returns:** the model and the header. **Raises:** `CheckpointError` as `read_checkpoint`.
+    **Raises:** `CheckpointError` if the file is missing or damaged, was written without its structure, or holds a class that
+    is unknown or has other fields in this version.
+
+        model = tm.load("model.tm", classes=[MyField])
     """
     header = read_header(path)
-    config = header.get("config")
-    like = structure(path, lambda: build(config))
-    # A file of an earlier version may lack numbers, which then have to be computed.
-    return read_checkpoint(path, build(config) if len(header["leaves"]) < len(_describe(like)) else like)
+    if _STRUCTURE not in header:
+        raise CheckpointError(f"{path}: holds numbers without their structure; read it with read_checkpoint(path, like)")
+    try:
+        like = rebuild(header[_STRUCTURE], classes)
+    except StructureError as error:
+        raise CheckpointError(f"{path}: cannot be loaded: {error}") from None
+    return read_checkpoint(path, like)[0]
 
 
 def structure(path: str | os.PathLike, build: Callable[[], PyTree]) -> PyTree:

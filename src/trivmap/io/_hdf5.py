@@ -155,9 +155,7 @@ def _sign(file: Any, header: str, segments: Sequence[Sequence[Any]]) -> None:
     file.attrs["sha256"] = hashlib.sha256((header + encoded).encode()).hexdigest()
 
 
-def _extended(
-    path, data: dict[str, np.ndarray], cautions: Sequence[str], attributes: dict[str, Any] | None
-) -> io.BytesIO:
+def _extended(path, data: dict[str, np.ndarray], cautions: Sequence[str], attributes: dict[str, Any] | None) -> io.BytesIO:
     import h5py
 
     content, under_seal = _content(path)

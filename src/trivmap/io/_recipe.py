@@ -3,8 +3,8 @@
 import os
 import platform
 import warnings
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ import msgspec
 
 from ..samplers import sample
 from ..statistics import Ensemble
-from ._checkpoint import CheckpointError, read_checkpoint, read_header, structure, write_checkpoint
+from ._checkpoint import CheckpointError, load, read_header, save
 from ._versions import versions
 
 
@@ -44,52 +44,38 @@ class Recipe(eqx.Module):
         return drawn[part]
 
 
-class _Drawn(msgspec.Struct, forbid_unknown_fields=True):
-    n: Annotated[int, msgspec.Meta(ge=1)]
-    batch_size: Annotated[int, msgspec.Meta(ge=1)]
-    dtype: str | None
-
-
 class _Header(msgspec.Struct):
-    recipe: _Drawn
     versions: dict[str, str]
     platform: dict[str, str]
 
 
-def write_recipe(path: str | os.PathLike, recipe: Recipe, config: Any = None) -> None:
-    """Write a recipe, atomically and with a checksum.
-
-    **Arguments:** `path`; `recipe`; `config`: JSON value from which `read_recipe` can build model and theory.
-    """
-    header = {"recipe": {name: getattr(recipe, name) for name in ("n", "batch_size", "dtype")}, "config": config}
-    tree = (recipe.model, recipe.theory, recipe.key)
-    write_checkpoint(path, tree, header | {"platform": _platform()})
+def write_recipe(path: str | os.PathLike, recipe: Recipe) -> None:
+    """Write a recipe with the structure of model and theory, atomically and with a checksum, like `save`."""
+    save(path, recipe, platform=_platform())
 
 
-def read_recipe(path: str | os.PathLike, build: Callable[[Any], tuple[Any, Any]]) -> Recipe:
+def read_recipe(path: str | os.PathLike, classes: Iterable[Any] = ()) -> Recipe:
     """Read a recipe.
 
-    **Arguments:** `path`; `build`: a function from the stored configuration to `(model, theory)` of the same structure; it
-    is only traced.
+    **Arguments:** `path`; `classes`: classes of your own in model or theory, as for `load`.
 
     **Warns:** where versions or platform differ from those that wrote the recipe: samples may differ in the last bits.
 
-    **Raises:** `CheckpointError` as `read_checkpoint`.
+    **Raises:** `CheckpointError` as `load`, and for a file that holds something else.
     """
-    header = read_header(path)
     try:
-        stored = msgspec.convert(header, _Header)
-        jax.numpy.dtype(stored.recipe.dtype or "float32")
-    except (msgspec.ValidationError, TypeError) as error:
+        stored = msgspec.convert(read_header(path), _Header)
+    except msgspec.ValidationError as error:
         raise CheckpointError(f"{path}: not a recipe: {error}") from error
-    like = structure(path, lambda: (*build(header.get("config")), jax.random.key(0)))
-    (model, theory, key), _ = read_checkpoint(path, like)
+    recipe = load(path, classes)
+    if not (isinstance(recipe, Recipe) and type(recipe.n) is int and recipe.n > 0 and type(recipe.batch_size) is int):
+        raise CheckpointError(f"{path}: not a recipe: it holds {recipe!r:.200}")
     now = versions() | _platform()
     then = stored.versions | stored.platform
     if changed := [name for name in then if then[name] != now.get(name)]:
         shown = ", ".join(f"{name} {then[name]} (now {now.get(name)})" for name in changed)
         warnings.warn(f"{path}: the recipe was written with {shown}: samples may differ in the last bits", stacklevel=2)
-    return Recipe(model, theory, key, **msgspec.structs.asdict(stored.recipe))
+    return recipe
 
 
 def _platform() -> dict[str, str]:

@@ -19,7 +19,7 @@ class AbstractModel(eqx.Module):
     `sample_and_log_prob`, and `log_prob` where the density of a given configuration is known. What only some models can do
     raises an error with the reason until a class defines it.
 
-        class Normal(tm.AbstractModel):
+        class Normal(tm.models.AbstractModel):
             log_width: jax.Array
             manifold: tm.RealField = eqx.field(static=True)
 

@@ -44,7 +44,7 @@ def _variance(means: Float[Array, " 2"]) -> RealScalar:
     return means[0] - means[1] ** 2
 
 
-connected_chi2 = DerivedObservable(_scaled_moments, _variance)
+connected_susceptibility = DerivedObservable(_scaled_moments, _variance)
 r"""$V (\langle M^2\rangle - \langle |M|\rangle^2)$."""
 
 

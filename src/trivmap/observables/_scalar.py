@@ -12,7 +12,7 @@ def magnetisation(phi: Array) -> RealScalar:
     return site_sum(_check(phi)) / phi.size
 
 
-def chi2(phi: Array) -> RealScalar:
+def susceptibility(phi: Array) -> RealScalar:
     r"""$V M^2$; its mean is the two-point susceptibility $\sum_x \langle\phi_x \phi_0\rangle$, nothing subtracted."""
     return phi.size * magnetisation(phi) ** 2
 
@@ -32,7 +32,7 @@ def ising_energy(phi: Array) -> RealScalar:
 def two_point(phi: Array, axis: int = 0) -> Float[Array, " extent"]:
     r"""Zero-momentum two-point function $C(t) = \sum_{x_\perp} \langle\phi(t, x_\perp) \phi(0)\rangle$ along `axis`.
 
-    Averaged over the origin; the full period is returned, so that `sum(two_point(phi)) = chi2(phi)`.
+    Averaged over the origin; the full period is returned, so that `sum(two_point(phi)) = susceptibility(phi)`.
     """
     check_axis("two_point", axis, _check(phi).ndim)
     others = tuple(mu for mu in range(phi.ndim) if mu != axis)

@@ -109,9 +109,7 @@ class _Trajectory(AbstractStep):
         manifold = theory.manifold
         length = random_length(jax.random.fold_in(momentum_key, 1), self.length, self.spread)
         p = manifold.effective(manifold.random_tangent(momentum_key, jnp.real(x).dtype), x)
-        x_new, p_new, gradient = molecular_dynamics(
-            theory, self.splitting, x, p, state.gradient, length, self.steps
-        )
+        x_new, p_new, gradient = molecular_dynamics(theory, self.splitting, x, p, state.gradient, length, self.steps)
         defect = manifold.defect(x_new)
         # The gradient of the unprojected field serves on: they differ by rounding.
         x_new = manifold.project(x_new)

@@ -28,9 +28,7 @@ def initial_state(key: jax.Array, theory: Any, chains: int, initial: Any, dtype:
     return state
 
 
-def initial_configurations(
-    name: str, key: jax.Array, manifold: Any, chains: int, initial: Any, dtype: Any
-) -> jax.Array:
+def initial_configurations(name: str, key: jax.Array, manifold: Any, chains: int, initial: Any, dtype: Any) -> jax.Array:
     """One configuration per chain from "hot", "cold", one configuration or several."""
     if isinstance(initial, str):
         return _start(name, key, manifold, chains, initial, dtype)

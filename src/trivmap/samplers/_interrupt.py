@@ -15,7 +15,7 @@ class SamplingInterrupted(KeyboardInterrupt):
 
         try:
             ensemble = tm.sample(key, model, theory, 100_000)
-        except tm.SamplingInterrupted as interrupt:
+        except tm.samplers.SamplingInterrupted as interrupt:
             ensemble = interrupt.partial
 
     At a prompt it is found in `sys.last_value.partial`.

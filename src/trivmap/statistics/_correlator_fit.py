@@ -53,12 +53,12 @@ def fit_correlator(
     **Arguments:**
 
     - `data`: an `Ensemble` or a `Chain`.
-    - `correlator`: function of a configuration with values $C(0), \ldots, C(T-1)$, such as `tm.two_point`, or the name of
-      such a measurement; `T` is its length.
+    - `correlator`: function of a configuration with values $C(0), \ldots, C(T-1)$, such as `tm.observables.two_point`, or the
+      name of such a measurement; `T` is its length.
     - `t_min`, `t_max`: first and last fitted time, `t_max` at most and by default T/2.
     - `states`: number of masses.
-    - `connected`: function or name of a scalar whose squared mean is subtracted from every $C(t)$: for `tm.two_point` the
-      magnetisation times $\sqrt{V/T}$.
+    - `connected`: function or name of a scalar whose squared mean is subtracted from every $C(t)$: for the
+      correlator `tm.observables.two_point` the magnetisation times $\sqrt{V/T}$.
     - `correlated`: `False` drops the off-diagonal part of the covariance, for data too few to tell it.
 
     **Raises:** `ValueError` for a range with fewer times than parameters, or data without a decaying signal.

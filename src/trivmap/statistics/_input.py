@@ -31,8 +31,10 @@ def real_array(data: Any, what: str, advice: str) -> np.ndarray:
     """In float64. **Raises:** `TypeError` for complex numbers, text or objects."""
     array = plain_array(data, what)
     if np.iscomplexobj(array):
-        raise TypeError(f"the data are complex: {advice} the real part, the imaginary part or the modulus, "
-                        "for example with `lambda x: jnp.real(observable(x))`")
+        raise TypeError(
+            f"the data are complex: {advice} the real part, the imaginary part or the modulus, "
+            "for example with `lambda x: jnp.real(observable(x))`"
+        )
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:

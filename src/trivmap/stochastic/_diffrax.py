@@ -134,4 +134,3 @@ def solve_langevin(
         return diffrax.diffeqsolve(
             langevin_terms(flow, path), solver, start, end, first, x, stepsize_controller=stepping, **options
         )
-

@@ -15,8 +15,8 @@ class NonlinearSigmaModel(AbstractTheory):
 
     The measure is uniform, of total mass one per site: $\log Z = 0$ at $\beta = 0$. n = 2 is the XY model, n = 3 the
     Heisenberg model. Along an extent of 2 both bonds between a pair of sites count, and a site of an extent of 1 is its own
-    neighbour. Observables of scalars apply to the components, as in `jax.vmap(tm.chi2)(s).sum()`, the sum over x of
-    $\langle s_x \cdot s_0 \rangle$.
+    neighbour. Observables of scalars apply to the components, as in `jax.vmap(tm.observables.susceptibility)(s).sum()`, the
+    sum over x of $\langle s_x \cdot s_0 \rangle$.
 
     **Arguments:** `n`: components, two or more; `lattice`: extents; `beta`: coupling, a scalar of either sign (negative ones
     are antiferromagnetic).

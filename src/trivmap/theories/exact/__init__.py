@@ -13,7 +13,6 @@ from ._functions import binder_cumulant as binder_cumulant
 from ._functions import charge_distribution as charge_distribution
 from ._functions import charge_moment as charge_moment
 from ._functions import charge_squared as charge_squared
-from ._functions import chi2 as chi2
 from ._functions import entropy as entropy
 from ._functions import ising_energy as ising_energy
 from ._functions import log_z as log_z
@@ -28,6 +27,7 @@ from ._functions import polyakov_correlator as polyakov_correlator
 from ._functions import polyakov_loop_squared as polyakov_loop_squared
 from ._functions import propagator as propagator
 from ._functions import strong_coupling_plaquette as strong_coupling_plaquette
+from ._functions import susceptibility as susceptibility
 from ._functions import two_point as two_point
 from ._functions import wilson_loop as wilson_loop
 from ._one_matrix import OneMatrixModel as OneMatrixModel

@@ -51,11 +51,11 @@ class FreeField:
     def nearest_neighbour(self, axis: int) -> float:
         return self.propagator(tuple(int(mu == axis) for mu in range(len(self.lattice))))
 
-    def chi2(self) -> float:
+    def susceptibility(self) -> float:
         return 1 / (2 * self.m2)
 
     def abs_magnetisation(self) -> float:
-        return math.sqrt(2 * self.chi2() / (math.pi * self.volume))
+        return math.sqrt(2 * self.susceptibility() / (math.pi * self.volume))
 
     def binder_cumulant(self) -> float:
         return 0.0

@@ -167,9 +167,9 @@ def binder_cumulant(theory: Any) -> float:
     return _evaluate("binder_cumulant", theory)
 
 
-def chi2(theory: Any) -> float:
+def susceptibility(theory: Any) -> float:
     r"""$\sum_x \langle \phi_x \phi_0 \rangle = V \langle M^2 \rangle$, nothing subtracted."""
-    return _evaluate("chi2", theory)
+    return _evaluate("susceptibility", theory)
 
 
 def two_point(theory: Any, axis: int = 0) -> np.ndarray:

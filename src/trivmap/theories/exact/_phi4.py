@@ -44,10 +44,10 @@ class Phi4Torus:
 
     def two_point(self, axis: int = 0) -> np.ndarray:
         if self.lattice[axis] == 1:
-            return np.array([self.chi2()])
+            return np.array([self.susceptibility()])
         return self._transfer(axis).correlator.copy()
 
-    def chi2(self) -> float:
+    def susceptibility(self) -> float:
         return float(self._transfer().correlator.sum())
 
     def nearest_neighbour(self, axis: int) -> float:
@@ -70,7 +70,7 @@ class Phi4Torus:
     def _magnetisation(self) -> tuple[float, float, float]:
         length = max(self.lattice)
         width = self.volume // length
-        return magnetisation_moments(len(self._axes), width, length, self.m2, self.lam, self.chi2())
+        return magnetisation_moments(len(self._axes), width, length, self.m2, self.lam, self.susceptibility())
 
     def abs_magnetisation(self) -> float:
         return self._magnetisation()[0]

@@ -120,10 +120,10 @@ class SigmaChain:
 
     def two_point(self, axis: int) -> np.ndarray:
         if axis != self.chain_axis:
-            return np.array([self.chi2()])
+            return np.array([self.susceptibility()])
         return np.array([self._correlation(t) for t in range(self.length)])
 
-    def chi2(self) -> float:
+    def susceptibility(self) -> float:
         return sum(self._correlation(t) for t in range(self.length))
 
     def pole_mass(self, axis: int) -> float:

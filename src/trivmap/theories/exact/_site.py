@@ -52,7 +52,7 @@ class Phi4Site:
         points, weights, _ = site_grid(self.m2, self.lam, hollow=True)
         return 0.0 if power % 2 else float(points**power @ weights / weights.sum())
 
-    def chi2(self) -> float:
+    def susceptibility(self) -> float:
         return self.phi_moment(2)
 
     def two_point(self, axis: int = 0) -> np.ndarray:

@@ -180,7 +180,7 @@ def _correlator(basis: OneSiteBasis, moves: OneSiteMoves, sectors: list[Sector],
 
 @lru_cache(maxsize=32)
 def magnetisation_moments(
-    dimension: int, width: int, length: int, m2: float, lam: float, chi2: float
+    dimension: int, width: int, length: int, m2: float, lam: float, susceptibility: float
 ) -> tuple[float, float, float]:
     r"""$\langle|M|
     angle$, $\langle M^2
@@ -193,7 +193,7 @@ def magnetisation_moments(
     volume = width * length
     basis, states = choose_states(dimension, width, m2, lam, _SMALLEST_CUTOFF_MAGNETISATION, _MAX_STATES_MAGNETISATION)
     # Newman: phi^4 is sub-Gaussian, so seven standard deviations leave 1e-11.
-    reach = 7 * math.sqrt(chi2 / volume)
+    reach = 7 * math.sqrt(susceptibility / volume)
     norm = _source_trace(basis, states, length, 0.0)
     last, mean_abs, second, fourth = 1.0, 1 / 2, 1 / 3, 1 / 5
     for j in range(1, 400):

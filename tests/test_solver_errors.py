@@ -5,9 +5,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-from integrator_problems import problem
+from solver_problems import problem
 
-from trivmap.integrators import CF4, EES27, LSCFRK4, RKMK, integrate
+from trivmap.solvers import CF4, EES27, LSCFRK4, RKMK, integrate
 
 
 def test_steps_and_controllers_are_checked():

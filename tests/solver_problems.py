@@ -1,4 +1,4 @@
-"""Small differential equations with exact divergences, and the table of solvers, for the tests of the integrators."""
+"""Small differential equations with exact divergences, and the table of solvers, for the tests of the solvers."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from trivmap.groups import SU, U1
-from trivmap.integrators import (
+from trivmap.manifolds import AbstractManifold, LinkField, RealField
+from trivmap.solvers import (
     CF3,
     CF4,
     CG2,
@@ -24,7 +25,6 @@ from trivmap.integrators import (
     LuescherW3,
     integrate,
 )
-from trivmap.manifolds import AbstractManifold, LinkField, RealField
 
 
 class Entry(NamedTuple):

@@ -1,4 +1,4 @@
-"""Integrators on manifolds: fixed and adaptive steps that stay on the group, with log-det and embedded errors."""
+"""Solvers on manifolds: fixed and adaptive steps that stay on the group, with log-det and embedded errors."""
 
 from ._base import Integration as Integration
 from ._base import VectorField as VectorField

@@ -1,19 +1,19 @@
-"""Orders, reversal, log-det, derivatives, precision and error messages of the integrators."""
+"""Orders, reversal, log-det, derivatives, precision and error messages of the solvers."""
 
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from integrator_problems import LOW_STORAGE, SOLVERS, TABLEAUS, distance, problem, reference, rms, starts, stepper
+from solver_problems import LOW_STORAGE, SOLVERS, TABLEAUS, distance, problem, reference, rms, starts, stepper
 
-from trivmap.integrators import (
+from trivmap.solvers import (
     CF4,
     LSCFRK4,
     integrate,
 )
-from trivmap.integrators._base import real_dtype
-from trivmap.integrators._stepwise import stepwise_integrate
+from trivmap.solvers._base import real_dtype
+from trivmap.solvers._stepwise import stepwise_integrate
 
 # --- orders -----------------------------------------------------------------------------------------------------------
 

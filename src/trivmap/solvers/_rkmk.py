@@ -218,6 +218,6 @@ def _unpack(coordinates: Any, like: State) -> State:
 
 def _origin(manifold: AbstractManifold, y: State) -> Any:
     """The coordinates of `y` itself: zero."""
-    x, *rest = (y if isinstance(y, tuple) else (y,))
+    x, *rest = y if isinstance(y, tuple) else (y,)
     still = jnp.zeros(manifold.tangent_shape, x.dtype)
     return jax.tree.map(jnp.zeros_like, _pack((still, *rest) if isinstance(y, tuple) else still, y))
