@@ -36,7 +36,12 @@ def write_reference(folder: Path) -> None:
     pages = [name for name in PACKAGES if importlib.util.find_spec(f"trivmap.{name}")]
     for name in pages:
         _write(folder / f"{name}.md", _page(importlib.import_module(f"trivmap.{name}"), name))
-    intro = "# Reference\n\nThe names met first are also at `trivmap.NAME`; exact results are at `trivmap.exact.NAME`."
+    intro = (
+        "# Reference\n\nThe names met first are also at `trivmap.NAME`; exact results are at `trivmap.exact.NAME`, "
+        "objectives at `trivmap.objectives.NAME`. Examples run in the tests, where `theory` is U(1) on 4x4, `scalar` phi^4 "
+        "on 4x4, `links` and `phi` configurations of them, `model` a continuous flow to `theory`, `ensemble` and `chain` "
+        "samples of both, `key` a JAX key and `folder` a path."
+    )
     toctree = "\n".join(["```{toctree}", *pages, "```"])
     _write(folder / "index.md", f"{intro}\n\n{toctree}\n")
 

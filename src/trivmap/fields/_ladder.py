@@ -174,6 +174,7 @@ class LadderField(AbstractVectorField):
             along_mu, along_nu, trace = self._plane(b, x, mu, nu)
             velocity = velocity.at[mu].add(along_mu).at[nu].add(along_nu)
             divergence = divergence + trace
+        # phi_b is the potential of d/db; the flow is in t = b/beta.
         return velocity * self.beta.astype(velocity.dtype), divergence * self.beta.astype(divergence.dtype)
 
     def _plane(self, b: Array, x: Array, mu: int, nu: int) -> tuple[Array, Array, Array]:
@@ -191,6 +192,7 @@ class LadderField(AbstractVectorField):
             u, w, plaquette, moved[0], slopes, rate, group.real_trace(plaquette), leading, frame_u, frame_w, change
         )
         v_u, s_w, trace = self._direction(b, plane)
+        # Both directions use one code and what was computed already: the turned view costs transposes and one adjoint.
         # Seen from the other direction the plaquette is traversed backwards, which changes the sign of Im w.
         backwards = plane._replace(
             u=w,
@@ -270,8 +272,10 @@ class LadderField(AbstractVectorField):
         gates = jnp.tensordot(basis, self.gates.astype(b.dtype), 1)
         row = _odd(row)[None]
         if gates.size:
+            # A second output, the mean of the column sums along the row, which the gates multiply.
             row = jnp.concatenate([row, jnp.full_like(row, 1 / across)])
         return _Kernels(
+            # One zero more, so that both kernels have one length and `_column_sums` one convolution.
             ladder=jnp.pad(_odd(ladder), (0, 1)),
             column=jnp.concatenate([column[:0:-1], column]),
             row=row,
@@ -313,6 +317,7 @@ def _column_sums(group: AbstractGroup, plane: _Plane, kernels: _Kernels) -> tupl
     loops = extend(group, frame, conjugate(frame.prefix, jnp.stack([plane.plaquette, plane.moved])), size)
     slopes = tile(jnp.stack([plane.slopes, shift(plane.slopes, 0, -1, 2)]), size)
 
+    # The force depends on the plaquette through its class alone: the slopes belong to it wherever it is transported.
     def force(slope: Array, loop: Array) -> Array:
         real, imaginary = trace_gradients(group, loop)
         return -(scaled(slope[0], real) + scaled(slope[1], imaginary))

@@ -151,6 +151,8 @@ class NeuralPotential(AbstractPotential):
     def _network(self, t: Array, dtype: DTypeLike) -> "_Network":
         """The layers at time t, the first one with a copy for every symmetry."""
         around, basis = self._surroundings, cosine_basis(t.astype(dtype), self.bias.shape[0])
+        # All symmetries share the inputs and differ by a permutation of the columns of the first layer, a small array: the
+        # gather over sites, which costs most, is done once.
         # F(g z) with (g z)_c = flip_c z_{order_c}: the weight of z_d is that of c = order^{-1}_d.
         inverse = np.argsort(around.order, axis=1)
         columns, flips = [inverse], [np.ones(inverse.shape)]
@@ -197,6 +199,7 @@ class NeuralPotential(AbstractPotential):
 
     def _collect(self, slopes: Float[Array, "inputs sites"]) -> Float[Array, "functions *lattice"]:
         """Transpose of `_inputs`: weights_f(y) = sum of the slopes of all inputs that are w_f(y)."""
+        # A gather of the transposed table: XLA turns the transpose of the windows into scatters, which are slow on CPUs.
         functions, shifts, signs = self._members
         lattice = self.manifold.lattice
         flat = [np.flatnonzero(functions.ravel() == f) for f in range(self.tables.size)]
@@ -238,6 +241,7 @@ def _slopes_and_curvature(network: _Network, z: Array, i: np.ndarray, j: np.ndar
     second = [-2 * h * d for h, d in zip(values, first, strict=True)]
     # The Gram matrix of the gradients passes through the layers instead of the Jacobian: all of it is matrix products.
     laplacian = second[0] * jnp.tensordot(network.first[..., i] * network.first[..., j], gram, 1)
+    # Behind the first layer all pairs of units may have a gradient in common.
     previous = network.first
     for k, (weight, _) in enumerate(network.layers):
         gram = _gram_of_layer(previous, i, j, gram, first[k])

@@ -103,6 +103,8 @@ class AlcoveMap(eqx.Module):
             k = self.n - 1 - level
             low, high = partial[k - 1] / total, gaps[k] / total
             new_low, new_high, log_slope = self._coordinate(level, low, high, context, features, inverse)
+            # Splines act on ratios u_k = T_k/T_{k+1}; the Jacobian from gaps to ratios, prod_k 1/T_{k+1}, enters below, for
+            # the image and for the gaps, except for T_n = 2 pi, which is constant.
             log_det = log_det + log_slope
             # The conditioner sees coordinates before the map in both directions.
             features.append(2 * (new_low if inverse else low) - 1)

@@ -1,6 +1,18 @@
 """What all gauge code shares: planes and plaquettes, staples, Casimirs, closed paths, the algebra of products of traces.
 
-Links are `(dim, *element_shape, *lattice)`; a path is a tuple of signed steps, `mu + 1` from x to x + mu.
+Links are `(dim, *element_shape, *lattice)`. Words of the loop code:
+
+- *path*: a tuple of signed steps, `mu + 1` from x to x + mu, `-(mu + 1)` back; it has no place on the lattice.
+- *loop*: a closed path with the site where it starts, `Loop(start, steps)`; stands for the trace of its links in order.
+- *letter*: one link of a loop, with its site, its direction and the sign +1 for U, -1 for U^dagger.
+- *cut*: position between two steps. Derivatives by a letter insert a generator at its cut, and open the loop there: the
+  *open loop* is the product of all its links, starting from the cut.
+- *term*: a product of traces, canonical if it is the least of its translates, rotations and reflections; an *expression* is a
+  linear combination of terms with rational coefficients.
+- *placed* term: the translate whose least coordinates are zero; *image*: the term under an element of the hypercubic group.
+- *family*: several terms, each summed over sites and images, with the terms that occur in their Laplacians.
+- *half path*: a loop is the trace of a left half times the adjoint of a right half; halves are shared between loops.
+- *program*: the index tables by which a family is evaluated (`_program`), NumPy arrays that know no lattice.
 """
 
 from ._algebra import Expression as Expression

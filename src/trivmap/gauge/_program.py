@@ -1,4 +1,10 @@
-"""A family of terms as index tables: what `_evaluate` needs to know, all of it NumPy arrays."""
+"""A family of terms as index tables: what `_evaluate` needs to know, all of it NumPy arrays.
+
+Why halves: of the traces tr(L R^dagger) of all loops of length 2 k, the last product costs N^2 instead of N^3 operations,
+and the halves, paths of at most k steps, are few: half of six steps in two dimensions are the 36 paths of three, whatever the
+number of loops. Paths are built step by step, each from the one without its last step, so that a level needs the one
+below it only; derivatives go through the levels in the opposite order and store nothing else.
+"""
 
 import dataclasses
 import functools
@@ -126,6 +132,7 @@ def make_site_program(n: int, dim: int, terms: tuple[Term, ...]) -> SiteProgram:
 
 def _half_paths(algebra: LoopAlgebra, terms: Iterable[Term]) -> tuple[HalfPaths, dict[Path, Halves], dict[Path, int]]:
     """The half paths of all loops of some terms, how the loops are cut, and their numbers."""
+    # Loops as they occur anywhere: a trace and its complex conjugate are one loop, and translates share its values.
     halves = halve({orient(loop)[0].steps for term in terms for loop in term})
     # Loops are numbered by the length of their halves, so that every level owns a slice of them.
     loops = {path: row for row, path in enumerate(sorted(halves, key=lambda p: (len(p), p)))}
@@ -140,6 +147,8 @@ def _levels(halves: dict[Path, Halves], loops: dict[Path, int], dim: int) -> tup
     closing = [[loop for loop in loops if len(halves[loop].left) == k + 1] for k in range(depth)]
     uses = Counter(path for h in halves.values() for path in (h.left, h.right))
     heads = Counter(path[:-1] for path in paths)
+    # In the order of the numbers of their partners and children: rows with equal numbers are one stretch of `_classes`, which
+    # is evaluated by one gather of fixed shape instead of a scatter.
     by_length = [sorted((p for p in paths if len(p) == k + 1), key=lambda p: (uses[p], heads[p], p)) for k in range(depth)]
     rows = {path: row for level in by_length for row, path in enumerate(level)}
     levels = []
