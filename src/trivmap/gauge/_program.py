@@ -1,9 +1,9 @@
 """A family of terms as index tables: what `_evaluate` needs to know, all of it NumPy arrays.
 
-Why halves: of the traces tr(L R^dagger) of all loops of length 2 k, the last product costs N^2 instead of N^3 operations,
-and the halves, paths of at most k steps, are few: half of six steps in two dimensions are the 36 paths of three, whatever the
-number of loops. Paths are built step by step, each from the one without its last step, so that a level needs the one
-below it only; derivatives go through the levels in the opposite order and store nothing else.
+Why halves: of the trace tr(L R^dagger) of a loop of length 2 k the last product costs N^2 instead of N^3 operations, and the
+halves, paths of at most k steps, are few: loops of six steps in two dimensions need at most 36 paths of three, whatever
+their number. Paths are built step by step, each from the one without its last step, so that a level needs the one below
+it only; derivatives go through the levels in the opposite order and store nothing else.
 """
 
 import dataclasses
