@@ -24,8 +24,19 @@ def rows(table, slow=()):
 
 
 def scaled(s, v):
-    """s v, in the dtype of v."""
-    return v * jnp.asarray(s, v.dtype)
+    """s v, in the dtypes of v."""
+    return jax.tree.map(lambda a: a * jnp.asarray(s, a.dtype), v)
+
+
+def random_configuration(manifold, key, dtype=None):
+    """Of order one for real fields, whose reference measure cannot be sampled; disordered on compact manifolds."""
+    hot, move = jax.random.split(key)
+    return manifold.exp(manifold.random_tangent(move, dtype), manifold.hot(hot, dtype))
+
+
+def close(x, y, **tolerance):
+    """`jnp.allclose` for arrays or dictionaries of arrays of the same structure."""
+    return all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.allclose(a, b, **tolerance)), x, y)))
 
 
 def along(f, manifold, x, v):

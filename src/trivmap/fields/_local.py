@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
-from .._types import Callable
+from .._types import Callable, Configuration, Tangent
 from ..manifolds import AbstractManifold
 from ._base import AbstractPotential, AbstractVectorField
 from ._reach import Reach, Velocity, check_locality, check_reach, colour_table, directions_and_generators
@@ -59,9 +59,7 @@ class LocalField(AbstractVectorField):
         """Number of forward derivatives of the velocity in one divergence."""
         return self.colours * directions_and_generators(self.manifold)[1]
 
-    def __call__(
-        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
+    def __call__(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         return _with_divergence(self.velocity, self.manifold, self.reach, t, x)
 
 
@@ -94,12 +92,10 @@ class LocalPotential(AbstractPotential):
         self.manifold = manifold
         self.reach = LocalField(_Gradient(self.function, manifold), manifold, reach, check=check).reach
 
-    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def __call__(self, t: Float[Array, ""], x: Configuration) -> Float[Array, ""]:
         return self.function(t, x)
 
-    def gradient_and_laplacian(
-        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
+    def gradient_and_laplacian(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         return _with_divergence(_Gradient(self.function, self.manifold), self.manifold, self.reach, t, x)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import Array, Float, Inexact, Int
+from .._types import Array, Configuration, Float, Int
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 
@@ -19,7 +19,7 @@ VectorField: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
 class Integration(eqx.Module):
     """Solution of dx/dt = v(t, x) x with the integral of the divergence and the embedded errors of its steps."""
 
-    x: Inexact[Array, "*shape"]
+    x: Configuration
     """Configuration at t1."""
 
     log_det: Float[Array, ""]
@@ -55,7 +55,7 @@ def remat(function: Callable[..., Any], wanted: bool | str) -> Callable[..., Any
     return jax.checkpoint(function, prevent_cse=False) if wanted else function
 
 
-def scale(factor: Float[Array, ""], v: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+def scale(factor: Float[Array, ""], v: Configuration) -> Configuration:
     """Product of a real scalar and a real or complex array, in the array's dtype."""
     factor = jnp.asarray(factor, real_dtype(v))
     if jnp.iscomplexobj(v):

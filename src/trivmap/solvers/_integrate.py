@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from .._checks import finite, integer
-from .._types import Array, Float, Inexact
+from .._types import Array, Configuration, Float
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ._base import Integration, VectorField, real_dtype
@@ -30,7 +30,7 @@ from ._stepwise import (
 def integrate(
     field: VectorField,
     manifold: AbstractManifold,
-    x: Inexact[Array, "*shape"],
+    x: Configuration,
     *,
     t0: Any = 0.0,
     t1: Any = 1.0,
@@ -90,7 +90,7 @@ class DensePath(eqx.Module):
 
     solution: diffrax.Solution
 
-    def __call__(self, t: Any) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def __call__(self, t: Any) -> tuple[Configuration, Float[Array, ""]]:
         """Configuration and log-det (relative to the start) at time t."""
         return self.solution.evaluate(jnp.asarray(t, jnp.result_type(self.solution.t0)))
 
@@ -98,7 +98,7 @@ class DensePath(eqx.Module):
 def integrate_dense(
     field: VectorField,
     manifold: AbstractManifold,
-    x: Inexact[Array, "*shape"],
+    x: Configuration,
     *,
     t0: Any = 0.0,
     t1: Any = 1.0,

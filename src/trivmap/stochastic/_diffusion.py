@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Key
 
 from .._checks import integers, positive
+from .._types import Configuration
 from ..fields import AbstractVectorField
 from ..flows import ContinuousFlow
 from ..lattice import accumulator_dtype
@@ -88,7 +89,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
         """The noise, which the prior is made for."""
         return ("noising",)
 
-    def score(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def score(self, t: Float[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         """The score at time t, and its divergence."""
         return _score(self.noising, self.field, t, x)
 
@@ -105,14 +106,10 @@ class ScoreDiffusion(AbstractStochasticFlow):
         factors = _log_variance_factors(self, key, configurations).astype(self.log_variance_factors.dtype)
         return eqx.tree_at(lambda d: d.log_variance_factors, self, factors)
 
-    def forward_and_log_weight(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, z, 1)
 
-    def backward_and_log_weight(
-        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, x, -1)
 
     def levels(self) -> tuple[Float[Array, " steps"], ...]:
@@ -120,7 +117,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
         levels = self.schedule()
         return levels[:-1], levels[1:], self.log_variance_factors
 
-    def reverse(self, level: Any, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def reverse(self, level: Any, x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         """Mean and variance of the step of a level from x."""
         start, end, log_factor = level
         a, v = self.noising.transition(1 - end, 1 - start)
@@ -216,7 +213,7 @@ class ProbabilityFlowField(AbstractVectorField):
         """The noise, which the prior is made for."""
         return ("noising",)
 
-    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def __call__(self, t: Float[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         tau = (1 - t).astype(jnp.real(x).dtype)
         (alpha, variance), (d_alpha, d_variance) = jax.jvp(self.noising.marginal, (tau,), (jnp.ones_like(tau),))
         rate = d_alpha / alpha

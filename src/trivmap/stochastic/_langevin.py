@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, Key
 
 from .._checks import positive
+from .._types import Configuration
 from ..fields import AbstractVectorField
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
@@ -88,19 +89,15 @@ class LangevinFlow(AbstractStochasticFlow):
     def towards(self, theory: AbstractTheory) -> "LangevinFlow":
         return with_theory(self, theory)
 
-    def forward_and_log_weight(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, z, 1)[:2]
 
-    def backward_and_log_weight(
-        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, x, -1)[:2]
 
     def path(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "steps *shape"], Float[Array, " steps"]]:
+        self, key: Key[Array, ""], z: Configuration
+    ) -> tuple[Configuration, Float[Array, ""], Inexact[Array, "steps *shape"], Float[Array, " steps"]]:
         """The end and the log weight of a forward path, and the configurations and log weights after each step."""
         x, log_weight, kept = self._run(key, z, 1, keep=True)
         return x, log_weight, *kept

@@ -7,9 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact, Key
+from jaxtyping import Array, Float, Key
 
 from .._checks import integers, positive, within
+from .._types import Configuration
 from ..gauge import casimir
 from ..groups import AbstractGroup
 from ..manifolds import AbstractManifold, LinkField, RealField
@@ -35,15 +36,11 @@ class AbstractNoising(eqx.Module):
         r"""$\alpha(\tau)$ and the variance $\sigma^2(\tau)$ of each coordinate."""
 
     @abc.abstractmethod
-    def noised(
-        self, key: Key[Array, ""], tau: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Inexact[Array, "*shape"]]:
+    def noised(self, key: Key[Array, ""], tau: Float[Array, ""], x: Configuration) -> tuple[Configuration, Configuration]:
         """A configuration at time tau from x at time zero, and the score of its transition density."""
 
     @abc.abstractmethod
-    def background(
-        self, tau: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def background(self, tau: Float[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         """The score, with its divergence, that a learned field is added to."""
 
     @abc.abstractmethod

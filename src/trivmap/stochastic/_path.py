@@ -7,9 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
 from .._checks import integers
+from .._types import Configuration
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior, EnsemblePrior
 from ..theories import AbstractTheory, WilsonAction
@@ -38,7 +39,7 @@ class Interpolation(AbstractTheory):
     def manifold(self) -> AbstractManifold:
         return self.theory.manifold
 
-    def action(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def action(self, x: Configuration) -> Float[Array, ""]:
         action = self.theory.action(x)
         weight = self.weight.astype(action.dtype)
         if self.prior.uniform:

@@ -6,10 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
 from ..._checks import at_least
 from ..._parameters import fixed_numbers
+from ..._types import Configuration
 from ...flows import ContinuousFlow
 from ...manifolds import LinkField, RealField
 from ...models import transport_of
@@ -134,7 +135,7 @@ class FlowMatching(eqx.Module):
         return jnp.mean(losses), jnp.full(batch_size, jnp.nan)
 
 
-def geodesic(manifold: Any, z: Inexact[Array, "*shape"], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+def geodesic(manifold: Any, z: Configuration, x: Configuration) -> Configuration:
     """The tangent vector L with exp(L) z = x, shortest on links."""
     if isinstance(manifold, RealField):
         return x - z
@@ -148,10 +149,10 @@ def interpolant(
     manifold: Any,
     key: Key[Array, ""],
     t: Float[Array, ""],
-    z: Inexact[Array, "*shape"],
-    x: Inexact[Array, "*shape"],
+    z: Configuration,
+    x: Configuration,
     noise: float,
-) -> tuple[Inexact[Array, "*shape"], Inexact[Array, "*shape"]]:
+) -> tuple[Configuration, Configuration]:
     """The configuration at time t on the way from z to x, and its velocity."""
     direction = geodesic(manifold, z, x)
 
