@@ -8,6 +8,7 @@ from helpers import random_configuration
 from scipy import integrate, special
 
 import trivmap as tm
+from trivmap.io import EnsembleFileError, read_checkpoint, read_npz, write_checkpoint, write_npz
 from trivmap.lattice import shift
 from trivmap.theories import Phi4Action, ScalarYukawaAction, U1HiggsAction, WilsonAction
 
@@ -152,3 +153,105 @@ def test_bounded_actions_at_the_edge_are_accepted():
     U1HiggsAction((4, 4), 1.0, 0.3, 0.0, 1.21)
     ScalarYukawaAction((4,), -1.0, 0.26, 1.0, 0.0, 1.0)
     ScalarYukawaAction((4,), 1.0, 0.0, 1.0, 0.0, 0.0)
+
+
+# --- data and files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """Thirty configurations of a product with SU(2) links, a sphere and a scalar of two components, with weights."""
+    manifold = tm.ProductManifold(
+        u=tm.LinkField(tm.SU(2), (2, 3)), s=tm.SphereField(3, (2, 3)), phi=tm.RealField((2, 3), components=2)
+    )
+    x = jax.vmap(lambda k: random_configuration(manifold, k))(jax.random.split(jax.random.key(3), 30))
+    log_weights = np.sin(np.arange(30.0))
+    return manifold, tm.Ensemble(x, log_weights, {"norm": np.sum(np.asarray(x["phi"]) ** 2, axis=(1, 2, 3))})
+
+
+def equal(x, y):
+    assert jax.tree.structure(x) == jax.tree.structure(y)
+    for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def norm(x):
+    return jnp.sum(x["phi"] ** 2)
+
+
+def test_ensembles_of_products(stored):
+    _, ensemble = stored
+    assert len(ensemble) == 30
+    part = ensemble[5:20:3]
+    assert len(part) == 5
+    equal(part.configurations, {name: a[5:20:3] for name, a in ensemble.configurations.items()})
+    measured, kept = tm.expectation(ensemble, norm, batch_size=7), tm.expectation(ensemble, "norm")
+    assert np.isclose(measured.value, kept.value, rtol=1e-13)
+    assert np.isclose(measured.error, kept.error, rtol=1e-13)
+    single = tm.Ensemble({"phi": np.zeros((3, 2), np.float32), "u": np.zeros((3, 4))}, np.zeros(3))
+    assert single.precisions == (np.float32, np.float64)
+    with pytest.raises(ValueError, match="30 log weights, but configurations of shape .*29"):
+        tm.Ensemble({**ensemble.configurations, "s": ensemble.configurations["s"][1:]}, ensemble.log_weights)
+    with pytest.raises(ValueError, match="masked"):
+        tm.Ensemble({"phi": np.ma.masked_equal(np.arange(3.0), 1)}, np.zeros(3))
+
+
+def test_metropolis_of_products(key, stored):
+    _, ensemble = stored
+    chain = tm.independence_metropolis(key, ensemble[1:], initial=ensemble[:1])
+    index = chain.indices[0] + 1  # -1 is the initial state
+    equal(chain.configurations, {name: a[index][None] for name, a in ensemble.configurations.items()})
+    values = np.asarray(jax.vmap(norm)(jax.tree.map(jnp.asarray, jax.tree.map(lambda a: a[0], chain.configurations))))
+    np.testing.assert_allclose(values, chain.observables["norm"][0], rtol=1e-13)
+    equal(chain[10:].configurations, jax.tree.map(lambda a: a[:, 10:], chain.configurations))
+    with pytest.raises(ValueError, match=r"leading axes|equal axes"):
+        tm.Chain({"a": np.zeros((2, 5, 3)), "b": np.zeros((2, 4, 3))})
+
+
+def test_files_of_products(tmp_path, key, stored):
+    _, ensemble = stored
+    path = tmp_path / "samples.h5"
+    tm.append_ensemble(path, ensemble[:10], {"beta": 1.0})
+    tm.append_ensemble(path, ensemble[10:], {"beta": 1.0})
+    found, attributes = tm.read_ensemble(path)
+    equal(found.configurations, ensemble.configurations)
+    equal((found.log_weights, found.observables), (ensemble.log_weights, ensemble.observables))
+    assert attributes["beta"] == 1.0
+    with pytest.raises(EnsembleFileError, match="cannot append"):
+        tm.append_ensemble(path, tm.Ensemble({"phi": ensemble.configurations["phi"]}, ensemble.log_weights))
+    # Every byte of the fields is under the checksum.
+    content = bytearray(path.read_bytes())
+    where = content.find(np.ascontiguousarray(ensemble.configurations["s"][0]).tobytes())
+    assert where > 0
+    content[where + 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(EnsembleFileError, match="checksum"):
+        tm.read_ensemble(path)
+
+    write_npz(tmp_path / "samples.npz", ensemble)
+    equal(read_npz(tmp_path / "samples.npz").configurations, ensemble.configurations)
+
+    chain = tm.independence_metropolis(key, ensemble)
+    tm.write_chain(tmp_path / "chain.h5", chain)
+    equal(tm.read_chain(tmp_path / "chain.h5")[0].configurations, chain.configurations)
+    with pytest.raises(ValueError, match="cannot store"):
+        tm.write_ensemble(path, tm.Ensemble({"a/": np.zeros((1, 2))}, np.zeros(1)))
+
+
+def test_chains_of_products_continue_bit_for_bit(tmp_path, key):
+    theory = U1HiggsAction((2, 3), **HIGGS)
+    options = {"chains": 2, "steps": 3, "thermalisation": 0}
+    whole = tm.hmc(key, theory, 6, initial="cold", **options)
+    first = tm.hmc(key, theory, 4, initial="cold", **options)
+    write_checkpoint(tmp_path / "state.ckpt", first.state)
+    state = read_checkpoint(tmp_path / "state.ckpt", first.state)[0]
+    rest = tm.hmc(key, theory, 2, initial=state, **options)
+    equal(rest.configurations, jax.tree.map(lambda a: a[:, 4:], whole.configurations))
+    one = jax.tree.map(lambda a: a[0, -1], whole.configurations)
+    single = tm.hmc(key, theory, 1, initial=one, dtype=jnp.float32, **options)
+    assert {a.dtype for a in jax.tree.leaves(single.configurations)} == {np.dtype(np.float32)}
+    with pytest.raises(ValueError, match="2 initial configurations for 3 chains"):
+        tm.hmc(key, theory, 1, initial=jax.tree.map(lambda a: a[:, -1], whole.configurations), chains=3)
+    with pytest.raises(ValueError, match="got a configuration with the keys"):
+        tm.hmc(key, theory, 1, initial={"phi": one["phi"]})

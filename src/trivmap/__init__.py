@@ -56,6 +56,7 @@ from .observables import wilson_loop as wilson_loop
 from .priors import EnsemblePrior as EnsemblePrior
 from .priors import GaussianPrior as GaussianPrior
 from .priors import HaarPrior as HaarPrior
+from .priors import ProductPrior as ProductPrior
 from .samplers import heatbath as heatbath
 from .samplers import hmc as hmc
 from .samplers import independence_metropolis as independence_metropolis

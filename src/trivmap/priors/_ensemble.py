@@ -43,7 +43,7 @@ class EnsemblePrior(AbstractPrior):
         self.data = StoredConfigurations(data, type(self).__name__)
         finite("EnsemblePrior: log_z", log_z)
         self.log_z = jnp.asarray(log_z, accumulator_dtype())
-        theory.manifold.check(self.data.configurations[0])
+        theory.manifold.check(_first(self.data.configurations))
 
     @property
     def manifold(self) -> AbstractManifold:
@@ -54,8 +54,12 @@ class EnsemblePrior(AbstractPrior):
         return all_fields(self)
 
     def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Configuration:
-        return self.data.draw(key, 1, float if dtype is None else dtype)[0]
+        return _first(self.data.draw(key, 1, float if dtype is None else dtype))
 
     def log_prob(self, x: Configuration) -> Float[Array, ""]:
         theory, log_z = jax.lax.stop_gradient((self.theory, self.log_z))
         return (-theory.action(x) - log_z).astype(accumulator_dtype())
+
+
+def _first(configurations: Any) -> Any:
+    return jax.tree.map(lambda a: a[0], configurations)

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from .._checks import finite, integer
+from .._trees import precision
 from .._types import Array, Configuration, Float
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
-from ._base import Integration, VectorField, real_dtype
+from ._base import Integration, VectorField
 from ._commutator_free import LSCFRK4, AbstractLowStorage
 from ._low_storage import low_storage_integrate
 from ._rkmk import RKMK
@@ -126,7 +127,7 @@ def integrate_dense(
     if steps is None:
         chosen = with_leafwise_norm(controller)
     else:
-        chosen, max_steps = equal_steps(start, stop, steps, real_dtype(x)), steps
+        chosen, max_steps = equal_steps(start, stop, steps, precision(x)), steps
     return DensePath(dense_solution(field, x, start, stop, solver, chosen, max_steps))
 
 
