@@ -58,11 +58,12 @@ def dense_jacobian(f, manifold, x):
     """Jacobian of a map of the manifold in tangent coordinates: column j holds the coordinates of (d_j f) f^{-1}."""
     y = f(x)
 
+    def trivialised(motion, y):
+        return jnp.einsum("mij...,mkj...->mik...", motion, jnp.conj(y)) if jnp.iscomplexobj(y) else motion
+
     def column(unit):
         motion = along(f, manifold, x, manifold.from_coordinates(unit))
-        if jnp.iscomplexobj(y):
-            motion = jnp.einsum("mij...,mkj...->mik...", motion, jnp.conj(y))
-        return manifold.coordinates(motion)
+        return manifold.coordinates(jax.tree.map(trivialised, motion, y))
 
     return jax.vmap(column)(jnp.eye(manifold.dimension)).T
 

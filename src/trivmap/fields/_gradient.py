@@ -1,5 +1,7 @@
 """The vector field that descends a potential."""
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Configuration, Tangent
@@ -27,4 +29,4 @@ class GradientField(AbstractVectorField):
 
     def __call__(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         gradient, laplacian = self.potential.gradient_and_laplacian(t, x)
-        return -gradient, -laplacian
+        return jax.tree.map(jnp.negative, gradient), -laplacian

@@ -45,7 +45,7 @@ def log_weight_and_score(
     """
     x, log_q, score, error = model.sample_with_score(key, dtype)
     action, force = jax.value_and_grad(theory.action)(jax.lax.stop_gradient(x))
-    return x, _combined(action, log_q), -force - score, error
+    return x, _combined(action, log_q), jax.tree.map(lambda a, b: -a - b, force, score), error
 
 
 def log_weight_of(

@@ -26,7 +26,8 @@ class ProductPrior(AbstractPrior):
     components: dict[str, AbstractPrior]
 
     def __init__(self, **components: Any):
-        if wrong := {name: type(prior).__name__ for name, prior in components.items() if not isinstance(prior, AbstractPrior)}:
+        wrong = {name: type(prior).__name__ for name, prior in components.items() if not isinstance(prior, AbstractPrior)}
+        if wrong:
             raise TypeError(f"ProductPrior: got {wrong}, expected priors, such as phi=GaussianPrior(manifold['phi']).")
         self.components = {name: components[name] for name in sorted(components)}
         _ = self.manifold  # refuses different lattices

@@ -109,7 +109,7 @@ class AnnealedFlow(AbstractStochasticFlow):
         """The updates of one level."""
         return self.update.repeated(key, theory, x, self.repeats)
 
-    def _run(self, key: Array, x: Array, level, direction: int) -> tuple[Array, Array]:
+    def _run(self, key: Array, x: Any, level, direction: int) -> tuple[Any, Array]:
         self.manifold.check(x)
         levels, at = self.levels()
         stacked = jax.tree.map(lambda a: a[::direction], (levels, jax.random.split(key, self.schedule.steps)))

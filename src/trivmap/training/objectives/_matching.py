@@ -10,6 +10,7 @@ from jaxtyping import Array, DTypeLike, Float, Key
 
 from ..._checks import at_least
 from ..._parameters import fixed_numbers
+from ..._trees import precision
 from ..._types import Configuration
 from ...flows import ContinuousFlow
 from ...manifolds import LinkField, RealField
@@ -50,7 +51,7 @@ class ScoreMatching(eqx.Module):
 
     def __init__(
         self,
-        data: Chain | Ensemble | Array | np.ndarray,
+        data: Chain | Ensemble | Array | np.ndarray | dict,
         kind: str = "denoising",
         anchor: float = 0.0,
     ):
@@ -65,7 +66,7 @@ class ScoreMatching(eqx.Module):
         diffusion = transport_of("ScoreMatching trains", model, ScoreDiffusion)
         data_key, time_key, key = jax.random.split(key, 3)
         x = self.data.draw(data_key, batch_size, dtype)
-        tau = _stratified(time_key, batch_size, jnp.real(x).dtype)
+        tau = _stratified(time_key, batch_size, precision(x))
         losses = jax.vmap(lambda k, tau, x: self._loss(diffusion, theory, k, tau, x))(
             jax.random.split(key, batch_size), tau, x
         )
@@ -110,7 +111,7 @@ class FlowMatching(eqx.Module):
     data: StoredConfigurations
     noise: float = eqx.field(static=True)
 
-    def __init__(self, data: Chain | Ensemble | Array | np.ndarray, noise: float = 0.0):
+    def __init__(self, data: Chain | Ensemble | Array | np.ndarray | dict, noise: float = 0.0):
         if noise < 0:
             raise ValueError(f"FlowMatching needs noise >= 0, but {noise} was given.")
         self.data, self.noise = StoredConfigurations(data, type(self).__name__), float(noise)
@@ -122,7 +123,7 @@ class FlowMatching(eqx.Module):
         prior = fixed_numbers(model.prior)
         data_key, time_key, key = jax.random.split(key, 3)
         x = self.data.draw(data_key, batch_size, dtype)
-        t = _stratified(time_key, batch_size, jnp.real(x).dtype)
+        t = _stratified(time_key, batch_size, precision(x))
         manifold = flow.manifold
 
         def loss(key, t, x):
@@ -140,7 +141,10 @@ def geodesic(manifold: Any, z: Configuration, x: Configuration) -> Configuration
     if isinstance(manifold, RealField):
         return x - z
     if not isinstance(manifold, LinkField):
-        raise TypeError(f"FlowMatching: got a {type(manifold).__name__}, expected a RealField or a LinkField")
+        raise TypeError(
+            f"FlowMatching: got a {type(manifold).__name__}, expected a RealField or a LinkField: the geodesic between two "
+            "configurations is not known elsewhere; train with reverse_kl or ForwardKL."
+        )
     group = manifold.group
     return jax.vmap(lambda z, x: logarithm(group, group.multiply(x, group.adjoint(z))))(z, x)
 
