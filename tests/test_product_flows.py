@@ -49,13 +49,13 @@ class YukawaTerms(eqx.Module):
 
 def higgs_potential(lattice, coefficients=(0.2, 0.15, 0.1, -0.05)):
     manifold = U1HiggsAction(lattice, **HIGGS).manifold
-    return tm.LocalPotential(HiggsTerms(jnp.asarray(coefficients)), manifold, reach=1, check=False)
+    return tm.fields.LocalPotential(HiggsTerms(jnp.asarray(coefficients)), manifold, reach=1, check=False)
 
 
 FIELDS = {
     "higgs-3x4": lambda: tm.GradientField(higgs_potential((3, 4))),
     "higgs-2x1": lambda: tm.GradientField(higgs_potential((2, 1))),
-    "yukawa-4x3": lambda: tm.LocalField(
+    "yukawa-4x3": lambda: tm.fields.LocalField(
         YukawaTerms(jnp.asarray([0.3, -0.4, 0.2])), ScalarYukawaAction((4, 3), **YUKAWA).manifold, reach=1
     ),
 }
@@ -80,7 +80,7 @@ def test_colours_of_products_do_not_grow_with_the_volume():
     generators."""
     for extent in (4, 8):
         manifold = U1HiggsAction((extent, extent), **HIGGS).manifold
-        field = tm.LocalField(lambda t, x: x, manifold, reach=1, check=False)
+        field = tm.fields.LocalField(lambda t, x: x, manifold, reach=1, check=False)
         assert (field.colours, field.derivatives) == (12, 16)
 
 
@@ -89,20 +89,20 @@ def test_reach_of_products():
     function = HiggsTerms(jnp.asarray([0.2, 0.15, 0.1, -0.05]))
     manifold = U1HiggsAction((4, 4), **HIGGS).manifold
     gradient = eqx.filter_jit(lambda t, x: manifold.gradient(lambda y: function(t, y))(x))
-    pattern = tm.dependence(gradient, manifold)
+    pattern = tm.fields.dependence(gradient, manifold)
     assert pattern.shape == (3, 3, 4, 4)  # two directions of links, then phi
     assert set(zip(*np.nonzero(pattern[2, 2]), strict=True)) == {(0, 0), (0, 1), (0, 3), (1, 0), (3, 0)}
-    assert tm.LocalField(gradient, manifold, reach=pattern).colours <= 12
+    assert tm.fields.LocalField(gradient, manifold, reach=pattern).colours <= 12
     with pytest.raises(ValueError, match="only links"):
-        tm.LocalField(gradient, manifold, reach=0)
+        tm.fields.LocalField(gradient, manifold, reach=0)
     with pytest.raises(ValueError, match="expected a tangent vector"):
-        tm.LocalField(lambda t, x: x["phi"], manifold, reach=1)
+        tm.fields.LocalField(lambda t, x: x["phi"], manifold, reach=1)
 
 
 SOLVERS = {
     "low storage": (lambda m: None, 4),
-    "commutator free": (lambda m: tm.CF4(), 4),
-    "RKMK": (lambda m: tm.RKMK(diffrax.Heun(), m, scan_kind="lax"), 2),
+    "commutator free": (lambda m: tm.solvers.CF4(), 4),
+    "RKMK": (lambda m: tm.solvers.RKMK(diffrax.Heun(), m, scan_kind="lax"), 2),
 }
 
 
@@ -130,7 +130,10 @@ def test_flows_go_back(key, name):
     x = random_configuration(field.manifold, key, dtype)
     options = {"steps": 8}
     if name == "adaptive":
-        options = {"controller": diffrax.PIDController(rtol=0, atol=1e-7), "solver": tm.RKMK(diffrax.Tsit5(), field.manifold)}
+        options = {
+            "controller": diffrax.PIDController(rtol=0, atol=1e-7),
+            "solver": tm.solvers.RKMK(diffrax.Tsit5(), field.manifold),
+        }
     flow = tm.ContinuousFlow(field, **options)
     y, log_det = eqx.filter_jit(flow.forward_and_log_det)(x)
     z, back = eqx.filter_jit(flow.inverse_and_log_det)(y)
@@ -168,7 +171,7 @@ def test_product_prior(key):
 def test_flow_of_two_fields_is_trained_and_has_the_exact_log_z(key):
     """On one site; the loss after training is below that of the prior alone, and log Z is that of a quadrature."""
     theory = ScalarYukawaAction((1,), **YUKAWA)
-    field = tm.LocalField(YukawaTerms(jnp.asarray([0.0, 0.0, 0.0])), theory.manifold, reach=0)
+    field = tm.fields.LocalField(YukawaTerms(jnp.asarray([0.0, 0.0, 0.0])), theory.manifold, reach=0)
     model = tm.Model(prior_of(theory), tm.ContinuousFlow(field, steps=4))
     options = {"steps": 60, "batch_size": 64, "progress": False, "optimiser": optax.adam(2e-2)}
     trained, history = tm.fit(key, model, theory, **options)
@@ -176,22 +179,24 @@ def test_flow_of_two_fields_is_trained_and_has_the_exact_log_z(key):
     assert tm.ess_fraction(after.log_weights) > tm.ess_fraction(before.log_weights) + 0.05
     for ensemble in (before, after):
         agrees(tm.log_z(ensemble), yukawa_log_z(**YUKAWA))
-    assert tm.parameter_count(model) == 3 + 2  # coefficients, and the widths of both priors
+    assert tm.training.parameter_count(model) == 3 + 2  # coefficients, and the widths of both priors
     equal(theory, ScalarYukawaAction((1,), **YUKAWA))
     report = tm.step_halving(jax.random.key(1), trained, theory, 500)
     assert report.std < 1e-2
-    path, _ = tm.fit(key, model, theory, objective=tm.path_gradient, **{**options, "steps": 2})
-    assert tm.parameter_count(path) == 5
+    path, _ = tm.fit(key, model, theory, objective=tm.objectives.path_gradient, **{**options, "steps": 2})
+    assert tm.training.parameter_count(path) == 5
     with pytest.raises(TypeError, match="FlowMatching: got a ProductManifold"):
-        tm.fit(key, model, theory, objective=tm.FlowMatching(before), **options)
+        tm.fit(key, model, theory, objective=tm.objectives.FlowMatching(before), **options)
 
 
 def test_forward_kl_draws_stored_configurations(key):
     theory = ScalarYukawaAction((1,), **YUKAWA)
     chain = tm.hmc(key, theory, 200, chains=8, steps=6)
-    field = tm.LocalField(YukawaTerms(jnp.asarray([0.0, 0.0, 0.0])), theory.manifold, reach=0)
+    field = tm.fields.LocalField(YukawaTerms(jnp.asarray([0.0, 0.0, 0.0])), theory.manifold, reach=0)
     model = tm.Model(prior_of(theory), tm.ContinuousFlow(field, steps=2))
-    trained, history = tm.fit(key, model, theory, objective=tm.ForwardKL(chain), steps=40, batch_size=64, progress=False)
+    trained, history = tm.fit(
+        key, model, theory, objective=tm.objectives.ForwardKL(chain), steps=40, batch_size=64, progress=False
+    )
     means = [tm.sample(key, m, theory, 2000).log_weights for m in (model, trained)]
     assert tm.ess_fraction(means[1]) > tm.ess_fraction(means[0])
 
@@ -228,3 +233,59 @@ def test_prior_of_stored_products(key):
     theory = U1HiggsAction((2, 1), **HIGGS)
     model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.HMCUpdate(1.0, steps=4), 4))
     agrees(tm.log_z(tm.sample(key, model, theory, 3000)), higgs_log_z(**HIGGS))
+
+
+def noising_of(theory):
+    make = {"links": lambda m: tm.stochastic.HeatKernelNoising(m)}
+    parts = theory.manifold.components.items()
+    default = lambda m: tm.stochastic.VariancePreserving(m, data_width=0.6)  # noqa: E731
+    return tm.stochastic.ProductNoising(**{name: make.get(name, default)(m) for name, m in parts})
+
+
+@pytest.mark.parametrize("corrections", [0, 1])
+def test_diffusion_of_products_has_the_exact_log_z(key, corrections):
+    """For any score: here one that is not trained."""
+    theory = U1HiggsAction((2, 1), **HIGGS)
+    noising, field = noising_of(theory), tm.GradientField(higgs_potential((2, 1)))
+    diffusion = tm.ScoreDiffusion(noising, field, 10, corrections=corrections)
+    ensemble = tm.sample(key, tm.Model(noising.prior, diffusion), theory, 4000)
+    agrees(tm.log_z(ensemble), higgs_log_z(**HIGGS))
+    assert tm.ess_fraction(ensemble.log_weights) > 0.05
+
+
+def test_score_matching_of_products(key):
+    """The score of two fields learned from a chain; calibration and training raise the ESS."""
+    theory = ScalarYukawaAction((1,), **YUKAWA)
+    chain = tm.hmc(key, theory, 200, chains=8, steps=6)
+    noising = noising_of(theory)
+    field = tm.fields.LocalField(YukawaTerms(jnp.asarray([0.0, 0.0, 0.0])), theory.manifold, reach=0)
+    model = tm.Model(noising.prior, tm.ScoreDiffusion(noising, field, 8))
+    matching = tm.objectives.ScoreMatching(chain)
+    trained, history = tm.fit(key, model, theory, objective=matching, steps=100, batch_size=64, progress=False)
+    configurations = jax.tree.map(lambda a: jnp.asarray(a.reshape(-1, *a.shape[2:])), chain.configurations)
+    calibrated = eqx.tree_at(lambda m: m.transport, trained, trained.transport.calibrated(key, configurations))
+    before, after = (tm.sample(jax.random.key(1), m, theory, 3000) for m in (model, calibrated))
+    assert tm.ess_fraction(after.log_weights) > tm.ess_fraction(before.log_weights) + 0.02
+    agrees(tm.log_z(after), yukawa_log_z(**YUKAWA))
+    with pytest.raises(TypeError, match="use kind='denoising'"):
+        tm.fit(
+            key,
+            model,
+            theory,
+            objective=tm.objectives.ScoreMatching(chain, "implicit"),
+            steps=1,
+            batch_size=2,
+            progress=False,
+        )
+    with pytest.raises(TypeError, match="sample by the diffusion itself"):
+        trained.transport.probability_flow(steps=2).forward(theory.manifold.cold())
+
+
+def test_models_of_products_are_saved(tmp_path, key):
+    theory = U1HiggsAction((2, 1), **HIGGS)
+    model = stochastic("annealed", theory)
+    tm.save(tmp_path / "model.tm", model)
+    loaded = tm.load(tmp_path / "model.tm")
+    assert loaded.manifold == theory.manifold
+    ensembles = [tm.sample(key, m, theory, 3) for m in (model, loaded)]
+    equal(ensembles[0].configurations, ensembles[1].configurations)

@@ -212,14 +212,14 @@ def test_metropolis_of_products(key, stored):
 def test_files_of_products(tmp_path, key, stored):
     _, ensemble = stored
     path = tmp_path / "samples.h5"
-    tm.append_ensemble(path, ensemble[:10], {"beta": 1.0})
-    tm.append_ensemble(path, ensemble[10:], {"beta": 1.0})
+    tm.io.append_ensemble(path, ensemble[:10], {"beta": 1.0})
+    tm.io.append_ensemble(path, ensemble[10:], {"beta": 1.0})
     found, attributes = tm.read_ensemble(path)
     equal(found.configurations, ensemble.configurations)
     equal((found.log_weights, found.observables), (ensemble.log_weights, ensemble.observables))
     assert attributes["beta"] == 1.0
     with pytest.raises(EnsembleFileError, match="cannot append"):
-        tm.append_ensemble(path, tm.Ensemble({"phi": ensemble.configurations["phi"]}, ensemble.log_weights))
+        tm.io.append_ensemble(path, tm.Ensemble({"phi": ensemble.configurations["phi"]}, ensemble.log_weights))
     # Every byte of the fields is under the checksum.
     content = bytearray(path.read_bytes())
     where = content.find(np.ascontiguousarray(ensemble.configurations["s"][0]).tobytes())

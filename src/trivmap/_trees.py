@@ -25,8 +25,8 @@ def length(x: Any) -> int:
 
 
 def scale(factor: Any, v: Any) -> Any:
-    """A real number times every array, in the dtypes of these."""
-    return jax.tree.map(lambda a: factor.astype(a.dtype) * a, v)
+    """A real number times every array, in the dtypes of these; or a number for each field of a product, by name."""
+    return jax.tree.map(lambda f, part: jax.tree.map(lambda a: f.astype(a.dtype) * a, part), factor, v)
 
 
 def add(v: Any, w: Any) -> Any:

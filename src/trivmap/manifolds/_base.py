@@ -96,6 +96,10 @@ class AbstractManifold(eqx.Module):
         """The tangent vector that moves nothing, in the precision of `x`."""
         return jnp.zeros(self.tangent_shape, x.dtype)
 
+    def trace(self, factor: Any) -> Any:
+        """Trace of the multiplication of tangent vectors by a number (on a product also by one for each component)."""
+        return factor * self.dimension
+
     @property
     def generators(self) -> tuple[int, ...]:
         """Generators per site of every variable: coordinates are `(generators, *lattice)` for each of them, one after the

@@ -68,6 +68,11 @@ class ProductManifold(AbstractManifold):
     def generators(self) -> tuple[int, ...]:
         return tuple(count for _, m in self.parts for count in m.generators)
 
+    def trace(self, factor: Any) -> Any:
+        if not isinstance(factor, dict):
+            return factor * self.dimension
+        return sum(self._each(lambda m, f: m.trace(f), factor).values())
+
     def exp(self, v: Any, x: Any) -> Any:
         return self._each(lambda m, v, x: m.exp(v, x), v, x)
 

@@ -16,21 +16,22 @@ def gaussian_step(
     key: Key[Array, ""],
     x: Any,
     mean: Any,
-    variance: Array,
-    back: Callable[[Any], tuple[Any, Array, Any]],
+    variance: Any,
+    back: Callable[[Any], tuple[Any, Any, Any]],
 ) -> tuple[Any, Array, Any]:
     r"""$x' = e^\Delta x$ with normal $\Delta$, and $\log N(-\Delta; m_B, v_B) - \log N(\Delta; m, v)$.
 
     Both Gaussians live in the tangent space: $(x, \Delta) \to (e^\Delta x, -\Delta)$ preserves Haar times Lebesgue measure,
     so that no Jacobian of the exponential appears. `back(x')` gives mean and variance of the step back, and anything else
-    that is returned last.
+    that is returned last. Variances are one number, or one for each component of a product.
     """
     noise = manifold.random_tangent(key, precision(x))
-    shift = add(mean, scale(jnp.sqrt(variance), noise))
+    shift = add(mean, scale(jax.tree.map(jnp.sqrt, variance), noise))
     moved = manifold.exp(shift, x)
     mean_back, variance_back, rest = back(moved)
     # In units of the noise.
-    returned = scale(1 / jnp.sqrt(variance_back), jax.tree.map(lambda a, b: -a - b, shift, mean_back))
+    missed = jax.tree.map(lambda a, b: -a - b, shift, mean_back)
+    returned = scale(jax.tree.map(lambda v: 1 / jnp.sqrt(v), variance_back), missed)
     change = (manifold.inner(noise, noise) - manifold.inner(returned, returned)) / 2
-    volume = jnp.log(variance / variance_back) * (manifold.dimension / 2)
+    volume = manifold.trace(jax.tree.map(lambda v, w: jnp.log(v / w), variance, variance_back)) / 2
     return moved, change + volume.astype(change.dtype), rest

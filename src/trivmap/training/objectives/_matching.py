@@ -10,7 +10,7 @@ from jaxtyping import Array, DTypeLike, Float, Key
 
 from ..._checks import at_least
 from ..._parameters import fixed_numbers
-from ..._trees import precision
+from ..._trees import add, precision, scale, subtract
 from ..._types import Configuration
 from ...flows import ContinuousFlow
 from ...manifolds import LinkField, RealField
@@ -72,19 +72,32 @@ class ScoreMatching(eqx.Module):
         )
         return jnp.mean(losses), jnp.full(batch_size, jnp.nan)
 
-    def _loss(self, diffusion: ScoreDiffusion, theory: AbstractTheory, key: Array, tau: Array, x: Array) -> Array:
+    def _loss(self, diffusion: ScoreDiffusion, theory: AbstractTheory, key: Array, tau: Array, x: Any) -> Array:
         manifold, noising = diffusion.manifold, diffusion.noising
         noised, target = jax.lax.stop_gradient(noising.noised(key, tau, x))
         s, divergence = diffusion.score(1 - tau, noised)
-        if self.kind == "denoising":
-            loss = manifold.inner(s - target, s - target)
+        variance = noising.marginal(tau)[1]
+        if isinstance(variance, dict):
+            loss = self._by_field(manifold, variance, subtract(s, target))
         else:
-            loss = manifold.inner(s, s) + 2 * divergence
-        loss = noising.marginal(tau)[1].astype(loss.dtype) * loss
+            difference = subtract(s, target)
+            known = self.kind == "denoising"
+            loss = manifold.inner(difference, difference) if known else manifold.inner(s, s) + 2 * divergence
+            loss = variance.astype(loss.dtype) * loss
         if self.anchor:
-            force = theory.gradient(x) + diffusion.score(jnp.ones_like(tau), x)[0]
+            force = add(theory.gradient(x), diffusion.score(jnp.ones_like(tau), x)[0])
             loss = loss + self.anchor * manifold.inner(force, force).astype(loss.dtype)
         return loss / manifold.dimension
+
+    def _by_field(self, manifold: Any, variance: Any, difference: Any) -> Array:
+        """Of a product, each field in units of its own noise."""
+        if self.kind == "implicit":
+            raise TypeError(
+                "ScoreMatching: kind='implicit' needs the divergence of each field of a ProductNoising, and a vector field "
+                "knows that of all together; use kind='denoising'."
+            )
+        scaled = scale(jax.tree.map(jnp.sqrt, variance), difference)
+        return manifold.inner(scaled, scaled)
 
 
 class FlowMatching(eqx.Module):
