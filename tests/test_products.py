@@ -149,6 +149,22 @@ def test_actions_without_lower_bound_are_refused(make, message):
         make()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m: tm.CouplingFlow(jax.random.key(0), m),
+        lambda m: tm.flows.FourierFlow(m),
+        lambda m: tm.ConvolutionField(jax.random.key(0), m),
+        lambda m: tm.fields.NeighbourPotential(jax.random.key(0), m),
+        lambda m: tm.GatedConvolutionField(m),
+    ],
+)
+def test_transports_of_scalars_refuse_several_components(make):
+    """They would take the components for one more axis of the lattice."""
+    with pytest.raises(TypeError, match="RealField|given"):
+        make(tm.RealField((4, 4), components=2))
+
+
 def test_bounded_actions_at_the_edge_are_accepted():
     U1HiggsAction((4, 4), 1.0, 0.3, 0.0, 1.21)
     ScalarYukawaAction((4,), -1.0, 0.26, 1.0, 0.0, 1.0)

@@ -204,8 +204,8 @@ def _probe(
         value, *mixed = (jax.tree.map(lambda a, i=i: a[i], values) for i in range(len(kept) + 1))
         changes = [manifold.largest(subtract(v, value))[(mu, *site)] for mu, v in enumerate(mixed)]
         algebra = manifold.from_coordinates(manifold.coordinates(value))
-        sizes = [jnp.max(manifold.largest(v)) for v in (value, subtract(value, algebra))]
-        return jnp.max(jnp.stack(changes)), *sizes
+        size, defect = (jnp.max(manifold.largest(v)) for v in (value, subtract(value, algebra)))
+        return jnp.max(jnp.stack(changes)), size, defect
 
     changes, sizes, defects = lax.map(one, keys)
     return jnp.max(changes), jnp.max(sizes), jnp.max(defects)

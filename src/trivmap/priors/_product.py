@@ -19,7 +19,7 @@ class ProductPrior(AbstractPrior):
 
     **Raises:** `ValueError` for none or for different lattices, `TypeError` for what is no prior.
 
-        prior = tm.ProductPrior(links=tm.HaarPrior(theory.manifold["links"]), phi=tm.GaussianPrior(theory.manifold["phi"]))
+        prior = tm.ProductPrior(links=tm.HaarPrior(tm.LinkField(tm.U1(), (4, 4))), phi=tm.GaussianPrior(tm.RealField((4, 4))))
         x = prior.sample(jax.random.key(0))  # {"links": ..., "phi": ...}
     """
 
