@@ -289,3 +289,50 @@ def test_models_of_products_are_saved(tmp_path, key):
     assert loaded.manifold == theory.manifold
     ensembles = [tm.sample(key, m, theory, 3) for m in (model, loaded)]
     equal(ensembles[0].configurations, ensembles[1].configurations)
+
+
+@pytest.mark.parametrize("objective", ["continuity_residual", "action_matching"])
+def test_drifts_of_products_are_trained(key, objective):
+    """The drift of a Langevin flow, by the continuity equation: the variance of the log weights falls."""
+    theory = U1HiggsAction((2, 1), **HIGGS)
+    prior = prior_of(theory)
+    drift = tm.GradientField(higgs_potential((2, 1), (0.0, 0.0, 0.0, 0.0)))
+    model = tm.Model(prior, tm.LangevinFlow(prior, theory, 6, step_size=0.02, drift=drift))
+    loss = getattr(tm.objectives, objective)
+    trained, _ = tm.fit(key, model, theory, objective=loss, steps=60, batch_size=64, progress=False)
+    before, after = (tm.sample(jax.random.key(1), m, theory, 2000).log_weights for m in (model, trained))
+    assert np.var(after) < 0.8 * np.var(before)
+
+
+def test_langevin_equation_of_products_in_diffrax(key):
+    """With one substep it is the Euler scheme on the same noise, written out here."""
+    theory, steps = U1HiggsAction((2, 1), **HIGGS), 4
+    manifold, prior = theory.manifold, prior_of(theory)
+    flow = tm.LangevinFlow(prior, theory, steps, step_size=0.02)
+    path = diffrax.VirtualBrownianTree(0.0, float(steps), tol=1e-3, shape=(manifold.dimension,), key=key)
+    x = prior.sample(key)
+
+    @jax.jit
+    def euler(x):
+        for k, (weight, h) in enumerate(zip(flow.schedule()[1:], jnp.exp(flow.log_step_sizes), strict=True)):
+            potential = lambda y, w=weight: w * theory.action(y) - (1 - w) * prior.log_prob(y)  # noqa: E731
+            noise = manifold.from_coordinates(path.evaluate(float(k), float(k + 1)))
+            step = lambda g, n, h=h: -h * g + jnp.sqrt(2 * h) * n  # noqa: E731
+            x = manifold.exp(jax.tree.map(step, manifold.gradient(potential)(x), noise), x)
+        return x
+
+    end = jax.tree.map(lambda a: a[-1], tm.stochastic.solve_langevin(flow, x, path).ys)
+    assert close(end, euler(x), rtol=0, atol=1e-12)
+    assert manifold.distance(end, x) > 0.1
+
+
+def test_dense_output_of_products(key):
+    field = FIELDS["higgs-2x1"]()
+    x = random_configuration(field.manifold, key)
+    solver = tm.solvers.RKMK(diffrax.Tsit5(), field.manifold)
+    path = tm.solvers.integrate_dense(field, field.manifold, x, solver=solver, steps=4)
+    end = tm.solvers.integrate(field, field.manifold, x, solver=solver, steps=4)
+    y, log_det = path(1.0)
+    assert close(y, end.x, rtol=0, atol=1e-13)
+    assert jnp.allclose(log_det, end.log_det, rtol=0, atol=1e-13)
+    assert end.error_x > 0

@@ -271,3 +271,19 @@ def test_chains_of_products_continue_bit_for_bit(tmp_path, key):
         tm.hmc(key, theory, 1, initial=jax.tree.map(lambda a: a[:, -1], whole.configurations), chains=3)
     with pytest.raises(ValueError, match="got a configuration with the keys"):
         tm.hmc(key, theory, 1, initial={"phi": one["phi"]})
+
+
+def test_energy_violation_of_products_is_of_second_order(key):
+    """The same trajectories with half the step: the violation of leapfrog falls by four, to the next order."""
+    theory = U1HiggsAction((3, 2), **HIGGS)
+    x = jax.vmap(lambda k: random_configuration(theory.manifold, k))(jax.random.split(key, 16))
+    options = {"initial": x, "chains": 16, "thermalisation": 0, "length_spread": 0.0, "trajectory_length": 0.3}
+    coarse, fine = (tm.hmc(key, theory, 1, steps=n, **options).delta_h for n in (8, 16))
+    ratio = np.sqrt(np.mean(coarse**2) / np.mean(fine**2))
+    assert 3.8 < ratio < 4.2
+
+
+def test_attributes_of_products():
+    theory = U1HiggsAction((2, 3), **HIGGS)
+    described = tm.io.ensemble_attributes(theory)["theory"]
+    assert described == {"name": "U1HiggsAction", "lattice": [2, 3], **HIGGS}
