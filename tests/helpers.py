@@ -24,8 +24,19 @@ def rows(table, slow=()):
 
 
 def scaled(s, v):
-    """s v, in the dtype of v."""
-    return v * jnp.asarray(s, v.dtype)
+    """s v, in the dtypes of v."""
+    return jax.tree.map(lambda a: a * jnp.asarray(s, a.dtype), v)
+
+
+def random_configuration(manifold, key, dtype=None):
+    """Of order one for real fields, whose reference measure cannot be sampled; disordered on compact manifolds."""
+    hot, move = jax.random.split(key)
+    return manifold.exp(manifold.random_tangent(move, dtype), manifold.hot(hot, dtype))
+
+
+def close(x, y, **tolerance):
+    """`jnp.allclose` for arrays or dictionaries of arrays of the same structure."""
+    return all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.allclose(a, b, **tolerance)), x, y)))
 
 
 def along(f, manifold, x, v):
@@ -47,11 +58,12 @@ def dense_jacobian(f, manifold, x):
     """Jacobian of a map of the manifold in tangent coordinates: column j holds the coordinates of (d_j f) f^{-1}."""
     y = f(x)
 
+    def trivialised(motion, y):
+        return jnp.einsum("mij...,mkj...->mik...", motion, jnp.conj(y)) if jnp.iscomplexobj(y) else motion
+
     def column(unit):
         motion = along(f, manifold, x, manifold.from_coordinates(unit))
-        if jnp.iscomplexobj(y):
-            motion = jnp.einsum("mij...,mkj...->mik...", motion, jnp.conj(y))
-        return manifold.coordinates(motion)
+        return manifold.coordinates(jax.tree.map(trivialised, motion, y))
 
     return jax.vmap(column)(jnp.eye(manifold.dimension)).T
 

@@ -60,6 +60,7 @@ SAVED = {
     ),
     "stored": lambda: tm.EnsemblePrior(SCALAR, np.ones((3, 2, 4))),
     "theory": lambda: tm.NonlinearSigmaModel(3, (2, 2), 1.0),
+    "product": lambda: tm.U1HiggsAction((2, 2), beta=1.0, kappa=0.2, lam=0.5, m2=1.0),
     "ensemble": lambda: tm.Ensemble(np.ones((3, 2)), np.zeros(3), {"a": np.ones(3)}, ("careful",)),
     "estimate": lambda: tm.Estimate(1.0, 0.1),
 }

@@ -1,10 +1,12 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import along
+from helpers import along, close, random_configuration, scaled
 
 from trivmap.groups import SU, U1
-from trivmap.manifolds import LinkField, RealField, SphereField
+from trivmap.manifolds import LinkField, ProductManifold, RealField, SphereField
 
 MANIFOLDS = {
     "real": RealField((3, 4)),
@@ -15,44 +17,49 @@ MANIFOLDS = {
     "S2": SphereField(3, (2, 3)),
     "S3": SphereField(4, (3, 2)),
     "S4": SphereField(5, (2, 2)),
+    "real2": RealField((3, 2), components=2),
+    "U1 x real2": ProductManifold(links=LinkField(U1(), (3, 2)), phi=RealField((3, 2), components=2)),
+    "SU2 x S2 x real": ProductManifold(u=LinkField(SU(2), (2, 2)), s=SphereField(3, (2, 2)), a=RealField((2, 2))),
 }
 LINKS = ["U1", "SU2", "SU3"]
 manifolds = pytest.mark.parametrize("manifold", MANIFOLDS.values(), ids=MANIFOLDS)
 links = pytest.mark.parametrize("manifold", [MANIFOLDS[name] for name in LINKS], ids=LINKS)
 
 
-def configuration(manifold, key, dtype=None):
-    if isinstance(manifold, RealField):
-        return manifold.random_tangent(key, dtype)
-    return manifold.reference_sample(key, dtype)
+def function(x):
+    """A smooth function without symmetry, and without a sum over fields of one product."""
+    total = 0.0
+    for leaf in jax.tree.leaves(x):
+        weights = jnp.cos(jnp.arange(leaf.size, dtype=leaf.real.dtype)).reshape(leaf.shape)
+        total = jnp.cos(total) + jnp.sum(weights * leaf.real) + jnp.sum(jnp.sin(leaf.real * leaf.imag + weights * leaf.real))
+    return total
 
 
-def function(manifold, x):
-    """A smooth function without symmetry."""
-    weights = jnp.cos(jnp.arange(x.size, dtype=x.real.dtype)).reshape(x.shape)
-    return jnp.sum(weights * x.real) + jnp.sum(jnp.sin(x.real * x.imag + weights * x.real))
+def shapes(x):
+    return jax.tree.map(jnp.shape, x)
 
 
 @manifolds
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_shapes_and_dtypes(key, manifold, dtype):
-    x, v = configuration(manifold, key, dtype), manifold.random_tangent(key, dtype)
+    x, v = random_configuration(manifold, key, dtype), manifold.random_tangent(key, dtype)
     moved = manifold.exp(v, x)
     manifold.check(x)
     manifold.check(moved)
-    assert moved.shape == x.shape == manifold.shape
-    assert v.shape == manifold.tangent_shape
-    assert moved.dtype == v.dtype == x.dtype
+    assert shapes(moved) == shapes(x) == manifold.shape
+    assert shapes(v) == shapes(manifold.still(x)) == manifold.tangent_shape
+    for tree in (moved, v, x, manifold.still(x)):
+        assert {jnp.real(leaf).dtype for leaf in jax.tree.leaves(tree)} == {jnp.dtype(dtype)}
+    assert close(manifold.exp(manifold.still(x), x), x, rtol=0, atol=0)
     assert manifold.inner(v, v).dtype == jnp.float64
     assert manifold.coordinates(v).shape == (manifold.dimension,)
 
 
 @manifolds
 def test_gradient_is_the_derivative_along_tangents(key, manifold):
-    x, v = configuration(manifold, key), manifold.random_tangent(jax.random.key(1))
-    f = lambda y: function(manifold, y)  # noqa: E731
-    gradient = jax.jit(manifold.gradient(f))(x)
-    derivative = jax.jit(lambda y: along(f, manifold, y, v))(x)
+    x, v = random_configuration(manifold, key), manifold.random_tangent(jax.random.key(1))
+    gradient = jax.jit(manifold.gradient(function))(x)
+    derivative = jax.jit(lambda y: along(function, manifold, y, v))(x)
     # Sums of about a hundred terms of order one.
     assert jnp.allclose(manifold.inner(gradient, v), derivative, rtol=0, atol=1e-12)
 
@@ -62,15 +69,15 @@ def test_coordinates_are_orthonormal(key, manifold):
     v, w = (manifold.random_tangent(k) for k in jax.random.split(key))
     c, d = manifold.coordinates(v), manifold.coordinates(w)
     assert jnp.allclose(jnp.sum(c * d), manifold.inner(v, w), rtol=0, atol=1e-12)
-    assert jnp.allclose(manifold.from_coordinates(c), v, rtol=0, atol=1e-15)
+    assert close(manifold.from_coordinates(c), v, rtol=0, atol=1e-15)
 
 
 @manifolds
 def test_exponential_moves_along_a_one_parameter_group(key, manifold):
-    x, v = configuration(manifold, key), manifold.random_tangent(jax.random.key(1))
+    x, v = random_configuration(manifold, key), manifold.random_tangent(jax.random.key(1))
     move = jax.jit(lambda w, y: manifold.exp(w, y))
-    assert manifold.distance(move(v, x), move(v * 0.5, move(v * 0.5, x))) < 1e-13
-    assert manifold.distance(move(-v, move(v, x)), x) < 1e-13
+    assert manifold.distance(move(v, x), move(scaled(0.5, v), move(scaled(0.5, v), x))) < 1e-13
+    assert manifold.distance(move(scaled(-1, v), move(v, x)), x) < 1e-13
     assert manifold.distance(move(v, x), x) > 0.1
     assert manifold.distance(x, x) == 0
 
@@ -79,15 +86,14 @@ def test_exponential_moves_along_a_one_parameter_group(key, manifold):
 def test_bracket_closes_the_square_of_flows(key, manifold):
     """exp(-w) exp(-v) exp(w) exp(v) = 1 - s^2 [v, w] + O(s^3), which halves eight times per halved step."""
     v, w = (manifold.random_tangent(k) for k in jax.random.split(key))
-    x = configuration(manifold, key)
+    x = random_configuration(manifold, key)
 
     @jax.jit
     def defect(s):
         y = x
-        s = jnp.asarray(s, x.dtype)
-        for step in (v, w, -v, -w):
-            y = manifold.exp(step * s, y)
-        return manifold.distance(y, manifold.exp(-manifold.bracket(v, w) * s**2, x))
+        for step in (v, w, scaled(-1, v), scaled(-1, w)):
+            y = manifold.exp(scaled(s, step), y)
+        return manifold.distance(y, manifold.exp(scaled(-(s**2), manifold.bracket(v, w)), x))
 
     coarse, fine = defect(2e-2), defect(1e-2)
     assert fine < 1e-10 or 7 < coarse / fine < 9
@@ -105,20 +111,20 @@ def test_reference_sample_is_on_the_group_and_independent(key, manifold):
 
 @manifolds
 def test_motion_is_the_derivative_of_the_exponential(key, manifold):
-    x, v = configuration(manifold, key), manifold.random_tangent(jax.random.key(1))
-    derivative = jax.jvp(lambda w: manifold.exp(w, x), (jnp.zeros_like(v),), (v,))[1]
-    assert jnp.allclose(manifold.motion(v, x), derivative, rtol=0, atol=1e-14)
+    x, v = random_configuration(manifold, key), manifold.random_tangent(jax.random.key(1))
+    derivative = jax.jvp(lambda w: manifold.exp(w, x), (manifold.still(x),), (v,))[1]
+    assert close(manifold.motion(v, x), derivative, rtol=0, atol=1e-14)
 
 
 @manifolds
 def test_effective_part_moves_all_the_same(key, manifold):
     """It is the orthogonal projection on what is left of the algebra by the generators that leave x where it is."""
-    x = configuration(manifold, key)
+    x = random_configuration(manifold, key)
     v, w = (manifold.random_tangent(k) for k in jax.random.split(jax.random.key(1)))
     part = manifold.effective(v, x)
-    assert jnp.allclose(manifold.motion(part, x), manifold.motion(v, x), rtol=0, atol=1e-14)
-    assert jnp.allclose(manifold.effective(part, x), part, rtol=0, atol=1e-14)
-    rest = manifold.inner(v - part, manifold.effective(w, x))
+    assert close(manifold.motion(part, x), manifold.motion(v, x), rtol=0, atol=1e-14)
+    assert close(manifold.effective(part, x), part, rtol=0, atol=1e-14)
+    rest = manifold.inner(jax.tree.map(jnp.subtract, v, part), manifold.effective(w, x))
     assert abs(rest) < 1e-13
 
 
@@ -127,7 +133,7 @@ def test_effective_part_moves_all_the_same(key, manifold):
 def test_starts_are_configurations(key, manifold, dtype):
     for x in (manifold.cold(dtype), manifold.hot(key, dtype)):
         manifold.check(x)
-        assert jnp.real(x).dtype == dtype
+        assert {jnp.real(leaf).dtype for leaf in jax.tree.leaves(x)} == {jnp.dtype(dtype)}
         assert float(manifold.defect(x)) < 10 * float(jnp.finfo(dtype).eps)
         assert float(manifold.distance(manifold.project(x), x)) < 100 * float(jnp.finfo(dtype).eps)
 
@@ -188,3 +194,65 @@ def test_wrong_extents_are_refused(make):
 def test_spheres_need_two_components(n, error):
     with pytest.raises(error, match="SphereField: n: got"):
         SphereField(n, (4, 4))
+
+
+PRODUCT = MANIFOLDS["U1 x real2"]
+
+
+def test_products_are_values_whatever_the_order():
+    links, phi = PRODUCT["links"], PRODUCT["phi"]
+    swapped = ProductManifold(phi=phi, links=links)
+    assert swapped == PRODUCT
+    assert hash(swapped) == hash(PRODUCT)
+    assert PRODUCT.components == {"links": links, "phi": phi}
+    assert ProductManifold(phi=phi, u=links) != PRODUCT
+    assert PRODUCT.dimension == links.dimension + phi.dimension
+
+
+@manifolds
+def test_variables_and_generators_make_up_the_coordinates(key, manifold):
+    """A mask of one variable on one site, spread over a tangent vector, holds its generators and nothing else."""
+    volume, count = math.prod(manifold.lattice), len(manifold.generators)
+    assert sum(manifold.generators) * volume == manifold.dimension
+    v = manifold.random_tangent(key)
+    for variable, generators in enumerate(manifold.generators):
+        mask = jnp.zeros((count, *manifold.lattice), bool).at[(variable, *(0 for _ in manifold.lattice))].set(True)
+        part = jax.tree.map(lambda m, a: jnp.where(m, a, 0), manifold.spread(mask, v), v)
+        assert int(jnp.sum(manifold.coordinates(part) != 0)) == generators
+        assert jnp.array_equal(manifold.largest(part) > 0, mask)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (jnp.zeros((2, 3, 2)), TypeError, r"expected a dictionary with the keys \['links', 'phi'\]"),
+        ({"links": jnp.zeros((2, 3, 2))}, ValueError, r"got a configuration with the keys \['links'\]"),
+        ({"links": jnp.zeros((2, 3, 2)), "phi": jnp.zeros((3, 2))}, ValueError, r"component 'phi': .*got shape \(3, 2\)"),
+        (
+            {"links": jnp.zeros((2, 3, 2), complex), "phi": jnp.zeros((2, 3, 2))},
+            TypeError,
+            "component 'links': .*angles",
+        ),
+    ],
+)
+def test_wrong_configurations_of_products_are_refused(x, error, message):
+    with pytest.raises(error, match=message):
+        PRODUCT.check(x)
+
+
+@pytest.mark.parametrize(
+    ("components", "error", "message"),
+    [
+        ({}, ValueError, "got no components"),
+        ({"a": RealField((4,)), "b": RealField((5,))}, ValueError, "expected one lattice"),
+        ({"a": (4,)}, TypeError, "expected manifolds"),
+    ],
+)
+def test_wrong_products_are_refused(components, error, message):
+    with pytest.raises(error, match=message):
+        ProductManifold(**components)
+
+
+def test_components_are_a_positive_number():
+    with pytest.raises(ValueError, match="RealField: components: got 0"):
+        RealField((4,), components=0)

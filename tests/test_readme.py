@@ -57,6 +57,8 @@ def test_extension_page_runs_as_printed(tmp_path):
     for line in lines[9:11]:
         value, error = estimates(line)
         assert abs(value - float(line.split("exact")[1])) < 4 * error, line
+    assert lines[11].startswith("<chi> = -")  # g phi^2 chi pulls it down
+    assert float(lines[11].split()[-1]) > 0.1  # ESS, 0.29 when written
 
 
 @pytest.mark.slow

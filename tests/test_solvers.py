@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from solver_problems import LOW_STORAGE, SOLVERS, TABLEAUS, distance, problem, reference, rms, starts, stepper
 
+from trivmap._trees import precision
 from trivmap.solvers import (
     CF4,
     LSCFRK4,
     integrate,
 )
-from trivmap.solvers._base import real_dtype
 from trivmap.solvers._stepwise import stepwise_integrate
 
 # --- orders -----------------------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_float32_stays_float32(case, name):
     seen = set()
 
     def watched(t, x):
-        seen.add((real_dtype(x).name, jnp.asarray(t).dtype.name))
+        seen.add((precision(x).name, jnp.asarray(t).dtype.name))
         return field(t, x)
 
     def run(x):

@@ -3,12 +3,20 @@ import itertools
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import along, gauge_transform, random_gauge_transformation
+from helpers import along, close, gauge_transform, random_configuration, random_gauge_transformation
 
 from trivmap.groups import SU, U1
 from trivmap.lattice import reflect, rotate, shift, translate
 from trivmap.manifolds import RealField
-from trivmap.theories import AbstractTheory, FreeScalarAction, NonlinearSigmaModel, Phi4Action, WilsonAction
+from trivmap.theories import (
+    AbstractTheory,
+    FreeScalarAction,
+    NonlinearSigmaModel,
+    Phi4Action,
+    ScalarYukawaAction,
+    U1HiggsAction,
+    WilsonAction,
+)
 
 THEORIES = {
     "phi4-1d": lambda: Phi4Action((5,), -1.0, 0.7),
@@ -25,16 +33,13 @@ THEORIES = {
     "SU3-2d": lambda: WilsonAction(SU(3), (3, 4), beta=4.0),
     "SU3-4d": lambda: WilsonAction(SU(3), (2, 3, 2, 3), beta=5.7),
     "SU4-2d": lambda: WilsonAction(SU(4), (2, 3), beta=9.0),
+    "higgs-2d": lambda: U1HiggsAction((3, 4), beta=1.2, kappa=0.4, lam=0.3, m2=0.8),
+    "higgs-3d": lambda: U1HiggsAction((2, 3, 2), beta=0.9, kappa=-0.3, lam=0.2, m2=1.1),
+    "yukawa-2d": lambda: ScalarYukawaAction((3, 4), m2_phi=-0.5, lam_phi=0.7, m2_chi=1.0, lam_chi=0.3, g=0.8),
 }
 GAUGE = {name: make for name, make in THEORIES.items() if name.startswith(("U1", "SU"))}
 theories = pytest.mark.parametrize("name", THEORIES)
 gauge_theories = pytest.mark.parametrize("name", GAUGE)
-
-
-def configuration(theory, key, dtype=None):
-    if isinstance(theory.manifold, RealField):
-        return theory.manifold.random_tangent(key, dtype)
-    return theory.manifold.reference_sample(key, dtype)
 
 
 def plain_wilson(theory, links):
@@ -49,16 +54,20 @@ def plain_wilson(theory, links):
     return -theory.beta * total
 
 
-def adjoint_of(theory):
-    return getattr(theory.manifold, "group", None) and theory.manifold.group.adjoint
+def on_lattice(symmetry, manifold, x, *arguments):
+    """A symmetry of the lattice on links and on fields of the sites."""
+    if hasattr(manifold, "components") and isinstance(x, dict):
+        return {name: on_lattice(symmetry, manifold[name], x[name], *arguments) for name in x}
+    adjoint = getattr(manifold, "group", None) and manifold.group.adjoint
+    return symmetry(x, *arguments, dim=len(manifold.lattice), adjoint=adjoint)
 
 
 @theories
 def test_gradient_is_the_derivative_of_the_action(key, name):
     theory = THEORIES[name]()
-    x, v = configuration(theory, key), theory.manifold.random_tangent(jax.random.key(1))
+    x, v = random_configuration(theory.manifold, key), theory.manifold.random_tangent(jax.random.key(1))
     gradient = jax.jit(theory.manifold.gradient(theory.action))(x)
-    assert jnp.array_equal(jax.jit(lambda y: theory.gradient(y))(x), gradient)
+    assert close(jax.jit(lambda y: theory.gradient(y))(x), gradient, rtol=0, atol=0)
     derivative = jax.jit(lambda y: along(theory.action, theory.manifold, y, v))(x)
     # Relative rounding of a sum of some hundred terms, allowing for cancellation among them.
     assert jnp.allclose(theory.manifold.inner(gradient, v), derivative, rtol=1e-12, atol=1e-11)
@@ -67,32 +76,43 @@ def test_gradient_is_the_derivative_of_the_action(key, name):
 @theories
 def test_symmetries_of_the_lattice(key, name):
     theory = THEORIES[name]()
-    x = configuration(theory, key)
+    x = random_configuration(theory.manifold, key)
     dim = len(theory.lattice)
     action = theory.action(x)
-    options = {"dim": dim, "adjoint": adjoint_of(theory)}
-    close = lambda y: jnp.allclose(y, action, rtol=1e-13, atol=1e-12)  # noqa: E731
-    assert close(theory.action(translate(x, tuple(range(1, dim + 1)))))
-    assert close(theory.action(reflect(x, dim - 1, **options)))
+    same = lambda y: jnp.allclose(y, action, rtol=1e-13, atol=1e-12)  # noqa: E731
+    assert same(theory.action(jax.tree.map(lambda a: translate(a, tuple(range(1, dim + 1))), x)))
+    assert same(theory.action(on_lattice(reflect, theory.manifold, x, dim - 1)))
     if dim > 1:
-        turned = rotate(x, (0, 1), **options)
+        turned = on_lattice(rotate, theory.manifold, x, (0, 1))
         extents = (theory.lattice[1], theory.lattice[0], *theory.lattice[2:])
-        if isinstance(theory, WilsonAction):
-            assert close(WilsonAction(theory.group, extents, theory.beta).action(turned))
-        elif isinstance(theory, NonlinearSigmaModel):
-            assert close(NonlinearSigmaModel(theory.n, extents, theory.beta).action(turned))
-        elif isinstance(theory, Phi4Action):
-            assert close(Phi4Action(extents, theory.m2, theory.lam).action(turned))
-        else:
-            assert close(FreeScalarAction(extents, theory.m2).action(turned))
+        assert same(elsewhere(theory, extents).action(turned))
+
+
+def elsewhere(theory, extents):
+    """The theory with the same couplings on other extents."""
+    if isinstance(theory, WilsonAction):
+        return WilsonAction(theory.group, extents, theory.beta)
+    if isinstance(theory, NonlinearSigmaModel):
+        return NonlinearSigmaModel(theory.n, extents, theory.beta)
+    if isinstance(theory, Phi4Action):
+        return Phi4Action(extents, theory.m2, theory.lam)
+    if isinstance(theory, U1HiggsAction):
+        return U1HiggsAction(extents, theory.beta, theory.kappa, theory.lam, theory.m2)
+    if isinstance(theory, ScalarYukawaAction):
+        return ScalarYukawaAction(extents, theory.m2_phi, theory.lam_phi, theory.m2_chi, theory.lam_chi, theory.g)
+    return FreeScalarAction(extents, theory.m2)
 
 
 @theories
 def test_internal_reflection(key, name):
-    """Z2 for scalars and spins, charge conjugation for links."""
+    """Z2 for scalars and spins, charge conjugation for links and a complex scalar; chi stays, as it occurs once."""
     theory = THEORIES[name]()
-    x = configuration(theory, key)
-    conjugate = x.conj() if jnp.iscomplexobj(x) else -x
+    x = random_configuration(theory.manifold, key)
+    conjugate = jax.tree.map(lambda a: a.conj() if jnp.iscomplexobj(a) else -a, x)
+    if isinstance(theory, U1HiggsAction):
+        conjugate["phi"] = jnp.stack([x["phi"][0], -x["phi"][1]])
+    if isinstance(theory, ScalarYukawaAction):
+        conjugate["chi"] = x["chi"]
     assert jnp.allclose(theory.action(conjugate), theory.action(x), rtol=1e-14)
 
 
@@ -181,24 +201,25 @@ def test_laplacian_of_a_plaquette(key, group):
 @theories
 def test_single_precision_fields_are_summed_in_double(key, name):
     theory = THEORIES[name]()
-    x = configuration(theory, key)
-    low = x.astype(jnp.complex64 if jnp.iscomplexobj(x) else jnp.float32)
+    x = random_configuration(theory.manifold, key)
+    low = jax.tree.map(lambda a: a.astype(jnp.complex64 if jnp.iscomplexobj(a) else jnp.float32), x)
+    as_low = lambda v: jax.tree.map(lambda a, b: a.astype(b.dtype), v, low)  # noqa: E731
     action, gradient = theory.action(low), jax.jit(lambda y: theory.gradient(y))(low)
     assert action.dtype == jnp.float64
-    assert gradient.dtype == low.dtype
+    assert jax.tree.map(lambda a: a.dtype, gradient) == jax.tree.map(lambda a: a.dtype, low)
     # Rounding 6e-8 of every entry, products of a few, couplings up to ten.
     assert jnp.allclose(action, theory.action(x), rtol=1e-5, atol=1e-4)
-    assert jnp.allclose(gradient, jax.jit(lambda y: theory.gradient(y))(x).astype(low.dtype), rtol=1e-4, atol=1e-4)
+    assert close(gradient, as_low(jax.jit(lambda y: theory.gradient(y))(x)), rtol=1e-4, atol=1e-4)
 
 
 @theories
 def test_jit_and_vmap_agree_with_eager(key, name):
     """Canary: a CPU release of JAX computed wrong numbers under jit."""
     theory = THEORIES[name]()
-    x = jax.vmap(lambda k: configuration(theory, k))(jax.random.split(key, 3))
+    x = jax.vmap(lambda k: random_configuration(theory.manifold, k))(jax.random.split(key, 3))
     batched = jax.jit(jax.vmap(lambda y: theory.action(y)))(x)
     with jax.disable_jit():
-        eager = jnp.stack([theory.action(y) for y in x])
+        eager = jnp.stack([theory.action(jax.tree.map(lambda a, i=i: a[i], x)) for i in range(3)])
     assert jnp.allclose(batched, eager, rtol=1e-13, atol=1e-12)
 
 
@@ -242,6 +263,9 @@ def test_a_user_theory_needs_manifold_and_action(key):
         lambda c: Phi4Action.from_kappa((4, 4), c, c),
         lambda c: FreeScalarAction((4, 4), c),
         lambda c: NonlinearSigmaModel(3, (4, 4), c),
+        lambda c: U1HiggsAction((4, 4), c, 0.1, 1.0, 1.0),
+        lambda c: U1HiggsAction((4, 4), 1.0, c, c, c),
+        lambda c: ScalarYukawaAction((4, 4), c, c, c, c, c),
     ],
 )
 def test_couplings_are_real_scalars(make):
@@ -262,14 +286,15 @@ def test_wilson_action_needs_a_plane():
 @theories
 def test_wrong_configurations_are_refused(key, name):
     theory = THEORIES[name]()
-    x = configuration(theory, key)
+    x = random_configuration(theory.manifold, key)
+    each = lambda change: jax.tree.map(change, x)  # noqa: E731
     with pytest.raises(ValueError, match="without batch axis"):
-        theory.action(x[None])
+        theory.action(each(lambda a: a[None]))
     with pytest.raises(ValueError, match="got shape"):
-        theory.action(x[..., :-1])
+        theory.action(each(lambda a: a[..., :-1]))
     with pytest.raises(TypeError, match="got dtype"):
-        theory.action(jnp.zeros(x.shape, int))
+        theory.action(each(lambda a: jnp.zeros(a.shape, int)))
     with pytest.raises(TypeError, match="got dtype"):
-        jax.eval_shape(theory.action, x.real if jnp.iscomplexobj(x) else x.astype(complex))
+        jax.eval_shape(theory.action, each(lambda a: a.real if jnp.iscomplexobj(a) else a.astype(complex)))
     with pytest.raises(ValueError, match="got shape"):
-        jax.eval_shape(theory.gradient, x[:-1])
+        jax.eval_shape(theory.gradient, each(lambda a: a[:-1]))

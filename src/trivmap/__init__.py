@@ -43,6 +43,7 @@ from .io import save as save
 from .io import write_chain as write_chain
 from .io import write_ensemble as write_ensemble
 from .manifolds import LinkField as LinkField
+from .manifolds import ProductManifold as ProductManifold
 from .manifolds import RealField as RealField
 from .manifolds import SphereField as SphereField
 from .models import ConditionalModel as ConditionalModel
@@ -55,6 +56,7 @@ from .observables import wilson_loop as wilson_loop
 from .priors import EnsemblePrior as EnsemblePrior
 from .priors import GaussianPrior as GaussianPrior
 from .priors import HaarPrior as HaarPrior
+from .priors import ProductPrior as ProductPrior
 from .samplers import heatbath as heatbath
 from .samplers import hmc as hmc
 from .samplers import independence_metropolis as independence_metropolis
@@ -75,6 +77,8 @@ from .stochastic import ScoreDiffusion as ScoreDiffusion
 from .theories import AbstractTheory as AbstractTheory
 from .theories import NonlinearSigmaModel as NonlinearSigmaModel
 from .theories import Phi4Action as Phi4Action
+from .theories import ScalarYukawaAction as ScalarYukawaAction
+from .theories import U1HiggsAction as U1HiggsAction
 from .theories import WilsonAction as WilsonAction
 from .theories import exact as exact
 from .training import fit as fit

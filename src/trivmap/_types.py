@@ -20,6 +20,7 @@ __all__ = [
     "RealScalar",
     "ScalarField",
     "Shape",
+    "Tangent",
 ]
 
 Shape: TypeAlias = tuple[int, ...]
@@ -28,4 +29,7 @@ RealScalar: TypeAlias = Float[Array, ""]
 ScalarField: TypeAlias = Float[Array, "*lattice"]
 # Real angles (dim, *lattice) for U(1), complex matrices (dim, n, n, *lattice) for SU(n).
 Links: TypeAlias = Inexact[Array, "dim *rest"]
-Configuration: TypeAlias = Inexact[Array, "..."]
+# One array, or a dictionary of arrays on a product of manifolds; within one function all of them have the same shapes.
+Configuration: TypeAlias = PyTree[Inexact[Array, "?*shape"], "Fields"]  # pyright: ignore[reportUndefinedVariable]
+# Of the same structure; on spheres of other shapes.
+Tangent: TypeAlias = PyTree[Inexact[Array, "..."]]

@@ -16,5 +16,4 @@ from ._reach import Reach as Reach
 from ._reach import check_reach as check_reach
 from ._reach import colour_table as colour_table
 from ._reach import dependence as dependence
-from ._reach import directions_and_generators as directions_and_generators
 from ._trivializing import trivializing_potential as trivializing_potential

@@ -3,8 +3,9 @@
 import abc
 
 import equinox as eqx
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
+from .._types import Configuration, Tangent
 from ..manifolds import AbstractManifold
 from ..theories import AbstractTheory
 
@@ -21,9 +22,7 @@ class AbstractVectorField(eqx.Module):
     manifold: eqx.AbstractVar[AbstractManifold]
 
     @abc.abstractmethod
-    def __call__(
-        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
+    def __call__(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         """The velocity at (t, x) and its divergence."""
 
     def on(self, manifold: AbstractManifold) -> "AbstractVectorField":
@@ -50,16 +49,14 @@ class AbstractPotential(eqx.Module):
     manifold: eqx.AbstractVar[AbstractManifold]
 
     @abc.abstractmethod
-    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def __call__(self, t: Float[Array, ""], x: Configuration) -> Float[Array, ""]:
         """The value of the potential."""
 
     @abc.abstractmethod
-    def gradient_and_laplacian(
-        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
+    def gradient_and_laplacian(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         """The right-trivialised gradient and sum_a d_a d_a of the potential."""
 
-    def gradient(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*tangent"]:
+    def gradient(self, t: Float[Array, ""], x: Configuration) -> Tangent:
         """The right-trivialised gradient, sum_a T_a d_a of the potential on links."""
         return self.gradient_and_laplacian(t, x)[0]
 

@@ -47,7 +47,7 @@ class ConvolutionField(AbstractVectorField):
         time_features: int = 20,
         dtype: DTypeLike | None = None,
     ):
-        if not isinstance(manifold, RealField):
+        if not isinstance(manifold, RealField) or manifold.components is not None:
             raise TypeError(f"ConvolutionField acts on a RealField, but was given {manifold}.")
         integers("ConvolutionField", 1, sines=sines, site_features=site_features, time_features=time_features)
         integers("ConvolutionField", 0, harmonics=harmonics)

@@ -137,7 +137,7 @@ class GatedConvolutionField(AbstractVectorField):
         finite("GatedConvolutionField: frequency_range", np.asarray(frequency_range))
         dtype = jnp.zeros(0).dtype if dtype is None else dtype
         self.manifold = manifold
-        if isinstance(manifold, RealField):
+        if manifold == RealField(manifold.lattice):  # one component
             local = ScalarFeatures(
                 jnp.linspace(*frequency_range, features - 1, dtype=dtype),
                 jnp.linspace(*frequency_range, gates, dtype=dtype),

@@ -1,7 +1,10 @@
 """The vector field that descends a potential."""
 
-from jaxtyping import Array, Float, Inexact
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 
+from .._types import Configuration, Tangent
 from ..manifolds import AbstractManifold
 from ._base import AbstractPotential, AbstractVectorField
 
@@ -24,8 +27,6 @@ class GradientField(AbstractVectorField):
         """The gradient of the same potential on a lattice of other extents."""
         return GradientField(self.potential.on(manifold))  # pyright: ignore[reportCallIssue]
 
-    def __call__(
-        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
+    def __call__(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         gradient, laplacian = self.potential.gradient_and_laplacian(t, x)
-        return -gradient, -laplacian
+        return jax.tree.map(jnp.negative, gradient), -laplacian

@@ -6,12 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
-from .._types import Callable
+from .._trees import precision
+from .._types import Callable, Configuration, Tangent
 from ..manifolds import AbstractManifold
 from ._base import AbstractPotential, AbstractVectorField
-from ._reach import Reach, Velocity, check_locality, check_reach, colour_table, directions_and_generators
+from ._reach import Reach, Velocity, check_locality, check_reach, coordinate_colours
 
 
 class LocalField(AbstractVectorField):
@@ -21,7 +22,8 @@ class LocalField(AbstractVectorField):
     T_a on all of them at once gives their diagonal entries, and the sum takes (number of colours) x (number of generators)
     derivatives on a lattice of any size. One derivative is compiled, in a loop; memory is that of a few of them.
     For a reach of r lattice units there are d (r + 1)^d colours where r + 1 divides the extents, and somewhat more
-    elsewhere; on lattices of extent 2 r + 1 or less every link has its own.
+    elsewhere; on lattices of extent 2 r + 1 or less every link has its own. On a product
+    of manifolds this is done for the variables of all components together.
 
     **Arguments:**
 
@@ -51,17 +53,14 @@ class LocalField(AbstractVectorField):
     @property
     def colours(self) -> int:
         """Number of colours of the links."""
-        directions, _ = directions_and_generators(self.manifold)
-        return int(colour_table(self.reach, directions, self.manifold.lattice).max()) + 1
+        return coordinate_colours(self.reach, self.manifold)[1]
 
     @property
     def derivatives(self) -> int:
         """Number of forward derivatives of the velocity in one divergence."""
-        return self.colours * directions_and_generators(self.manifold)[1]
+        return int(coordinate_colours(self.reach, self.manifold)[0].max()) + 1
 
-    def __call__(
-        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
+    def __call__(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         return _with_divergence(self.velocity, self.manifold, self.reach, t, x)
 
 
@@ -94,30 +93,25 @@ class LocalPotential(AbstractPotential):
         self.manifold = manifold
         self.reach = LocalField(_Gradient(self.function, manifold), manifold, reach, check=check).reach
 
-    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def __call__(self, t: Float[Array, ""], x: Configuration) -> Float[Array, ""]:
         return self.function(t, x)
 
-    def gradient_and_laplacian(
-        self, t: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*tangent"], Float[Array, ""]]:
+    def gradient_and_laplacian(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         return _with_divergence(_Gradient(self.function, self.manifold), self.manifold, self.reach, t, x)
 
 
-def _with_divergence(velocity: Velocity, manifold: AbstractManifold, reach: Reach, t: Array, x: Array) -> tuple[Array, Array]:
-    directions, generators = directions_and_generators(manifold)
-    table = colour_table(reach, directions, manifold.lattice)
+def _with_divergence(velocity: Velocity, manifold: AbstractManifold, reach: Reach, t: Array, x: Any) -> tuple[Any, Array]:
+    table = coordinate_colours(reach, manifold)[0]
     value, derivative = jax.linearize(lambda y: velocity(t, y), x)
-    labels = jnp.asarray(table)[:, None]
-    index = jnp.arange(generators, dtype=jnp.int32).reshape(1, -1, *(1 for _ in manifold.lattice))
+    labels = jnp.asarray(table)
 
     # Recomputed in the backward pass, which would otherwise keep the intermediate arrays of all derivatives.
     @jax.checkpoint
     def diagonal(job: Array) -> Array:
-        chosen = (labels == job // generators) & (index == job % generators)
-        unit = manifold.from_coordinates(chosen.astype(x.real.dtype).reshape(-1))
+        unit = manifold.from_coordinates((labels == job).astype(precision(x)))
         return manifold.inner(unit, derivative(manifold.motion(unit, x)))
 
-    jobs = jnp.arange(generators * (int(table.max()) + 1), dtype=jnp.int32)
+    jobs = jnp.arange(int(table.max()) + 1, dtype=jnp.int32)
     return value, jnp.sum(lax.map(diagonal, jobs))
 
 
@@ -125,7 +119,7 @@ class _Gradient(eqx.Module):
     function: Callable[[Array, Array], Array]
     manifold: AbstractManifold = eqx.field(static=True)
 
-    def __call__(self, t: Array, x: Array) -> Array:
+    def __call__(self, t: Array, x: Any) -> Any:
         return self.manifold.gradient(lambda y: self.function(t, y))(x)
 
 
@@ -137,10 +131,16 @@ def _as_pytree(function: Any) -> Any:
 
 def _check_shape(velocity: Velocity, manifold: AbstractManifold) -> None:
     x, v = jax.eval_shape(manifold.cold), jax.eval_shape(manifold.random_tangent, jax.random.key(0))
-    t = jax.ShapeDtypeStruct((), x.dtype if not jnp.issubdtype(x.dtype, jnp.complexfloating) else jnp.zeros(0).dtype)
-    out = eqx.filter_eval_shape(velocity, t, x)
-    if getattr(out, "shape", None) != v.shape or out.dtype != v.dtype:
+    out = eqx.filter_eval_shape(velocity, jax.ShapeDtypeStruct((), precision(x)), x)
+    same = jax.tree.structure(out) == jax.tree.structure(v) and all(
+        (a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(jax.tree.leaves(out), jax.tree.leaves(v), strict=True)
+    )
+    if not same:
         raise ValueError(
-            f"velocity: got {out} from a configuration {x.dtype}{x.shape}, expected a tangent vector {v.dtype}{v.shape}; the "
-            "divergence is not part of it."
+            f"velocity: got {_described(out)} from a configuration {_described(x)}, expected a tangent vector "
+            f"{_described(v)}; the divergence is not part of it."
         )
+
+
+def _described(x: Any) -> Any:
+    return jax.tree.map(lambda a: f"{a.dtype}{a.shape}" if hasattr(a, "dtype") else a, x)

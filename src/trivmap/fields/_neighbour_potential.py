@@ -47,7 +47,7 @@ class NeighbourPotential(AbstractPotential):
         times: int = 1,
         dtype: DTypeLike | None = None,
     ):
-        if not isinstance(manifold, RealField):
+        if not isinstance(manifold, RealField) or manifold.components is not None:
             raise TypeError(f"NeighbourPotential acts on real fields, but was given {manifold}. For links use LoopPotential.")
         integers("NeighbourPotential", 1, sites=sites, bonds=bonds, times=times)
         keys = jax.random.split(key, 3)

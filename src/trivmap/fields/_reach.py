@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 import operator
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -14,11 +13,12 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from .._trees import precision, subtract
 from .._types import Array, PRNGKey, Shape
 from ..lattice import colour_sites
-from ..manifolds import AbstractManifold, LinkField, RealField
+from ..manifolds import AbstractManifold
 
-Velocity: TypeAlias = Callable[[Array, Array], Array]
+Velocity: TypeAlias = Callable[[Array, Any], Any]
 # A radius in the maximum norm, or the entries (mu, nu, *displacement) of a pattern; hashable, hence not an array.
 Reach: TypeAlias = int | tuple[Shape, ...]
 
@@ -27,15 +27,9 @@ _TIME = 0.37
 _NOISE = 0.1
 
 
-def directions_and_generators(manifold: AbstractManifold) -> tuple[int, int]:
-    """Coordinates of a tangent vector are `(directions, generators, *lattice)`."""
-    directions = len(manifold.lattice) if isinstance(manifold, LinkField) else 1
-    return directions, manifold.dimension // (directions * math.prod(manifold.lattice))
-
-
 def check_reach(reach: Any, manifold: AbstractManifold) -> Reach:
     """A reach in its hashable form; raises `TypeError` or `ValueError` for anything else."""
-    directions, _ = directions_and_generators(manifold)
+    directions = len(manifold.generators)
     shape = (directions, directions, *manifold.lattice)
     if getattr(reach, "ndim", 0) > 0:
         if reach.shape != shape or reach.dtype != bool:
@@ -92,6 +86,24 @@ def colour_table(reach: Reach, directions: int, lattice: Shape) -> np.ndarray:
     return np.stack(tables)
 
 
+@functools.lru_cache(maxsize=64)
+def coordinate_colours(reach: Reach, manifold: AbstractManifold) -> tuple[np.ndarray, int]:
+    """Labels `(dimension,)` of the coordinates of tangent vectors, and the number of colours of the links.
+
+    Equal labels: the same generator on links of one colour. Labels count the generators of the first colour, of the second,
+    and so on.
+    """
+    table = colour_table(reach, len(manifold.generators), manifold.lattice)
+    labels, used = [], 0
+    for colours, generators in zip(table, manifold.generators, strict=True):
+        index = np.arange(generators)[:, None]
+        labels.append((used + (colours.reshape(-1) - colours.min()) * generators + index).reshape(-1))
+        used += generators * int(colours.max() - colours.min() + 1)
+    found = np.concatenate(labels).astype(np.int32)
+    found.setflags(write=False)
+    return found, int(table.max()) + 1
+
+
 def _ball(radius: int, lattice: Shape) -> list[Shape]:
     """Displacements of at most `radius` along every axis, each periodic image once."""
     axes = [sorted({d % extent for d in range(-min(radius, extent), radius + 1)}) for extent in lattice]
@@ -108,10 +120,11 @@ def dependence(velocity: Velocity, manifold: AbstractManifold, *, key: PRNGKey |
     **Arguments:** `velocity`: a function (t, x) -> tangent vector, or an `equinox.Module` with parameters; `samples`:
     number of random sites.
 
-    **Returns:** a bool array `(directions, directions, *lattice)` with one direction for scalar fields: entry
+    **Returns:** a bool array `(directions, directions, *lattice)` with one direction for scalar fields, and the
+    directions of all components, sorted by name, for products: entry
     `[mu, nu, *d]` tells whether the velocity on (mu, x) depends on (nu, x + d).
     """
-    directions, _ = directions_and_generators(manifold)
+    directions = len(manifold.generators)
     key = jax.random.key(0) if key is None else key
     table = np.asarray(_measured(velocity, manifold, jax.random.split(key, samples)))
     return table.any(axis=0).reshape(directions, directions, *manifold.lattice)
@@ -119,7 +132,7 @@ def dependence(velocity: Velocity, manifold: AbstractManifold, *, key: PRNGKey |
 
 @eqx.filter_jit
 def _measured(velocity: Velocity, manifold: AbstractManifold, keys: Array) -> Array:
-    directions, _ = directions_and_generators(manifold)
+    directions = len(manifold.generators)
 
     def one(key: PRNGKey) -> Array:
         x, site = _random_configuration(manifold, key), _random_site(manifold, key)
@@ -127,9 +140,9 @@ def _measured(velocity: Velocity, manifold: AbstractManifold, keys: Array) -> Ar
 
         def row(mu: Array) -> Array:
             chosen = jnp.zeros((directions, *manifold.lattice), bool).at[(mu, *site)].set(True)
-            probe = jnp.where(_expand(chosen, manifold), weight, jnp.zeros_like(weight))
+            probe = _where(manifold, chosen, weight, jax.tree.map(jnp.zeros_like, weight))
             gradient = manifold.gradient(lambda y: manifold.inner(probe, moved(_time(x), y)))(x)
-            return _roll(_reduce(gradient, manifold) > 0, -site)
+            return _roll(manifold.largest(gradient) > 0, -site)
 
         return lax.map(row, jnp.arange(directions))
 
@@ -142,7 +155,7 @@ def check_locality(velocity: Velocity, manifold: AbstractManifold, reach: Reach,
     A finite change finds dependences of any kind, and of any number of links at once. Inside a transformation of JAX,
     where values are not known, nothing is checked.
     """
-    directions, _ = directions_and_generators(manifold)
+    directions = len(manifold.generators)
     kept = jnp.asarray(pattern(reach, directions, manifold.lattice))
     keys = jax.random.split(jax.random.key(0), samples)
     for noise, condition in ((0.0, ""), (_NOISE, f" once its parameters are moved by noise of {_NOISE}")):
@@ -184,27 +197,28 @@ def _probe(
         moved = _with_noise(velocity, key, noise)
 
         # One loop with a single evaluation in its body: the velocity is compiled once.
-        def evaluate(mask: Array) -> Array:
-            return moved(_time(x), jnp.where(_expand(mask, manifold), x, fresh))
+        def evaluate(mask: Array) -> Any:
+            return moved(_time(x), _where(manifold, mask, x, fresh))
 
         values = lax.map(evaluate, jnp.concatenate([whole, _roll(kept, site)]))
-        value = values[0]
-        changes = [_reduce(mixed - value, manifold)[(mu, *site)] for mu, mixed in enumerate(values[1:])]
+        value, *mixed = (jax.tree.map(lambda a, i=i: a[i], values) for i in range(len(kept) + 1))
+        changes = [manifold.largest(subtract(v, value))[(mu, *site)] for mu, v in enumerate(mixed)]
         algebra = manifold.from_coordinates(manifold.coordinates(value))
-        return jnp.max(jnp.stack(changes)), jnp.max(jnp.abs(value)), jnp.max(jnp.abs(value - algebra))
+        size, defect = (jnp.max(manifold.largest(v)) for v in (value, subtract(value, algebra)))
+        return jnp.max(jnp.stack(changes)), size, defect
 
     changes, sizes, defects = lax.map(one, keys)
     return jnp.max(changes), jnp.max(sizes), jnp.max(defects)
 
 
-def _time(x: Array) -> Array:
-    return jnp.asarray(_TIME, x.real.dtype)
+def _time(x: Any) -> Array:
+    return jnp.asarray(_TIME, precision(x))
 
 
-def _random_configuration(manifold: AbstractManifold, key: PRNGKey) -> Array:
-    if isinstance(manifold, RealField):
-        return manifold.random_tangent(key)
-    return manifold.hot(key)
+def _random_configuration(manifold: AbstractManifold, key: PRNGKey) -> Any:
+    """Disordered on compact manifolds, of order one for real fields, whose hot start is small."""
+    hot, move = jax.random.split(jax.random.fold_in(key, 4))
+    return manifold.exp(manifold.random_tangent(move), manifold.hot(hot))
 
 
 def _random_site(manifold: AbstractManifold, key: PRNGKey) -> Array:
@@ -226,18 +240,6 @@ def _roll(mask: Any, site: Array) -> Array:
     return jnp.roll(mask, tuple(site), axis=tuple(range(mask.ndim - dim, mask.ndim)))
 
 
-def _expand(mask: Array, manifold: AbstractManifold) -> Array:
-    """A mask `(directions, *lattice)` with axes of size one for colours."""
-    if isinstance(manifold, LinkField):
-        colours = tuple(1 for _ in manifold.group.element_shape)
-        return mask.reshape(mask.shape[0], *colours, *manifold.lattice)
-    components = manifold.tangent_shape[: -len(manifold.lattice)]
-    return mask.reshape(*(1 for _ in components), *manifold.lattice)
-
-
-def _reduce(v: Array, manifold: AbstractManifold) -> Array:
-    """Largest entry of a tangent vector on every link, `(directions, *lattice)`."""
-    if isinstance(manifold, LinkField):
-        colours = tuple(range(1, 1 + len(manifold.group.element_shape)))
-        return jnp.max(jnp.abs(v), axis=colours)
-    return jnp.max(jnp.abs(v), axis=tuple(range(v.ndim - len(manifold.lattice))))[None]
+def _where(manifold: AbstractManifold, mask: Array, x: Any, y: Any) -> Any:
+    """`x` on the links (sites) of a mask `(directions, *lattice)`, `y` on the others."""
+    return jax.tree.map(lambda m, a, b: jnp.where(m, a, b), manifold.spread(mask, x), x, y)

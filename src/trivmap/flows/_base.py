@@ -4,9 +4,10 @@ import abc
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
 from .._parameters import fixed_numbers
+from .._types import Configuration
 from ..priors import AbstractPrior
 from ._transport import AbstractTransport
 
@@ -15,16 +16,16 @@ class AbstractFlow(AbstractTransport):
     """An invertible map of configurations; `forward` leads from the prior to the theory."""
 
     @abc.abstractmethod
-    def forward_and_log_det(self, z: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_det(self, z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         """x = f(z) and log |det df/dz|, in tangent coordinates on groups."""
 
     @abc.abstractmethod
-    def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def inverse_and_log_det(self, x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         """z = f^{-1}(x) and log |det df^{-1}/dx|."""
 
     def forward_and_score(
-        self, z: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"]]:
+        self, z: Configuration, score: Configuration
+    ) -> tuple[Configuration, Float[Array, ""], Configuration]:
         r"""x = f(z), log |det df/dz|, and $\partial \log q$ at x from `score`, $\partial \log r$ at z, held fixed.
 
         Scores are derivatives by the numbers of the configuration, as `jax.grad` gives them. Flows that know the Jacobian of
@@ -33,7 +34,7 @@ class AbstractFlow(AbstractTransport):
         x, log_det = self.forward_and_log_det(z)
         return x, log_det, self.score_by_inverse(x, score)
 
-    def score_by_inverse(self, x: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    def score_by_inverse(self, x: Configuration, score: Configuration) -> Configuration:
         """The score at x from that at the point where x came from, through the inverse; held fixed under derivatives."""
         flow, x, score = fixed_numbers((self, x, score))
         (_, log_det), pull = jax.vjp(flow.inverse_and_log_det, x)
@@ -41,28 +42,28 @@ class AbstractFlow(AbstractTransport):
 
     def sample_from(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""]]:
         z = prior.sample(key, dtype)
         x, log_det = self.forward_and_log_det(z)
         return x, prior.log_prob(z) - log_det
 
     def sample_with_score(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Configuration, Float[Array, ""]]:
         z = prior.sample(key, dtype)
         log_prior, score = jax.value_and_grad(prior.log_prob)(z)
         x, log_det, score = self.forward_and_score(z, score)
         log_q = log_prior - log_det
         return x, log_q, score, jnp.zeros_like(log_q)
 
-    def log_density(self, prior: AbstractPrior, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def log_density(self, prior: AbstractPrior, x: Configuration) -> Float[Array, ""]:
         z, log_det = self.inverse_and_log_det(x)
         return prior.log_prob(z) + log_det
 
-    def forward(self, z: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    def forward(self, z: Configuration) -> Configuration:
         """x = f(z)."""
         return self.forward_and_log_det(z)[0]
 
-    def inverse(self, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    def inverse(self, x: Configuration) -> Configuration:
         """z = f^{-1}(x)."""
         return self.inverse_and_log_det(x)[0]

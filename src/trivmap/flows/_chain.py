@@ -3,8 +3,9 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
+from .._types import Configuration
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ._base import AbstractFlow
@@ -40,7 +41,7 @@ class FlowSequence(AbstractFlow):
         moved: Any = [flow.on(manifold) for flow in self.flows]
         return FlowSequence(*moved)
 
-    def forward_and_log_det(self, z: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_det(self, z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         total = jnp.zeros((), accumulator_dtype())
         for flow in self.flows:
             z, log_det = flow.forward_and_log_det(z)
@@ -48,15 +49,15 @@ class FlowSequence(AbstractFlow):
         return z, total
 
     def forward_and_score(
-        self, z: Inexact[Array, "*shape"], score: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"]]:
+        self, z: Configuration, score: Configuration
+    ) -> tuple[Configuration, Float[Array, ""], Configuration]:
         total = jnp.zeros((), accumulator_dtype())
         for flow in self.flows:
             z, log_det, score = flow.forward_and_score(z, score)
             total = total + log_det
         return z, total, score
 
-    def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def inverse_and_log_det(self, x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         total = jnp.zeros((), accumulator_dtype())
         for flow in reversed(self.flows):
             x, log_det = flow.inverse_and_log_det(x)

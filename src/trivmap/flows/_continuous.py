@@ -4,9 +4,10 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
 from .._checks import integers
+from .._types import Configuration
 from ..fields import AbstractVectorField
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
@@ -89,7 +90,7 @@ class ContinuousFlow(AbstractFlow):
         """Tableaus and tolerances are not learned."""
         return ("solver", "controller")
 
-    def integrate(self, x: Inexact[Array, "*shape"], t0: float = 0.0, t1: float = 1.0, *, error: bool = False) -> Integration:
+    def integrate(self, x: Configuration, t0: float = 0.0, t1: float = 1.0, *, error: bool = False) -> Integration:
         """The solution from t0 to t1 with its log-det, and with the embedded errors of the steps if `error` is set."""
         return integrate(
             self.field,
@@ -105,17 +106,17 @@ class ContinuousFlow(AbstractFlow):
             max_steps=self.max_steps,
         )
 
-    def forward_and_log_det(self, z: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_det(self, z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         result = self.integrate(z)
         return result.x, result.log_det
 
-    def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def inverse_and_log_det(self, x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         result = self.integrate(x, 1.0, 0.0)
         return result.x, result.log_det
 
     def sample_with_error(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
         """The same with the embedded error, the sum over steps of e_logdet^2 + 10 |e_x|^2."""
         z = prior.sample(key, dtype)
         result = self.integrate(z, error=True)
@@ -126,7 +127,7 @@ class ContinuousFlow(AbstractFlow):
 
     def sample_with_score(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Configuration, Float[Array, ""]]:
         x, log_q, error = self.sample_with_error(key, prior, dtype)
         score = jax.grad(prior.log_prob)(prior.sample(key, dtype))
         return x, log_q, self.score_by_inverse(x, score), error
@@ -156,7 +157,7 @@ class ContinuousFlow(AbstractFlow):
             max_steps=self.max_steps,
         )
 
-    def step_halving(self, z: Inexact[Array, "*shape"]) -> StepHalving:
+    def step_halving(self, z: Configuration) -> StepHalving:
         """The change of the forward solution from z when every step is halved."""
         x, log_det = self.forward_and_log_det(z)
         refined, refined_log_det = self.refined().forward_and_log_det(z)

@@ -64,7 +64,7 @@ class CouplingFlow(AbstractFlow):
         dtype: DTypeLike | None = None,
     ):
         transform = Affine() if transform is None else transform
-        if not isinstance(manifold, RealField):
+        if not isinstance(manifold, RealField) or manifold.components is not None:
             raise TypeError(f"CouplingFlow: got {manifold}, expected a RealField; for U(1) links use GaugeCouplingFlow.")
         if transform.periodic:
             raise TypeError(

@@ -117,6 +117,6 @@ def _scale_momenta(x: Array, log_scale: Array) -> tuple[Array, Array]:
 
 
 def _scalar(name: str, manifold: AbstractManifold) -> RealField:
-    if not isinstance(manifold, RealField):
+    if not isinstance(manifold, RealField) or manifold.components is not None:
         raise TypeError(f"{name}: got {manifold}, expected a RealField: links have no linear momenta.")
     return manifold

@@ -96,7 +96,8 @@ class ResidualFlow(AbstractFlow):
             positive("ResidualFlow: curvature", curvature)
         if not 0 < bound < 1:
             raise ValueError(f"ResidualFlow: got bound={bound}, expected a Lipschitz constant in (0, 1), such as 0.9.")
-        if not isinstance(potential.manifold, LinkField | RealField):
+        manifold = potential.manifold
+        if not isinstance(manifold, LinkField) and manifold != RealField(manifold.lattice):  # one component
             raise TypeError(
                 f"ResidualFlow: got a potential on {potential.manifold}, expected a RealField or a LinkField: elsewhere the "
                 "Jacobian of a step is not known; use ContinuousFlow(GradientField(potential), steps=...)."

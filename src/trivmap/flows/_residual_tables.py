@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..fields import Reach, colour_table, directions_and_generators
+from ..fields import Reach, colour_table
 from ..gauge import LoopFamily, letters, staple_links
 from ..lattice import neighbours
 from ..manifolds import AbstractManifold
@@ -32,8 +32,7 @@ class Masks:
 @functools.lru_cache(maxsize=64)
 def make_masks(manifold: AbstractManifold, reach: Reach) -> Masks:
     """Sets of links of one direction that do not depend on each other, as few as a colouring finds."""
-    directions, _ = directions_and_generators(manifold)
-    labels = colour_table(reach, directions, manifold.lattice).ravel()
+    labels = colour_table(reach, len(manifold.generators), manifold.lattice).ravel()
     members = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
     width = max(map(len, members))
     rows = [np.concatenate([m, np.full(width - len(m), labels.size)]) for m in members]

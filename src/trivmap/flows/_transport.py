@@ -4,8 +4,9 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._types import Configuration
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
@@ -23,12 +24,12 @@ class AbstractTransport(eqx.Module):
     @abc.abstractmethod
     def sample_from(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""]]:
         """A configuration of the prior carried along: its image x, and log q(x) (for paths log r(z) - l)."""
 
     def sample_with_error(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
         """The same with the squared error of integration, zero where nothing is integrated."""
         x, log_q = self.sample_from(key, prior, dtype)
         return x, log_q, jnp.zeros_like(log_q)
@@ -36,14 +37,14 @@ class AbstractTransport(eqx.Module):
     @abc.abstractmethod
     def sample_with_score(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Configuration, Float[Array, ""]]:
         r"""Image, log q, $\partial \log q$ at the image, and error.
 
         **Raises:** `TypeError` where the density of a configuration is not known.
         """
 
     @abc.abstractmethod
-    def log_density(self, prior: AbstractPrior, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def log_density(self, prior: AbstractPrior, x: Configuration) -> Float[Array, ""]:
         """The log density q of a given configuration.
 
         **Raises:** `TypeError` where it is not known.

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,12 +32,12 @@ def parse_json(text: str | bytes, of: Any) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def check_arrays(caller: str, observables: Iterable[Any], arrays: dict[str, np.ndarray]) -> None:
-    """**Raises:** `ValueError`, `TypeError` for names of observables and types of arrays that no file could give back."""
-    for name in observables:
+def check_arrays(caller: str, arrays: dict[str, np.ndarray]) -> None:
+    """**Raises:** `ValueError`, `TypeError` for names and types of arrays that no file could give back."""
+    for name in arrays:
         parts = name.split("/") if isinstance(name, str) and "\0" not in name else [""]
         if any(part in ("", ".") for part in parts) or not name.isprintable():
-            raise ValueError(f"{caller}: cannot store observable {name!r}: names are printable text, in parts joined by /")
+            raise ValueError(f"{caller}: cannot store {name!r}: names are printable text, in parts joined by /")
     for name, value in arrays.items():
         if value.dtype.kind not in "biufc":
             raise TypeError(f"{caller}: {name} is of type {value.dtype}, but files hold Booleans and numbers")

@@ -18,6 +18,7 @@ import numpy as np
 from ..statistics import Chain, Ensemble
 from ._atomic import write_bytes
 from ._content import check_arrays, check_kind, file_bytes, parse_json
+from ._fields import flat, nested
 from ._flock import is_flocked
 from ._hdf5_image import BLOCK, datasets, is_sealed, read_image, sealed, try_out
 from ._hdf5_image import attributes as image_attributes
@@ -30,6 +31,7 @@ _FORMAT = 3  # 1: one checksum of the data; 2: segments; 3: sealed
 _UNDER_SEAL = ""  # in the place of the checksum of a segment
 _WAIT = 60.0  # seconds for another process that appends
 _CHAIN_ARRAYS = ("configurations", "accepted", "delta_h", "indices")
+_GROUPS = ("configurations/", "observables/")
 _CHAIN_NUMBERS = {"force_evaluations": int, "unitarity_defect": float}
 
 
@@ -43,7 +45,8 @@ def write_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict
     **Arguments:**
 
     - `path`: the file; an existing one is replaced only once the new one is complete.
-    - `ensemble`: data sets `log_weights`, `configurations` (unless `None`) and `observables/NAME`, samples first.
+    - `ensemble`: data sets `log_weights`, `configurations` (unless `None`; `configurations/NAME` for products
+      of manifolds) and `observables/NAME`, samples first.
     - `attributes`: JSON values to keep beside the data: theory, beta, seed. Versions are added.
     """
     check_kind("write_ensemble", ensemble, Ensemble, "write_chain")
@@ -65,7 +68,7 @@ def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dic
     """
     check_kind("append_ensemble", ensemble, Ensemble, "write_chain")
     data = _named({"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}, ensemble.observables)
-    check_arrays("append_ensemble", ensemble.observables, data)
+    check_arrays("append_ensemble", data)
     with locked(path, wait=_WAIT):
         if not Path(path).exists():
             write_ensemble(path, ensemble, attributes)
@@ -112,15 +115,15 @@ class _Header(msgspec.Struct):
 
 
 def _named(arrays: dict, observables: dict) -> dict[str, np.ndarray]:
-    data = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
-    return data | {f"observables/{name}": np.asarray(value) for name, value in observables.items()}
+    parts = [flat(name, value) for name, value in [*arrays.items(), ("observables", observables)]]
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def _write(
     path, kind: str, arrays: dict, observables: dict, numbers: dict, cautions: Sequence[str], attributes: dict | None
 ) -> None:
     data = _named(arrays, observables)
-    check_arrays(f"write_{kind}", observables, data)
+    check_arrays(f"write_{kind}", data)
     header = {"format": _FORMAT, "kind": kind, "numbers": numbers, "versions": versions(), "data": sorted(data)}
     header |= {"cautions": list(cautions), "attributes": attributes or {}}
     encoded = encode_json(header)
@@ -276,7 +279,7 @@ def _header(path, text: str) -> _Header:
         raise EnsembleFileError(f"{path}: is of format {given['format']} of a later trivmap; this one reads up to {_FORMAT}")
     header = parse_json(text, _Header)
     known = _CHAIN_ARRAYS if header.kind == "chain" else ("configurations", "log_weights")
-    unknown = [name for name in header.data if name not in known and not name.startswith("observables/")]
+    unknown = [name for name in header.data if name not in known and not name.startswith(_GROUPS)]
     unknown += [name for name in header.numbers if name not in _CHAIN_NUMBERS or header.kind != "chain"]
     if unknown or (header.kind == "ensemble" and "log_weights" not in header.data):
         raise ValueError(f"its header names {[*header.data, *header.numbers]}, not the parts of one {header.kind}")
@@ -301,11 +304,9 @@ def _read(path: str | os.PathLike, kind: str | None = None) -> tuple[_Header, di
 
 def _load(path: str | os.PathLike, kind: type) -> tuple[Any, dict[str, Any]]:
     header, data = _read(path, kind.__name__.lower())
-    arrays: dict[str, Any] = {"configurations": None}
-    arrays |= {name: value for name, value in data.items() if "/" not in name}
-    observables = {name.split("/", 1)[1]: value for name, value in data.items() if "/" in name}
     try:
-        loaded = kind(**arrays, observables=observables, cautions=header.cautions, **header.numbers)
+        arrays = {"configurations": None} | nested(data)
+        loaded = kind(**arrays, cautions=header.cautions, **header.numbers)
     except (TypeError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     return loaded, header.attributes | {"versions": header.versions}

@@ -11,31 +11,33 @@ import numpy as np
 from ..statistics import Ensemble
 from ._atomic import write_bytes
 from ._content import check_arrays, check_kind, file_bytes, npy_record, record_array
+from ._fields import flat, nested
 from ._gauge_links import GaugeFileError
 from ._matrix_last import from_matrix_last, to_matrix_last
 
 _COMMENT = b"trivmap, SHA-256 of the bytes before: "
 _COMMENT_BYTES = len(_COMMENT) + 64
 _CAUTIONS = "cautions"
+_GROUPS = ("configurations/", "observables/")
 _END = b"PK\x05\x06"  # the record that ends a ZIP file: 22 bytes, of which the last two count those of the comment
 _END_BYTES = 22
 
 
 def write_npz(path: str | os.PathLike, ensemble: Ensemble) -> None:
-    """Write an ensemble as a NumPy archive, atomically: `configurations`, `log_weights`, `observables/NAME`.
+    """Write an ensemble as a NumPy archive, atomically: `configurations`, or `configurations/NAME` for products,
+    `log_weights`, `observables/NAME`.
 
     SU(N) links are written matrix last, `(samples, d, *lattice, n, n)`; angles and scalars as they are. Cautions of the
     ensemble are the bytes of `cautions`, one a line.
     """
     check_kind("write_npz", ensemble, Ensemble, "write_chain")
     arrays: dict[str, Any] = {"log_weights": ensemble.log_weights}
-    arrays |= {f"observables/{name}": np.asarray(value) for name, value in ensemble.observables.items()}
-    if ensemble.configurations is not None:
-        x = np.asarray(ensemble.configurations)
-        arrays["configurations"] = to_matrix_last(x, batch_axes=1) if np.iscomplexobj(x) else x
+    arrays |= flat("observables", ensemble.observables)
+    fields = flat("configurations", ensemble.configurations)
+    arrays |= {name: to_matrix_last(x, batch_axes=1) if np.iscomplexobj(x) else x for name, x in fields.items()}
     if ensemble.cautions:
         arrays[_CAUTIONS] = np.frombuffer("\n".join(ensemble.cautions).encode(), np.uint8)
-    check_arrays("write_npz", ensemble.observables, arrays)
+    check_arrays("write_npz", arrays)
     archive = io.BytesIO()
     np.savez(archive, **arrays)
     archive.seek(-2, os.SEEK_END)
@@ -52,15 +54,13 @@ def read_npz(path: str | os.PathLike) -> Ensemble:
     """
     try:
         arrays = _members(file_bytes(path))
-        configurations = arrays.pop("configurations", None)
-        if configurations is not None and np.iscomplexobj(configurations):
-            configurations = from_matrix_last(configurations, batch_axes=1)
+        for name in [name for name in arrays if name.partition("/")[0] == "configurations"]:
+            if np.iscomplexobj(arrays[name]):
+                arrays[name] = from_matrix_last(arrays[name], batch_axes=1)
         if "log_weights" not in arrays:
             raise ValueError("it has no log_weights")
-        log_weights = arrays.pop("log_weights")
         cautions = arrays.pop(_CAUTIONS, np.empty(0, np.uint8)).tobytes().decode().splitlines()
-        observables = {name.removeprefix("observables/"): v for name, v in arrays.items()}
-        return Ensemble(configurations, log_weights, observables, cautions)
+        return Ensemble(cautions=cautions, **({"configurations": None} | nested(arrays)))
     except OSError as error:
         raise GaugeFileError(f"{path}: cannot be read: {error.strerror or error}") from error
     # zipfile reports damage by many exceptions.
@@ -77,7 +77,7 @@ def _members(content: bytes) -> dict[str, np.ndarray]:
             raise ValueError("it claims more data than it has bytes")
         for member in members:
             name = member.filename.removesuffix(".npy")
-            known = name in ("configurations", "log_weights", _CAUTIONS) or name.startswith("observables/")
+            known = name in ("configurations", "log_weights", _CAUTIONS) or name.startswith(_GROUPS)
             if name == member.filename or not known:
                 raise ValueError(f"it has a member {member.filename!r}")
             if name in arrays:

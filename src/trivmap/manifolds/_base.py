@@ -13,7 +13,7 @@ from ..lattice import site_sum
 
 
 class AbstractManifold(eqx.Module):
-    """The space of configurations of one field on one lattice; hashable, holds no arrays.
+    """The space of configurations of one field, or of several (`ProductManifold`), on one lattice; hashable, holds no arrays.
 
     A group acts on it, and `exp(v, x)` is the action of the group element exp(v) on x: tangent vectors are elements of the
     algebra, the same for all x. Real fields are moved by translations, links by the group itself, spheres by rotations.
@@ -24,6 +24,9 @@ class AbstractManifold(eqx.Module):
     A new manifold gives `lattice`, `shape`, `exp`, `reference_sample` and `cold`, and `tangent_shape` where a tangent vector
     has another shape than a configuration. The other methods follow if tangent vectors are real arrays whose entries are the
     coordinates with respect to orthonormal generators; a non-abelian group needs `bracket` for `RKMK` as well.
+
+    Configurations and tangent vectors of a product are dictionaries of arrays: whoever moves them uses these methods and
+    `jax.tree.map`, and never asks for the class of a manifold.
     """
 
     lattice: eqx.AbstractVar[Shape]
@@ -31,8 +34,8 @@ class AbstractManifold(eqx.Module):
 
     @property
     @abc.abstractmethod
-    def shape(self) -> Shape:
-        """Shape of a configuration."""
+    def shape(self) -> Any:
+        """Shape of a configuration, a tuple; of a product a dictionary of tuples."""
 
     @abc.abstractmethod
     def exp(self, v: Array, x: Array) -> Array:
@@ -47,8 +50,8 @@ class AbstractManifold(eqx.Module):
         """The ordered configuration: zero field, unit links, parallel spins."""
 
     @property
-    def tangent_shape(self) -> Shape:
-        """Shape of a tangent vector."""
+    def tangent_shape(self) -> Any:
+        """Shape of a tangent vector, as `shape`."""
         return self.shape
 
     @property
@@ -76,14 +79,42 @@ class AbstractManifold(eqx.Module):
         """The tangent vector with given coordinates `(dimension,)`."""
         return c.reshape(self.tangent_shape)
 
-    def gradient(self, f: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    def gradient(self, f: Callable[[Any], Array]) -> Callable[[Any], Any]:
         """Maps a real function to its gradient: `inner(gradient(f)(x), v) = d/ds f(exp(s v) x)` at zero."""
 
-        def along_generators(x: Array) -> Array:
+        def along_generators(x: Any) -> Any:
             self.check(x)  # a wrong shape might be broadcast against that of v
-            return jax.grad(lambda v: f(self.exp(v, x)))(jnp.zeros(self.tangent_shape, x.dtype))
+            return self.pull_back(x, jax.grad(f)(x))
 
         return along_generators
+
+    def pull_back(self, x: Array, cotangent: Array) -> Array:
+        """The derivatives along the generators, from those by the numbers of `x` that `jax.grad(f)(x)` gives."""
+        return jax.vjp(lambda v: self.exp(v, x), self.still(x))[1](cotangent)[0]
+
+    def still(self, x: Array) -> Array:
+        """The tangent vector that moves nothing, in the precision of `x`."""
+        return jnp.zeros(self.tangent_shape, x.dtype)
+
+    def trace(self, factor: Any) -> Any:
+        """Trace of the multiplication of tangent vectors by a number (on a product also by one for each component)."""
+        return factor * self.dimension
+
+    @property
+    def generators(self) -> tuple[int, ...]:
+        """Generators per site of every variable: coordinates are `(generators, *lattice)` for each of them, one after the
+        other. Links are one variable per direction."""
+        return (self.dimension // math.prod(self.lattice),)
+
+    def spread(self, mask: Array, like: Array) -> Array:
+        """A mask `(variables, *lattice)` with axes of size one for the components of `like`, a configuration or a tangent
+        vector."""
+        components = like.ndim - len(self.lattice)
+        return mask.reshape(*(1 for _ in range(components)), *self.lattice)
+
+    def largest(self, v: Array) -> Array:
+        """Largest modulus of any component of a tangent vector, `(variables, *lattice)`."""
+        return jnp.max(jnp.abs(v), axis=tuple(range(v.ndim - len(self.lattice))))[None]
 
     def motion(self, v: Array, x: Array) -> Array:
         """`d/ds exp(s v) x` at zero, an array like `x`."""

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -58,11 +57,18 @@ class LinkField(AbstractManifold):
     def inner(self, v: Array, w: Array) -> Array:
         return site_sum(jax.vmap(self.group.inner)(v, w))
 
-    def gradient(self, f: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        def right_trivialised(x: Array) -> Array:
-            return jax.vmap(self.group.gradient)(x, jax.grad(f)(x))
+    def pull_back(self, x: Array, cotangent: Array) -> Array:
+        return jax.vmap(self.group.gradient)(x, cotangent)
 
-        return right_trivialised
+    @property
+    def generators(self) -> tuple[int, ...]:
+        return (self.group.dimension,) * len(self.lattice)
+
+    def spread(self, mask: Array, like: Array) -> Array:
+        return mask.reshape(len(mask), *(1 for _ in self.group.element_shape), *self.lattice)
+
+    def largest(self, v: Array) -> Array:
+        return jnp.max(jnp.abs(v), axis=tuple(range(1, 1 + len(self.group.element_shape))))
 
     def bracket(self, v: Array, w: Array) -> Array:
         return jax.vmap(self.group.bracket)(v, w)

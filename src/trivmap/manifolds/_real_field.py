@@ -3,6 +3,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 
+from .._checks import integers
 from .._types import Array, PRNGKey, Shape
 from ..groups import real_dtype
 from ..lattice import check_lattice
@@ -12,13 +13,27 @@ _HOT_WIDTH = 0.1
 
 
 class RealField(AbstractManifold):
-    """Real scalar fields `(*lattice)` with the Lebesgue measure `prod_x d phi(x)`."""
+    """Real fields with the Lebesgue measure `prod_x d phi(x)`: scalars `(*lattice)`, or several components per site.
+
+    **Arguments:** `lattice`: extents; `components`: `None` for a scalar, a number n for configurations `(n, *lattice)`, as of
+    a complex field by its real and imaginary part.
+
+    **Raises:** `TypeError` or `ValueError` for components that are no positive integer.
+
+        manifold = tm.RealField((4, 4), components=2)
+        x = manifold.cold()  # (2, 4, 4)
+    """
 
     lattice: Shape = eqx.field(static=True, converter=check_lattice)
+    components: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        if self.components is not None:
+            integers("RealField", 1, components=self.components)
 
     @property
     def shape(self) -> Shape:
-        return self.lattice
+        return self.lattice if self.components is None else (self.components, *self.lattice)
 
     def exp(self, v: Array, x: Array) -> Array:
         return x + v

@@ -69,11 +69,8 @@ class SphereField(AbstractManifold):
         `w` orthogonal to `x`."""
         return jnp.stack([x[i] * w[j] - x[j] * w[i] for i, j in self._pairs])
 
-    def gradient(self, f: Any) -> Any:
-        def in_plane_with_x(x: Array) -> Array:
-            return self.rotation(x, jax.grad(f)(x))
-
-        return in_plane_with_x
+    def pull_back(self, x: Array, cotangent: Array) -> Array:
+        return self.rotation(x, cotangent)
 
     def effective(self, v: Array, x: Array) -> Array:
         """The rotation in the plane of `x` and its velocity: the motion along a great circle, which the rotation keeps, so

@@ -5,9 +5,10 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
 from .._parameters import fixed_numbers
+from .._types import Configuration
 from ..manifolds import AbstractManifold
 from ..theories import AbstractTheory
 
@@ -34,10 +35,10 @@ class AbstractModel(eqx.Module):
     @abc.abstractmethod
     def sample_and_log_prob(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""]]:
         """One configuration and its log density, in the given real precision (JAX's default when `None`)."""
 
-    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def log_prob(self, x: Configuration) -> Float[Array, ""]:
         """The log density of a given configuration.
 
         **Raises:** `TypeError` where it is not known.
@@ -49,14 +50,14 @@ class AbstractModel(eqx.Module):
 
     def sample_with_error(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
         """A configuration, its log density, and the squared error of integration (zero where nothing is integrated)."""
         x, log_q = self.sample_and_log_prob(key, dtype)
         return x, log_q, jnp.zeros_like(log_q)
 
     def sample_with_score(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Configuration, Float[Array, ""]]:
         r"""A configuration, its log density, $\partial \log q$ there at fixed parameters, and the error of integration.
 
         **Raises:** `TypeError` where the density is not known.

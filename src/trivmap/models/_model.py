@@ -2,8 +2,9 @@
 
 from typing import Any, TypeVar
 
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._types import Configuration
 from ..flows import AbstractTransport
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
@@ -41,10 +42,10 @@ class Model(AbstractModel):
 
     def sample_and_log_prob(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""]]:
         return self.transport.sample_from(key, self.prior, dtype)
 
-    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def log_prob(self, x: Configuration) -> Float[Array, ""]:
         """The log density of a given configuration, by the inverse transport.
 
         **Raises:** `TypeError` for a stochastic transport.
@@ -53,12 +54,12 @@ class Model(AbstractModel):
 
     def sample_with_error(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
         return self.transport.sample_with_error(key, self.prior, dtype)
 
     def sample_with_score(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Configuration, Float[Array, ""]]:
         return self.transport.sample_with_score(key, self.prior, dtype)
 
     @property

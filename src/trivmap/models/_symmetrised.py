@@ -4,8 +4,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._types import Configuration
 from ..manifolds import AbstractManifold, RealField
 from ..theories import AbstractTheory
 from ._base import AbstractModel
@@ -38,13 +39,13 @@ class SymmetrisedModel(AbstractModel):
 
     def sample_and_log_prob(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""]]:
         key, sign_key = jax.random.split(key)
         return self._mirrored(sign_key, *self.model.sample_and_log_prob(key, dtype))
 
     def sample_with_error(
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
         key, sign_key = jax.random.split(key)
         x, log_q, error = self.model.sample_with_error(key, dtype)
         return *self._mirrored(sign_key, x, log_q), error
@@ -59,7 +60,7 @@ class SymmetrisedModel(AbstractModel):
     def transferred(self, theory: AbstractTheory) -> "SymmetrisedModel":
         return SymmetrisedModel(self.model.transferred(theory))
 
-    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def log_prob(self, x: Configuration) -> Float[Array, ""]:
         """The log density of a given configuration."""
         return _mean(self.model.log_prob(x), self.model.log_prob(-x))
 

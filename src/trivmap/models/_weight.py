@@ -7,21 +7,22 @@ transport returns with its samples. Sums are in the accumulator precision.
 from typing import Any
 
 import jax
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._types import Configuration
 from ..lattice import accumulator_dtype
 from ..theories import AbstractTheory
 from ._base import AbstractModel
 
 
-def log_weight(theory: AbstractTheory, x: Inexact[Array, "*shape"], log_q: Float[Array, ""]) -> Float[Array, ""]:
+def log_weight(theory: AbstractTheory, x: Configuration, log_q: Float[Array, ""]) -> Float[Array, ""]:
     """-S(x) - log q(x), from the log density that came with the configuration."""
     return _combined(theory.action(x), log_q)
 
 
 def sample_and_log_weight(
     key: Key[Array, ""], model: AbstractModel, theory: AbstractTheory, dtype: DTypeLike | None = None
-) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+) -> tuple[Configuration, Float[Array, ""]]:
     """A configuration of the model, and its log weight towards the theory."""
     x, log_q = model.sample_and_log_prob(key, dtype)
     return x, log_weight(theory, x, log_q)
@@ -29,7 +30,7 @@ def sample_and_log_weight(
 
 def log_weight_and_error(
     key: Key[Array, ""], model: AbstractModel, theory: AbstractTheory, dtype: DTypeLike | None = None
-) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Float[Array, ""]]:
+) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
     """A configuration, its log weight, and the squared error of integration that the weight carries."""
     x, log_q, error = model.sample_with_error(key, dtype)
     return x, log_weight(theory, x, log_q), error
@@ -37,18 +38,18 @@ def log_weight_and_error(
 
 def log_weight_and_score(
     key: Key[Array, ""], model: AbstractModel, theory: AbstractTheory, dtype: DTypeLike | None = None
-) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+) -> tuple[Configuration, Float[Array, ""], Configuration, Float[Array, ""]]:
     r"""A configuration, its log weight, $\partial \log w$ there at fixed parameters, and the squared error of integration.
 
     **Raises:** `TypeError` for a model whose density is not known.
     """
     x, log_q, score, error = model.sample_with_score(key, dtype)
     action, force = jax.value_and_grad(theory.action)(jax.lax.stop_gradient(x))
-    return x, _combined(action, log_q), -force - score, error
+    return x, _combined(action, log_q), jax.tree.map(lambda a, b: -a - b, force, score), error
 
 
 def log_weight_of(
-    model: AbstractModel, theory: AbstractTheory, x: Inexact[Array, "*shape"]
+    model: AbstractModel, theory: AbstractTheory, x: Configuration
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The log weight of a given configuration, and the log density of the model there.
 

@@ -3,8 +3,9 @@
 import abc
 
 import equinox as eqx
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._types import Configuration
 from ..manifolds import AbstractManifold
 
 
@@ -14,11 +15,11 @@ class AbstractPrior(eqx.Module):
     manifold: eqx.AbstractVar[AbstractManifold]
 
     @abc.abstractmethod
-    def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Configuration:
         """One configuration, in the given real precision (the default precision of JAX when `None`)."""
 
     @abc.abstractmethod
-    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def log_prob(self, x: Configuration) -> Float[Array, ""]:
         """The log density with respect to the measure of the manifold, in the accumulator precision."""
 
     @property

@@ -4,10 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
 from .._checks import finite
 from .._parameters import all_fields
+from .._types import Configuration
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ..statistics import StoredConfigurations
@@ -42,7 +43,7 @@ class EnsemblePrior(AbstractPrior):
         self.data = StoredConfigurations(data, type(self).__name__)
         finite("EnsemblePrior: log_z", log_z)
         self.log_z = jnp.asarray(log_z, accumulator_dtype())
-        theory.manifold.check(self.data.configurations[0])
+        theory.manifold.check(_first(self.data.configurations))
 
     @property
     def manifold(self) -> AbstractManifold:
@@ -52,9 +53,13 @@ class EnsemblePrior(AbstractPrior):
         """All of them: neither the theory nor its configurations are learned."""
         return all_fields(self)
 
-    def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
-        return self.data.draw(key, 1, float if dtype is None else dtype)[0]
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Configuration:
+        return _first(self.data.draw(key, 1, float if dtype is None else dtype))
 
-    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def log_prob(self, x: Configuration) -> Float[Array, ""]:
         theory, log_z = jax.lax.stop_gradient((self.theory, self.log_z))
         return (-theory.action(x) - log_z).astype(accumulator_dtype())
+
+
+def _first(configurations: Any) -> Any:
+    return jax.tree.map(lambda a: a[0], configurations)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import integers, positive, within
+from .._trees import precision, select
 from ..lattice import warn_of_single_precision
 from ..statistics import Chain
 from ..updates import DEFAULT_SPREAD, Splitting, energy, molecular_dynamics, random_length, splitting_of
@@ -107,8 +108,8 @@ class _Trajectory(AbstractStep):
         momentum_key, accept_key = jax.random.split(jax.random.fold_in(key, state.trajectory))
         theory, x = self.theory, state.configuration
         manifold = theory.manifold
-        length = random_length(jax.random.fold_in(momentum_key, 1), self.length, self.spread)
-        p = manifold.effective(manifold.random_tangent(momentum_key, jnp.real(x).dtype), x)
+        length = random_length(jax.random.fold_in(accept_key, 1), self.length, self.spread)
+        p = manifold.effective(manifold.random_tangent(momentum_key, precision(x)), x)
         x_new, p_new, gradient = molecular_dynamics(theory, self.splitting, x, p, state.gradient, length, self.steps)
         defect = manifold.defect(x_new)
         # The gradient of the unprojected field serves on: they differ by rounding.
@@ -121,5 +122,5 @@ class _Trajectory(AbstractStep):
         accept = jnp.log(uniform) < -delta_h
         proposal = HMCState(x_new, action, gradient, state.trajectory + 1)
         rejected = eqx.tree_at(lambda s: s.trajectory, state, state.trajectory + 1)
-        state = jax.tree.map(lambda a, b: jnp.where(accept, a, b), proposal, rejected)
+        state = select(accept, proposal, rejected)
         return state, {"accepted": accept, "delta_h": delta_h}, defect

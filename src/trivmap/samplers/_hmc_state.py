@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._trees import cast, length, precision, shapes, stacked
 from ..lattice import accumulator_dtype
 
 
 class HMCState(eqx.Module):
     """All that a further trajectory needs, one leading axis for the chains; action and gradient are reused."""
 
-    configuration: jax.Array
+    configuration: Any
     action: jax.Array
-    gradient: jax.Array
+    gradient: Any
     trajectory: jax.Array
 
 
@@ -28,36 +29,36 @@ def initial_state(key: jax.Array, theory: Any, chains: int, initial: Any, dtype:
     return state
 
 
-def initial_configurations(name: str, key: jax.Array, manifold: Any, chains: int, initial: Any, dtype: Any) -> jax.Array:
+def initial_configurations(name: str, key: jax.Array, manifold: Any, chains: int, initial: Any, dtype: Any) -> Any:
     """One configuration per chain from "hot", "cold", one configuration or several."""
     if isinstance(initial, str):
         return _start(name, key, manifold, chains, initial, dtype)
-    x = jnp.asarray(initial)
-    x = jnp.broadcast_to(x[None], (chains, *x.shape)) if x.shape == manifold.shape else x
-    if x.shape[0] != chains and x.shape[1:] == manifold.shape:
-        raise ValueError(f"{name}: got {x.shape[0]} initial configurations for {chains} chains")
-    manifold.check(x[0] if x.shape[1:] == manifold.shape else x)
-    if dtype is None:
-        return x
-    single = jnp.dtype(dtype) == jnp.float32
-    return x.astype((jnp.complex64 if single else jnp.complex128) if jnp.iscomplexobj(x) else dtype)
+    x = jax.tree.map(jnp.asarray, initial, is_leaf=lambda part: not isinstance(part, dict))
+    if shapes(x) == manifold.shape:
+        x = stacked(x, chains)
+    several = jax.tree.map(lambda a: a.shape[1:], x) == manifold.shape
+    if several and any(len(a) != chains for a in jax.tree.leaves(x)):
+        raise ValueError(f"{name}: got {length(x)} initial configurations for {chains} chains")
+    manifold.check(jax.tree.map(lambda a: a[0], x) if several else x)
+    return x if dtype is None else cast(x, dtype)
 
 
 @eqx.filter_jit
-def _evaluate(theory: Any, x: jax.Array) -> HMCState:
+def _evaluate(theory: Any, x: Any) -> HMCState:
     action = jax.vmap(theory.action)(x).astype(accumulator_dtype())
-    return HMCState(x, action, jax.vmap(theory.gradient)(x), jnp.zeros(len(x), jnp.uint32))
+    return HMCState(x, action, jax.vmap(theory.gradient)(x), jnp.zeros(length(x), jnp.uint32))
 
 
 def _checked_state(theory: Any, chains: int, state: HMCState) -> HMCState:
-    if state.configuration.shape != (chains, *theory.manifold.shape):
+    expected = jax.tree.map(lambda a: (chains, *a.shape), jax.eval_shape(theory.manifold.cold))
+    if shapes(state.configuration) != expected:
         raise ValueError(
-            f"hmc: the state to continue has configurations of shape {state.configuration.shape}, expected "
-            f"{(chains, *theory.manifold.shape)} for {chains} chains of this theory"
+            f"hmc: the state to continue has configurations of shape {shapes(state.configuration)}, expected "
+            f"{expected} for {chains} chains of this theory"
         )
     action = np.asarray(_evaluate(theory, state.configuration).action)
     scale = np.abs(action) + theory.manifold.dimension
-    if np.any(np.abs(action - np.asarray(state.action)) > 100 * float(jnp.finfo(state.gradient.dtype).eps) * scale):
+    if np.any(np.abs(action - np.asarray(state.action)) > 100 * float(jnp.finfo(precision(state.gradient)).eps) * scale):
         raise ValueError(
             "hmc: the state to continue belongs to another theory (its stored action differs); pass its "
             "`configuration` as `initial` to start anew from there"
@@ -65,9 +66,9 @@ def _checked_state(theory: Any, chains: int, state: HMCState) -> HMCState:
     return state
 
 
-def _start(name: str, key: jax.Array, manifold: Any, chains: int, start: str, dtype: Any) -> jax.Array:
+def _start(name: str, key: jax.Array, manifold: Any, chains: int, start: str, dtype: Any) -> Any:
     if start == "cold":
-        return jnp.broadcast_to(manifold.cold(dtype)[None], (chains, *manifold.shape))
+        return stacked(manifold.cold(dtype), chains)
     if start == "hot":
         return jax.vmap(lambda k: manifold.hot(k, dtype))(jax.random.split(key, chains))
     raise ValueError(f'{name}: initial must be "hot", "cold", a configuration or a state, got {start!r}')

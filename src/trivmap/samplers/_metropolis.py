@@ -1,5 +1,7 @@
 """Independence Metropolis: an exact Markov chain from weighted independent samples."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -45,7 +47,10 @@ def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensembl
 
     configurations = None
     if ensemble.configurations is not None:
-        configurations = held(ensemble.configurations, _initial_configuration(initial))
+        first = _initial_configuration(initial)
+        configurations = jax.tree.map(
+            lambda a, b=None: held(a, b), ensemble.configurations, *([] if first is None else [first])
+        )
     observables = {
         name: held(values, None if initial is None else _initial_observable(initial, name))
         for name, values in ensemble.observables.items()
@@ -79,7 +84,7 @@ def _initial_log_weight(initial: Ensemble) -> float:
     return float(check_log_weights(initial)[0])
 
 
-def _initial_configuration(initial: Ensemble | None) -> np.ndarray | None:
+def _initial_configuration(initial: Ensemble | None) -> Any:
     if initial is not None and initial.configurations is None:
         raise ValueError("the ensemble keeps configurations, so `initial` must bring its own")
     return None if initial is None else initial.configurations

@@ -88,7 +88,8 @@ def _population(prior, flow, functions, static, key, resample_below):
     run_key, draw_key = jax.random.split(key)
     result = run_population(run_key, prior, flow, particles, resample_below, dtype)
     if functions is None:
-        kept = result.x[jax.random.categorical(draw_key, result.log_weights)]
+        chosen = jax.random.categorical(draw_key, result.log_weights)
+        kept = jax.tree.map(lambda a: a[chosen], result.x)
     else:
         weights = jax.nn.softmax(result.log_weights)
         average = lambda a: jnp.tensordot(weights.astype(a.dtype), a, 1)  # noqa: E731

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import Array, Float, Inexact, Int
+from .._trees import precision, shapes
+from .._types import Array, Configuration, Float, Int
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 
@@ -19,7 +20,7 @@ VectorField: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
 class Integration(eqx.Module):
     """Solution of dx/dt = v(t, x) x with the integral of the divergence and the embedded errors of its steps."""
 
-    x: Inexact[Array, "*shape"]
+    x: Configuration
     """Configuration at t1."""
 
     log_det: Float[Array, ""]
@@ -44,24 +45,22 @@ def counts(steps: Any, rejected: Any, evaluations: Any) -> dict[str, Int[Array, 
     }
 
 
-def real_dtype(x: Array) -> Any:
-    """Real dtype of the precision of an array."""
-    return jnp.finfo(x.dtype).dtype
-
-
 def remat(function: Callable[..., Any], wanted: bool | str) -> Callable[..., Any]:
     """The body of a scan, recomputed in reverse mode if wanted."""
     # A scan keeps the recomputation apart by itself, so the barriers against common subexpressions are not needed.
     return jax.checkpoint(function, prevent_cse=False) if wanted else function
 
 
-def scale(factor: Float[Array, ""], v: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
-    """Product of a real scalar and a real or complex array, in the array's dtype."""
-    factor = jnp.asarray(factor, real_dtype(v))
-    if jnp.iscomplexobj(v):
+def scale(factor: Float[Array, ""], v: Configuration) -> Configuration:
+    """Product of a real scalar and real or complex arrays, in the dtypes of these."""
+    return jax.tree.map(lambda a: _scaled(jnp.asarray(factor, precision(a)), a), v)
+
+
+def _scaled(factor: Array, a: Array) -> Array:
+    if jnp.iscomplexobj(a):
         # Strict promotion refuses real times complex, and a complex factor would double the multiplications.
-        return jax.lax.complex(factor * jnp.real(v), factor * jnp.imag(v))
-    return factor * v
+        return jax.lax.complex(factor * jnp.real(a), factor * jnp.imag(a))
+    return factor * a
 
 
 def combination(weights: Iterable[float], slopes: Sequence[Array]) -> Array:
@@ -74,7 +73,7 @@ def combination(weights: Iterable[float], slopes: Sequence[Array]) -> Array:
     return jnp.tensordot(coefficients, stacked, axes=1, precision=jax.lax.Precision.HIGHEST)
 
 
-def evaluate(field: VectorField, manifold: AbstractManifold, t: Any, x: Array) -> tuple[Array, Array]:
+def evaluate(field: VectorField, manifold: AbstractManifold, t: Any, x: Any) -> tuple[Any, Array]:
     """Velocity and divergence of a field, the latter in the accumulator dtype.
 
     **Raises:** `TypeError` or `ValueError` if the field does not return a tangent vector and a real scalar.
@@ -83,10 +82,12 @@ def evaluate(field: VectorField, manifold: AbstractManifold, t: Any, x: Array) -
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(f"A vector field must return (velocity, divergence), but returned {type(out).__name__}.")
     velocity, divergence = out
-    if jnp.shape(velocity) != manifold.tangent_shape or velocity.dtype != x.dtype:
+    shape, dtype = shapes(velocity), jax.tree.map(lambda a: a.dtype, velocity)
+    expected = jax.tree.map(lambda a: a.dtype, x)
+    if shape != manifold.tangent_shape or dtype != expected:
         raise ValueError(
-            f"The velocity has shape {jnp.shape(velocity)} and dtype {velocity.dtype}, but tangent vectors have "
-            f"{manifold.tangent_shape} and {x.dtype}. With x64 on, cast the parameters of a field to the dtype of the "
+            f"The velocity has shape {shape} and dtype {dtype}, but tangent vectors have "
+            f"{manifold.tangent_shape} and {expected}. With x64 on, cast the parameters of a field to the dtype of the "
             "configuration."
         )
     if jnp.shape(divergence) != () or jnp.iscomplexobj(divergence):
@@ -96,6 +97,6 @@ def evaluate(field: VectorField, manifold: AbstractManifold, t: Any, x: Array) -
     return velocity, jnp.asarray(divergence, accumulator_dtype())
 
 
-def squared_norm(manifold: AbstractManifold, v: Array) -> Float[Array, ""]:
+def squared_norm(manifold: AbstractManifold, v: Any) -> Float[Array, ""]:
     """The inner product of a tangent vector with itself, in the accumulator dtype."""
     return jnp.asarray(manifold.inner(v, v), accumulator_dtype())

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from .._checks import finite, integer
-from .._types import Array, Float, Inexact
+from .._trees import precision
+from .._types import Array, Configuration, Float
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
-from ._base import Integration, VectorField, real_dtype
+from ._base import Integration, VectorField
 from ._commutator_free import LSCFRK4, AbstractLowStorage
 from ._low_storage import low_storage_integrate
 from ._rkmk import RKMK
@@ -30,7 +31,7 @@ from ._stepwise import (
 def integrate(
     field: VectorField,
     manifold: AbstractManifold,
-    x: Inexact[Array, "*shape"],
+    x: Configuration,
     *,
     t0: Any = 0.0,
     t1: Any = 1.0,
@@ -90,7 +91,7 @@ class DensePath(eqx.Module):
 
     solution: diffrax.Solution
 
-    def __call__(self, t: Any) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def __call__(self, t: Any) -> tuple[Configuration, Float[Array, ""]]:
         """Configuration and log-det (relative to the start) at time t."""
         return self.solution.evaluate(jnp.asarray(t, jnp.result_type(self.solution.t0)))
 
@@ -98,7 +99,7 @@ class DensePath(eqx.Module):
 def integrate_dense(
     field: VectorField,
     manifold: AbstractManifold,
-    x: Inexact[Array, "*shape"],
+    x: Configuration,
     *,
     t0: Any = 0.0,
     t1: Any = 1.0,
@@ -126,7 +127,7 @@ def integrate_dense(
     if steps is None:
         chosen = with_leafwise_norm(controller)
     else:
-        chosen, max_steps = equal_steps(start, stop, steps, real_dtype(x)), steps
+        chosen, max_steps = equal_steps(start, stop, steps, precision(x)), steps
     return DensePath(dense_solution(field, x, start, stop, solver, chosen, max_steps))
 
 

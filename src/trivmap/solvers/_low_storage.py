@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._trees import add, precision
 from .._types import Array, Float
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
-from ._base import Integration, VectorField, counts, evaluate, real_dtype, remat, scale, squared_norm
+from ._base import Integration, VectorField, counts, evaluate, remat, scale, squared_norm
 from ._tableau import LowStorageTableau
 
 
@@ -24,10 +25,10 @@ class _Stage(NamedTuple):
 
 
 class _Registers(NamedTuple):
-    x: Array
-    slope: Array
+    x: Any
+    slope: Any
     log_det: Array
-    error: tuple[Array, Array] | None  # embedded errors of x and log_det in this step
+    error: tuple[Any, Array] | None  # embedded errors of x and log_det in this step
 
 
 def _coefficients(tableau: LowStorageTableau, dtype: Any, t0: Array, t1: Array, steps: int) -> _Stage:
@@ -51,7 +52,7 @@ def _coefficients(tableau: LowStorageTableau, dtype: Any, t0: Array, t1: Array, 
 def low_storage_integrate(
     field: VectorField,
     manifold: AbstractManifold,
-    x: Array,
+    x: Any,
     t0: Float[Array, ""],
     t1: Float[Array, ""],
     tableau: LowStorageTableau,
@@ -62,19 +63,19 @@ def low_storage_integrate(
 ) -> Integration:
     """Integrates with `steps` equal steps (interface of `integrate`)."""
     zero = jnp.zeros((), accumulator_dtype())
-    still = jnp.zeros(manifold.tangent_shape, x.dtype)
+    still = manifold.still(x)
 
     def stage(registers: _Registers, s: _Stage) -> tuple[_Registers, None]:
         velocity, divergence = evaluate(field, manifold, s.t, registers.x)
-        slope = scale(s.decay, registers.slope) + velocity
+        slope = add(scale(s.decay, registers.slope), velocity)
         errors = registers.error
         if errors is not None:
-            errors = (errors[0] + scale(s.error, velocity), errors[1] + s.error * divergence)
+            errors = (add(errors[0], scale(s.error, velocity)), errors[1] + s.error * divergence)
         # The log-det does not feed back, so its recurrence is the plain quadrature with weights b_i.
         log_det = registers.log_det + s.weight * divergence
         return _Registers(manifold.exp(scale(s.exponent, slope), registers.x), slope, log_det, errors), None
 
-    def step(carry: tuple[Array, Array, Any], s: _Stage) -> tuple[tuple[Array, Array, Any], None]:
+    def step(carry: tuple[Any, Array, Any], s: _Stage) -> tuple[tuple[Any, Array, Any], None]:
         x, log_det, totals = carry
         start = _Registers(x, still, log_det, (still, zero) if error else None)
         end, _ = jax.lax.scan(remat(stage, checkpoint == "stage"), start, s)
@@ -83,6 +84,6 @@ def low_storage_integrate(
         return (end.x, end.log_det, totals), None
 
     carry = (x, zero, (zero, zero) if error else None)
-    coefficients = _coefficients(tableau, real_dtype(x), t0, t1, steps)
+    coefficients = _coefficients(tableau, precision(x), t0, t1, steps)
     (x, log_det, totals), _ = jax.lax.scan(remat(step, checkpoint), carry, coefficients)
     return Integration(x, log_det, *(totals or (None, None)), counts(steps, 0, steps * tableau.stages))

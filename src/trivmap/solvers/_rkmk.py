@@ -10,8 +10,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._trees import add, precision
 from ..manifolds import AbstractManifold
-from ._base import real_dtype, scale
+from ._base import scale
 from ._solver import AbstractGroupSolver, Interpolator, State, move, refuse_increment
 
 
@@ -36,7 +37,7 @@ def dexpinv(manifold: AbstractManifold, x: Any, v: Any, truncation: int) -> Any:
     for coefficient in bernoulli_coefficients(truncation + 1)[1:]:
         v = manifold.bracket(x, v)
         if coefficient != 0:
-            total = total + scale(jnp.asarray(coefficient, real_dtype(v)), v)
+            total = add(total, scale(jnp.asarray(coefficient, precision(v)), v))
     return total
 
 
@@ -194,7 +195,7 @@ class _ChartInterpolation(diffrax.AbstractLocalInterpolation):
 
 
 def _chart_dtype(y: State) -> Any:
-    return real_dtype(y[0] if isinstance(y, tuple) else y)
+    return precision(y[0] if isinstance(y, tuple) else y)
 
 
 def _pack(v: State, like: State) -> Any:
@@ -210,7 +211,7 @@ def _pack(v: State, like: State) -> Any:
 
 def _unpack(coordinates: Any, like: State) -> State:
     def unpack(c: Any, leaf: Any) -> Any:
-        c = jnp.asarray(c, real_dtype(leaf))
+        c = jnp.asarray(c, precision(leaf))
         return jax.lax.complex(c[0], c[1]) if jnp.iscomplexobj(leaf) else c
 
     return jax.tree.map(unpack, coordinates, like)
@@ -219,5 +220,5 @@ def _unpack(coordinates: Any, like: State) -> State:
 def _origin(manifold: AbstractManifold, y: State) -> Any:
     """The coordinates of `y` itself: zero."""
     x, *rest = y if isinstance(y, tuple) else (y,)
-    still = jnp.zeros(manifold.tangent_shape, x.dtype)
+    still = manifold.still(x)
     return jax.tree.map(jnp.zeros_like, _pack((still, *rest) if isinstance(y, tuple) else still, y))

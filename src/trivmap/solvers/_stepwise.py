@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import at_least, positive
+from .._trees import precision
 from .._types import Array, Float
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
-from ._base import Integration, VectorField, counts, evaluate, real_dtype, remat, squared_norm
+from ._base import Integration, VectorField, counts, evaluate, remat, squared_norm
 from ._solver import AbstractGroupSolver, State, absolute_error, require_manifold
 
 
@@ -45,7 +46,7 @@ def ode_term(field: VectorField, manifold: AbstractManifold) -> diffrax.ODETerm:
 
 def stepwise_integrate(
     field: VectorField,
-    x: Array,
+    x: Any,
     t0: Float[Array, ""],
     t1: Float[Array, ""],
     solver: AbstractGroupSolver,
@@ -55,7 +56,7 @@ def stepwise_integrate(
     checkpoint: bool | str,
 ) -> Integration:
     """Integrates with `steps` equal steps of any solver (interface of `integrate`)."""
-    manifold, dtype = require_manifold(solver), real_dtype(x)
+    manifold, dtype = require_manifold(solver), precision(x)
     term = ode_term(field, manifold)
     zero = jnp.zeros((), accumulator_dtype())
     h = (t1 - t0) / steps
@@ -118,7 +119,7 @@ class _Recording(diffrax.AbstractAdaptiveSolver):
 
 def adaptive_integrate(
     field: VectorField,
-    x: Array,
+    x: Any,
     t0: Float[Array, ""],
     t1: Float[Array, ""],
     solver: AbstractGroupSolver,
@@ -144,7 +145,7 @@ def adaptive_integrate(
 
 def dense_solution(
     field: VectorField,
-    x: Array,
+    x: Any,
     t0: Float[Array, ""],
     t1: Float[Array, ""],
     solver: AbstractGroupSolver,
@@ -194,7 +195,7 @@ def _solve(
     manifold: AbstractManifold,
 ) -> diffrax.Solution:
     # Times in the precision of the configuration: float64 times would promote a float32 state.
-    dtype = real_dtype(y0[0])
+    dtype = precision(y0[0])
     fixed = isinstance(controller, diffrax.StepTo)
     # Controllers of diffrax mix the dtypes of leaves, which strict promotion refuses; `evaluate` still checks the field.
     with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"):

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
+from ._fields import check_leading, fields_of, host_fields
 from ._input import plain_array
 
 
@@ -41,7 +43,8 @@ class Ensemble(eqx.Module):
     """Configurations with log weights `log w = -S(x) - log q(x)`, from a flow or any other proposal density.
 
     - `log_weights`: float64 array `(samples,)`; `-inf` marks a sample of weight zero;
-    - `configurations`: array `(samples, *configuration shape)`, or `None` where only observables were kept;
+    - `configurations`: array `(samples, *configuration shape)`, a dictionary of such arrays by name for a product of
+      manifolds, or `None` where only observables were kept;
     - `observables`: measured values by name, each of shape `(samples, ...)`;
     - `cautions`: reasons not to trust errors from these samples, which every estimate from them repeats.
     """
@@ -56,13 +59,13 @@ class Ensemble(eqx.Module):
         self.log_weights = np.asarray(plain_array(log_weights, "log_weights"), np.float64)
         if self.log_weights.ndim != 1:
             raise ValueError(f"log_weights must have shape (samples,), got {self.log_weights.shape}")
-        self.configurations = _host(configurations, "configurations")
+        self.configurations = host_fields(configurations, "configurations")
         n = len(self.log_weights)
-        if self.configurations is not None and self.configurations.shape[:1] != (n,):
-            raise ValueError(
-                f"{n} log weights, but configurations of shape {self.configurations.shape}: "
-                "the first axis must count the samples"
-            )
+        check_leading(
+            self.configurations,
+            (n,),
+            f"{n} log weights, but configurations of shape {{shape}}: the first axis must count the samples",
+        )
         self.observables = _host_observables(observables, (n,), "samples")
 
     def __len__(self) -> int:
@@ -71,20 +74,21 @@ class Ensemble(eqx.Module):
     def __getitem__(self, part: slice) -> "Ensemble":
         """Some of the samples: `ensemble[:1000]`."""
         _check_slice(part)
-        configurations = None if self.configurations is None else self.configurations[part]
+        configurations = jax.tree.map(lambda a: a[part], self.configurations)
         observables = {name: values[part] for name, values in self.observables.items()}
         return Ensemble(configurations, self.log_weights[part], observables, self.cautions)
 
     @property
     def precisions(self) -> tuple[Any, ...]:
         """Types of the fields from which observables were computed, where known."""
-        return () if self.configurations is None else (self.configurations.dtype,)
+        return tuple(field.dtype for field in fields_of(self.configurations))
 
 
 class Chain(eqx.Module):
     """Consecutive states of one or more Markov chains.
 
-    - `configurations`: array `(chains, n, *configuration shape)`, or `None` where only observables were kept;
+    - `configurations`: array `(chains, n, *configuration shape)`, a dictionary of such arrays by name for a product of
+      manifolds, or `None` where only observables were kept;
     - `observables`: measured values by name, each `(chains, n, ...)`;
     - `accepted`: booleans `(chains, updates)`, one per Metropolis decision (more than `n` where chains are thinned);
     - `delta_h`: energy violations of HMC, same shape as `accepted`;
@@ -118,7 +122,7 @@ class Chain(eqx.Module):
         cautions: Iterable[str] = (),
     ):
         self.cautions = _sentences(cautions)
-        self.configurations = _host(configurations, "configurations")
+        self.configurations = host_fields(configurations, "configurations")
         self.accepted, self.delta_h = _host(accepted, "accepted"), _host(delta_h, "delta_h")
         self.indices = _host(indices, "indices")
         self.force_evaluations = force_evaluations
@@ -128,20 +132,22 @@ class Chain(eqx.Module):
 
     def _leading(self, observables: Any) -> tuple[int, ...]:
         if self.configurations is not None:
-            arrays, what = [self.configurations], "configurations"
+            arrays, what = fields_of(self.configurations), "configurations"
         elif self.indices is not None:
             arrays, what = [self.indices], "indices"
         else:
             arrays, what = [np.asarray(v) for v in (observables or {}).values()], "observables"
         if arrays and arrays[0].ndim < 2:
             raise ValueError(f"{what} of a chain need the leading axes (chains, n), got shape {arrays[0].shape}")
-        return arrays[0].shape[:2] if arrays else ()
+        leading = arrays[0].shape[:2] if arrays else ()
+        check_leading(self.configurations, leading, "configurations of a chain need equal axes (chains, n), got {shape}")
+        return leading
 
     @property
     def precisions(self) -> tuple[Any, ...]:
         """Types of the fields from which observables were computed, where known."""
         fields = (self.configurations, getattr(self.state, "configuration", None))
-        return tuple(field.dtype for field in fields if field is not None)
+        return tuple(field.dtype for field in fields_of(fields))
 
     def __getitem__(self, part: slice) -> "Chain":
         """Some of the measurements of every chain, `chain[100:]`, with their decisions, without the sampler's state."""
@@ -154,7 +160,7 @@ class Chain(eqx.Module):
             return None if a is None else a[:, start * thin : stop * thin]
 
         return Chain(
-            cut(self.configurations),
+            jax.tree.map(cut, self.configurations),
             {name: cut(values) for name, values in self.observables.items()},
             decisions(self.accepted),
             decisions(self.delta_h),
@@ -167,7 +173,6 @@ class Chain(eqx.Module):
     @property
     def shape(self) -> tuple[int, int]:
         """(chains, measurements per chain)."""
-        for array in (self.configurations, self.indices, *self.observables.values()):
-            if array is not None:
-                return array.shape[0], array.shape[1]
+        for array in fields_of((self.configurations, self.indices, self.observables)):
+            return array.shape[0], array.shape[1]
         raise ValueError("this chain holds neither configurations nor observables")

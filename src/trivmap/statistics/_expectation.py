@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._trees import length
 from ._data import Chain, Ensemble
 from ._derived import linearise, of_means, project, undefined_cautions
 from ._estimate import Estimate, merged_cautions
+from ._fields import flat_chains
 from ._gamma import gamma_method
 from ._input import real_array
 from ._outliers import outlier_cautions
@@ -67,23 +69,25 @@ def measure(observable: Callable, configurations: Any, batch_size: int = 256) ->
 
     The last batch is padded, so that any number of configurations needs a single compilation.
     """
-    configurations = np.asarray(configurations)
-    n = len(configurations)
+    configurations = jax.tree.map(np.asarray, configurations)
+    n = length(configurations)
     size = max(1, min(batch_size, n))
     if n == 0:
         raise ValueError("there are no configurations to measure")
     results = []
     for start in range(0, n, size):
-        batch = configurations[start : start + size]
-        count = len(batch)
-        if count < size:
-            batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
-        results.append(np.asarray(_measure_batch(observable, jnp.asarray(batch)))[:count])
+        batch = jax.tree.map(lambda a, start=start: _padded(a[start : start + size], size), configurations)
+        results.append(np.asarray(_measure_batch(observable, batch))[: min(size, n - start)])
     return np.concatenate(results)
 
 
+def _padded(batch: np.ndarray, size: int) -> jax.Array:
+    missing = size - len(batch)
+    return jnp.asarray(np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch)
+
+
 @eqx.filter_jit
-def _measure_batch(observable: Callable, batch: jax.Array) -> jax.Array:
+def _measure_batch(observable: Callable, batch: Any) -> jax.Array:
     return jax.vmap(observable)(batch)
 
 
@@ -134,8 +138,7 @@ def stored_or_measured(data: Ensemble | Chain, observable: Any, batch_size: int)
     if isinstance(data, Ensemble):
         return measure(observable, data.configurations, batch_size)
     chains, n = data.shape
-    flat = data.configurations.reshape(chains * n, *data.configurations.shape[2:])
-    values = measure(observable, flat, batch_size)
+    values = measure(observable, flat_chains(data.configurations), batch_size)
     return values.reshape(chains, n, *values.shape[1:])
 
 

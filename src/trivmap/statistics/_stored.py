@@ -6,23 +6,24 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key, PyTree
 
 from .._parameters import all_fields
-from ..groups import to_complex
+from .._trees import cast, length
 from ._data import Chain, Ensemble
+from ._fields import flat_chains
 
 
 class StoredConfigurations(eqx.Module):
     """Configurations of a theory with their log weights, as constants.
 
     **Arguments:** `data`: a `Chain` (all chains) or an `Ensemble` with configurations, or an array with configurations along
-    its first axis; `user`: who needs them, for the error.
+    its first axis (a dictionary of arrays for a product of manifolds); `user`: who needs them, for the error.
 
     **Raises:** `ValueError` when observables were kept instead of configurations.
     """
 
-    configurations: Inexact[Array, "samples ..."]
+    configurations: PyTree[Inexact[Array, "samples ..."]]
     log_weights: Float[Array, " samples"]
 
     def __init__(self, data: Any, user: str):
@@ -30,19 +31,17 @@ class StoredConfigurations(eqx.Module):
         if configurations is None:
             raise ValueError(f"{user} needs configurations, but this data keeps observables only: run without measure=.")
         if isinstance(data, Chain):
-            configurations = configurations.reshape(-1, *configurations.shape[2:])
-        self.configurations = jnp.asarray(configurations)
-        weights = data.log_weights if isinstance(data, Ensemble) else np.zeros(len(configurations))
+            configurations = flat_chains(configurations)
+        self.configurations = jax.tree.map(jnp.asarray, configurations)
+        weights = data.log_weights if isinstance(data, Ensemble) else np.zeros(length(configurations))
         self.log_weights = jnp.asarray(weights, jnp.zeros(0).dtype)
 
     def frozen_fields(self) -> frozenset[str]:
         """All of them: data are not learned."""
         return all_fields(self)
 
-    def draw(self, key: Key[Array, ""], count: int, dtype: DTypeLike | None) -> Inexact[Array, "count ..."]:
+    def draw(self, key: Key[Array, ""], count: int, dtype: DTypeLike | None) -> PyTree[Inexact[Array, "count ..."]]:
         """Configurations drawn by their weights, in the given real precision."""
         index = jax.random.categorical(key, jax.lax.stop_gradient(self.log_weights), shape=(count,))
-        batch = jax.lax.stop_gradient(self.configurations)[index]
-        if dtype is None:
-            return batch
-        return batch.astype(to_complex(dtype) if jnp.iscomplexobj(batch) else dtype)
+        batch = jax.tree.map(lambda a: a[index], jax.lax.stop_gradient(self.configurations))
+        return batch if dtype is None else cast(batch, dtype)

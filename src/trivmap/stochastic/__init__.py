@@ -15,6 +15,7 @@ from ._heat_kernel import logarithm as logarithm
 from ._langevin import LangevinFlow as LangevinFlow
 from ._noising import AbstractNoising as AbstractNoising
 from ._noising import HeatKernelNoising as HeatKernelNoising
+from ._noising import ProductNoising as ProductNoising
 from ._noising import SubVariancePreserving as SubVariancePreserving
 from ._noising import VarianceExploding as VarianceExploding
 from ._noising import VariancePreserving as VariancePreserving

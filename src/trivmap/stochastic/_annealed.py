@@ -6,9 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, Key
+from jaxtyping import Array, Float, Key
 
 from .._checks import integers
+from .._types import Configuration
 from ..flows import AbstractFlow
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
@@ -88,14 +89,10 @@ class AnnealedFlow(AbstractStochasticFlow):
     def towards(self, theory: AbstractTheory) -> "AnnealedFlow":
         return with_theory(self, theory)
 
-    def forward_and_log_weight(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, z, self._up, 1)
 
-    def backward_and_log_weight(
-        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, x, self._down, -1)
 
     def levels(self) -> tuple[Any, Callable[[Any], tuple[AbstractTheory, AbstractFlow | None]]]:
@@ -108,11 +105,11 @@ class AnnealedFlow(AbstractStochasticFlow):
 
         return (self.schedule()[1:], arrays), at
 
-    def updated(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    def updated(self, key: Key[Array, ""], theory: AbstractTheory, x: Configuration) -> Configuration:
         """The updates of one level."""
         return self.update.repeated(key, theory, x, self.repeats)
 
-    def _run(self, key: Array, x: Array, level, direction: int) -> tuple[Array, Array]:
+    def _run(self, key: Array, x: Any, level, direction: int) -> tuple[Any, Array]:
         self.manifold.check(x)
         levels, at = self.levels()
         stacked = jax.tree.map(lambda a: a[::direction], (levels, jax.random.split(key, self.schedule.steps)))

@@ -3,8 +3,9 @@
 import abc
 
 import jax
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._types import Configuration
 from ..flows import AbstractTransport
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
@@ -22,20 +23,16 @@ class AbstractStochasticFlow(AbstractTransport):
     """
 
     @abc.abstractmethod
-    def forward_and_log_weight(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         """A path from z: its end and its log weight."""
 
     @abc.abstractmethod
-    def backward_and_log_weight(
-        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         """A path by the backward transitions from x: its start and sum_k log F - log B along it."""
 
     def sample_from(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""]]:
         key, path_key = jax.random.split(key)
         z = prior.sample(key, dtype)
         # One prior: the copy inside of the transport follows the one of the model, which may be learned.
@@ -44,10 +41,10 @@ class AbstractStochasticFlow(AbstractTransport):
 
     def sample_with_score(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "*shape"], Float[Array, ""]]:
+    ) -> tuple[Configuration, Float[Array, ""], Configuration, Float[Array, ""]]:
         raise TypeError(self._no_density())
 
-    def log_density(self, prior: AbstractPrior, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def log_density(self, prior: AbstractPrior, x: Configuration) -> Float[Array, ""]:
         raise TypeError(self._no_density())
 
     def _no_density(self) -> str:

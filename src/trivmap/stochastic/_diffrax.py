@@ -7,9 +7,11 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import lineax
-from jaxtyping import Array, Inexact
+from jaxtyping import Array
 
 from .._checks import integers
+from .._trees import precision, scale
+from .._types import Configuration
 from ..manifolds import AbstractManifold
 from ._langevin import LangevinFlow
 from ._path import end_gradients, level_gradient
@@ -37,7 +39,8 @@ class GeometricEuler(diffrax.AbstractItoSolver):
 
     def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> tuple:
         # Noise in float64 must not promote a configuration in float32.
-        increment = terms.vf_prod(t0, y0, args, terms.contr(t0, t1)).astype(y0.dtype)
+        increment = terms.vf_prod(t0, y0, args, terms.contr(t0, t1))
+        increment = jax.tree.map(lambda a, b: a.astype(b.dtype), increment, y0)
         y1 = self.manifold.exp(increment, y0)
         return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
 
@@ -59,7 +62,7 @@ class _TangentPath(diffrax.AbstractPath):
     def t1(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.path.t1
 
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Array:
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
         return self.manifold.from_coordinates(self.path.evaluate(t0, t1, left))
 
 
@@ -75,16 +78,17 @@ def langevin_terms(flow: LangevinFlow, path: diffrax.AbstractPath) -> diffrax.Mu
         # Ends of levels are steps of the solver; rounding must not put a step into the level before.
         return jnp.clip(jnp.floor(jnp.asarray(t) + 1e-6).astype(int), 0, len(weights) - 1)
 
-    def drift(t: Any, x: Array, args: Any) -> Array:
+    def drift(t: Any, x: Any, args: Any) -> Any:
         k = level(t)
-        mean = -sizes[k].astype(x.dtype) * level_gradient(weights[k], end_gradients(flow.prior, flow.theory, x))
+        mean = scale(-sizes[k], level_gradient(weights[k], end_gradients(flow.prior, flow.theory, x)))
         if flow.drift is not None:
-            mean = mean + flow.drift(times[k].astype(jnp.real(x).dtype), x)[0] / flow.schedule.steps
+            velocity = flow.drift(times[k].astype(precision(x)), x)[0]
+            mean = jax.tree.map(lambda a, b: a + b / flow.schedule.steps, mean, velocity)
         return mean
 
-    def amplitude(t: Any, x: Array, args: Any) -> lineax.AbstractLinearOperator:
-        scale = jnp.sqrt(2 * sizes[level(t)]).astype(x.dtype)
-        return lineax.DiagonalLinearOperator(jnp.broadcast_to(scale, x.shape))
+    def amplitude(t: Any, x: Any, args: Any) -> lineax.AbstractLinearOperator:
+        width = jnp.sqrt(2 * sizes[level(t)])
+        return lineax.DiagonalLinearOperator(jax.tree.map(lambda a: jnp.broadcast_to(width.astype(a.dtype), a.shape), x))
 
     noise = diffrax.ControlTerm(amplitude, _TangentPath(path, flow.manifold))
     return diffrax.MultiTerm(diffrax.ODETerm(drift), noise)
@@ -92,7 +96,7 @@ def langevin_terms(flow: LangevinFlow, path: diffrax.AbstractPath) -> diffrax.Mu
 
 def solve_langevin(
     flow: LangevinFlow,
-    x: Inexact[Array, "*shape"],
+    x: Configuration,
     path: diffrax.AbstractPath,
     *,
     substeps: int = 1,
@@ -116,7 +120,7 @@ def solve_langevin(
     integers("solve_langevin", 1, substeps=substeps)
     flow.manifold.check(x)
     # Times in the precision of the configuration, which diffrax would promote to theirs.
-    steps, dtype = flow.schedule.steps, jnp.real(x).dtype
+    steps, dtype = flow.schedule.steps, precision(x)
     start, end = jnp.asarray(0.0, dtype), jnp.asarray(float(steps), dtype)
     solver: Any = GeometricEuler(flow.manifold)
     if controller is None:

@@ -5,9 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, Key
+from jaxtyping import Array, Float, Key
 
 from .._checks import integers, positive
+from .._trees import add, length, precision, scale, subtract
+from .._types import Configuration
 from ..fields import AbstractVectorField
 from ..flows import ContinuousFlow
 from ..lattice import accumulator_dtype
@@ -17,6 +19,9 @@ from ._noising import AbstractNoising
 from ._path import Schedule
 from ._scan import scan_steps
 from ._step import gaussian_step
+
+# Of a factor or a variance: one number, or one for each component of a product.
+_each = jax.tree.map
 
 
 class ScoreDiffusion(AbstractStochasticFlow):
@@ -88,7 +93,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
         """The noise, which the prior is made for."""
         return ("noising",)
 
-    def score(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def score(self, t: Float[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         """The score at time t, and its divergence."""
         return _score(self.noising, self.field, t, x)
 
@@ -96,7 +101,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
         """The ODE with the marginals of the diffusion; `options`: those of `ContinuousFlow`, such as `steps`."""
         return ContinuousFlow(ProbabilityFlowField(self.noising, self.field), **options)  # pyright: ignore[reportCallIssue]
 
-    def calibrated(self, key: Key[Array, ""], configurations: Inexact[Array, "samples *shape"]) -> "ScoreDiffusion":
+    def calibrated(self, key: Key[Array, ""], configurations: Any) -> "ScoreDiffusion":
         """The diffusion with the variance factors that suit its score, from noised configurations (arXiv:2201.06503).
 
         The best variance of a step is the mean square of what its mean misses. Few hundred configurations are enough.
@@ -105,14 +110,10 @@ class ScoreDiffusion(AbstractStochasticFlow):
         factors = _log_variance_factors(self, key, configurations).astype(self.log_variance_factors.dtype)
         return eqx.tree_at(lambda d: d.log_variance_factors, self, factors)
 
-    def forward_and_log_weight(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, z, 1)
 
-    def backward_and_log_weight(
-        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, x, -1)
 
     def levels(self) -> tuple[Float[Array, " steps"], ...]:
@@ -120,43 +121,45 @@ class ScoreDiffusion(AbstractStochasticFlow):
         levels = self.schedule()
         return levels[:-1], levels[1:], self.log_variance_factors
 
-    def reverse(self, level: Any, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def reverse(self, level: Any, x: Configuration) -> tuple[Configuration, Any]:
         """Mean and variance of the step of a level from x."""
         start, end, log_factor = level
         a, v = self.noising.transition(1 - end, 1 - start)
         s, _ = self.score(start, x)
-        return _scaled(1 / a - 1, x) + _scaled(v / a, s), v * jnp.exp(log_factor)
+        mean = add(scale(_each(lambda a: 1 / a - 1, a), x), scale(_each(lambda v, a: v / a, v, a), s))
+        return mean, _each(lambda v: v * jnp.exp(log_factor), v)
 
-    def _noise(self, level: Any, x: Array) -> tuple[Array, Array]:
+    def _noise(self, level: Any, x: Any) -> tuple[Any, Any]:
         start, end, _ = level
         a, v = self.noising.transition(1 - end, 1 - start)
-        return _scaled(a - 1, x), v
+        return scale(_each(lambda a: a - 1, a), x), v
 
-    def _corrected(self, key: Array, level: Any, log_size: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    def _corrected(self, key: Array, level: Any, log_size: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
         """Langevin steps at the end of a level, the same there and back."""
         start, end, _ = level
-        size = jnp.exp(log_size) * self.noising.transition(1 - end, 1 - start)[1]
+        size = _each(lambda v: jnp.exp(log_size) * v, self.noising.transition(1 - end, 1 - start)[1])
+        variance = _each(lambda s: 2 * s, size)
 
         def mean(x):
-            return _scaled(size, self.score(end, x)[0])
+            return scale(size, self.score(end, x)[0])
 
         def back(y):
             there = mean(y)
-            return there, 2 * size, there  # the mean of the way back is that of the next step
+            return there, variance, there  # the mean of the way back is that of the next step
 
         def once(carry, key):
             x, log_weight, there = carry
-            x, change, there = gaussian_step(self.manifold, key, x, there, 2 * size, back)
+            x, change, there = gaussian_step(self.manifold, key, x, there, variance, back)
             return (x, log_weight + change.astype(log_weight.dtype), there), None
 
         x, log_weight = carry
         keys = jax.random.split(key, self.corrections)
         return jax.lax.scan(once, (x, log_weight, mean(x)), keys)[0][:2]
 
-    def _run(self, key: Array, x: Array, direction: int) -> tuple[Array, Array]:
+    def _run(self, key: Array, x: Any, direction: int) -> tuple[Any, Array]:
         self.manifold.check(x)
         levels = (self.levels(), self.log_correction_sizes)
-        levels = jax.tree.map(lambda a: a[::direction].astype(jnp.real(x).dtype), levels)
+        levels = jax.tree.map(lambda a: a[::direction].astype(precision(x)), levels)
         there, back = (self.reverse, self._noise)[::direction]
 
         def predicted(key, level, _, carry):
@@ -181,25 +184,27 @@ class ScoreDiffusion(AbstractStochasticFlow):
 
 # Compiled once for diffusions of one structure, as those of several seeds are.
 @eqx.filter_jit
-def _log_variance_factors(diffusion: ScoreDiffusion, key: Array, configurations: Array) -> Array:
+def _log_variance_factors(diffusion: ScoreDiffusion, key: Array, configurations: Any) -> Array:
     def factor(inputs):
         level, key = inputs
-        keys = jax.random.split(key, len(configurations))
+        keys = jax.random.split(key, length(configurations))
         return jnp.log(jnp.mean(jax.vmap(lambda k, x: _missed(diffusion, level, k, x))(keys, configurations)))
 
-    levels = jax.tree.map(lambda a: a.astype(jnp.real(configurations).dtype), diffusion.levels())
+    levels = jax.tree.map(lambda a: a.astype(precision(configurations)), diffusion.levels())
     return jax.lax.map(factor, (levels, jax.random.split(key, diffusion.schedule.steps)))
 
 
-def _missed(diffusion: ScoreDiffusion, level: Any, key: Array, x: Array) -> Array:
+def _missed(diffusion: ScoreDiffusion, level: Any, key: Array, x: Any) -> Array:
     """What the mean of a step misses of the way back from its noise, squared, in units of the variance."""
     manifold = diffusion.manifold
     noise_key, step_key = jax.random.split(key)
     x = diffusion.noising.noised(noise_key, 1 - level[1], x)[0]
     mean, v = diffusion._noise(level, x)
-    shift = mean + _scaled(jnp.sqrt(v), manifold.random_tangent(step_key, v.dtype))
-    rest = -shift - diffusion.reverse(level, manifold.exp(shift, x))[0]
-    return manifold.inner(rest, rest) / (v * manifold.dimension)
+    noise = manifold.random_tangent(step_key, precision(x))
+    shift = add(mean, scale(_each(jnp.sqrt, v), noise))
+    rest = add(shift, diffusion.reverse(level, manifold.exp(shift, x))[0])
+    rest = scale(_each(lambda v: 1 / jnp.sqrt(v), v), rest)
+    return manifold.inner(rest, rest) / manifold.dimension
 
 
 class ProbabilityFlowField(AbstractVectorField):
@@ -216,26 +221,27 @@ class ProbabilityFlowField(AbstractVectorField):
         """The noise, which the prior is made for."""
         return ("noising",)
 
-    def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
-        tau = (1 - t).astype(jnp.real(x).dtype)
+    def __call__(self, t: Float[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
+        tau = (1 - t).astype(precision(x))
         (alpha, variance), (d_alpha, d_variance) = jax.jvp(self.noising.marginal, (tau,), (jnp.ones_like(tau),))
+        if isinstance(alpha, dict):
+            raise TypeError(
+                "probability_flow: the fields of a ProductNoising move at rates of their own, which takes the divergence of "
+                "each, and a vector field knows that of all together; sample by the diffusion itself."
+            )
         rate = d_alpha / alpha
         half = (d_variance - 2 * rate * variance) / 2
         s, divergence = _score(self.noising, self.field, 1 - tau, x)
         expansion = (rate * self.manifold.dimension).astype(divergence.dtype)  # zero on links, where alpha is one
         divergence = half.astype(divergence.dtype) * divergence - expansion
-        return _scaled(half, s) - _scaled(rate, x), divergence
+        return subtract(scale(half, s), scale(rate, x)), divergence
 
 
-def _score(noising: AbstractNoising, field: AbstractVectorField, t: Array, x: Array) -> tuple[Array, Array]:
-    t = t.astype(jnp.real(x).dtype)
+def _score(noising: AbstractNoising, field: AbstractVectorField, t: Array, x: Any) -> tuple[Any, Array]:
+    t = t.astype(precision(x))
     background, of_background = noising.background(1 - t, x)
     velocity, divergence = field(t, x)
     share = noising.share(1 - t)
-    return background + _scaled(share, velocity), share.astype(divergence.dtype) * divergence + of_background.astype(
+    return add(background, scale(share, velocity)), share.astype(divergence.dtype) * divergence + of_background.astype(
         divergence.dtype
     )
-
-
-def _scaled(factor: Array, v: Array) -> Array:
-    return factor.astype(v.dtype) * v

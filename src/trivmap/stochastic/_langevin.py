@@ -6,9 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact, Key
+from jaxtyping import Array, Float, Key
 
 from .._checks import positive
+from .._trees import precision, scale
+from .._types import Configuration
 from ..fields import AbstractVectorField
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
@@ -88,19 +90,15 @@ class LangevinFlow(AbstractStochasticFlow):
     def towards(self, theory: AbstractTheory) -> "LangevinFlow":
         return with_theory(self, theory)
 
-    def forward_and_log_weight(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, z, 1)[:2]
 
-    def backward_and_log_weight(
-        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, x, -1)[:2]
 
     def path(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""], Inexact[Array, "steps *shape"], Float[Array, " steps"]]:
+        self, key: Key[Array, ""], z: Configuration
+    ) -> tuple[Configuration, Float[Array, ""], Any, Float[Array, " steps"]]:
         """The end and the log weight of a forward path, and the configurations and log weights after each step."""
         x, log_weight, kept = self._run(key, z, 1, keep=True)
         return x, log_weight, *kept
@@ -110,7 +108,7 @@ class LangevinFlow(AbstractStochasticFlow):
         steps = self.schedule.steps
         return (jnp.arange(steps, dtype=self.log_step_sizes.dtype) + 0.5) / steps
 
-    def _run(self, key: Array, x: Array, direction: int, keep: bool = False) -> tuple[Array, Array, Any]:
+    def _run(self, key: Array, x: Any, direction: int, keep: bool = False) -> tuple[Any, Array, Any]:
         """Steps in either direction: backwards, levels come in reversed order and the drift has the other sign."""
         steps = self.schedule.steps
         self.manifold.check(x)
@@ -131,7 +129,7 @@ class LangevinFlow(AbstractStochasticFlow):
         x, parts, log_weight = carry
         weight, size, t, key = level
         manifold = self.manifold
-        real = jnp.real(x).dtype
+        real = precision(x)
         size, t = size.astype(real), t.astype(real)
 
         def back(moved):
@@ -142,9 +140,9 @@ class LangevinFlow(AbstractStochasticFlow):
         moved, change, parts = gaussian_step(manifold, key, x, mean, 2 * size, back)
         return moved, parts, log_weight + change.astype(log_weight.dtype)
 
-    def _mean(self, weight, size, t, x, parts, direction: int) -> Array:
-        mean = -size.astype(x.dtype) * level_gradient(weight, parts)
+    def _mean(self, weight, size, t, x, parts, direction: int) -> Any:
+        mean = scale(-size, level_gradient(weight, parts))
         if self.drift is None:
             return mean
         velocity, _ = self.drift(t, x)
-        return mean + velocity * (direction / self.schedule.steps)
+        return jax.tree.map(lambda a, b: a + b * (direction / self.schedule.steps), mean, velocity)

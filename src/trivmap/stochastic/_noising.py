@@ -7,13 +7,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact, Key
+from jaxtyping import Array, Float, Key
 
 from .._checks import integers, positive, within
+from .._types import Configuration
 from ..gauge import casimir
 from ..groups import AbstractGroup
-from ..manifolds import AbstractManifold, LinkField, RealField
-from ..priors import AbstractPrior, GaussianPrior, HaarPrior
+from ..lattice import accumulator_dtype
+from ..manifolds import AbstractManifold, LinkField, ProductManifold, RealField
+from ..priors import AbstractPrior, GaussianPrior, HaarPrior, ProductPrior
 from ._heat_kernel import brownian_motion, heat_kernel_score
 
 
@@ -31,31 +33,27 @@ class AbstractNoising(eqx.Module):
         """The density at the end."""
 
     @abc.abstractmethod
-    def marginal(self, tau: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        r"""$\alpha(\tau)$ and the variance $\sigma^2(\tau)$ of each coordinate."""
+    def marginal(self, tau: Float[Array, ""]) -> tuple[Any, Any]:
+        r"""$\alpha(\tau)$ and the variance $\sigma^2(\tau)$ of each coordinate, numbers; of a product, numbers by name."""
 
     @abc.abstractmethod
-    def noised(
-        self, key: Key[Array, ""], tau: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Inexact[Array, "*shape"]]:
+    def noised(self, key: Key[Array, ""], tau: Float[Array, ""], x: Configuration) -> tuple[Configuration, Configuration]:
         """A configuration at time tau from x at time zero, and the score of its transition density."""
 
     @abc.abstractmethod
-    def background(
-        self, tau: Float[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def background(self, tau: Float[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         """The score, with its divergence, that a learned field is added to."""
 
     @abc.abstractmethod
     def share(self, tau: Float[Array, ""]) -> Float[Array, ""]:
         """The factor of the learned field in the score: how much of the structure it describes is left at time tau."""
 
-    def transition(self, tau: Float[Array, ""], later: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def transition(self, tau: Float[Array, ""], later: Float[Array, ""]) -> tuple[Any, Any]:
         """The factor a and the variance v of the step between two times: x' = a x + sqrt(v) xi."""
         alpha, variance = self.marginal(tau)
         alpha_later, variance_later = self.marginal(later)
-        a = alpha_later / alpha
-        return a, variance_later - a**2 * variance
+        a = jax.tree.map(jnp.divide, alpha_later, alpha)
+        return a, jax.tree.map(lambda later, a, v: later - a**2 * v, variance_later, a, variance)
 
 
 class _GaussianNoising(AbstractNoising):
@@ -195,6 +193,50 @@ class HeatKernelNoising(AbstractNoising):
 
     def background(self, tau, x):
         return jnp.zeros_like(x), jnp.zeros((), jnp.real(x).dtype)
+
+
+class ProductNoising(AbstractNoising):
+    r"""Noise of its own for each field of a product of manifolds, at the same times.
+
+    **Arguments:** `**components`: noisings by name, such as `links=HeatKernelNoising(...)`, `phi=VariancePreserving(...)`.
+
+    The learned field is the score beyond the backgrounds of all components. `probability_flow` and implicit score matching
+    are refused, as they need the divergence of each field by itself.
+
+    **Raises:** `ValueError` for none or for different lattices.
+    """
+
+    components: dict[str, AbstractNoising]
+
+    def __init__(self, **components: AbstractNoising):
+        self.components = {name: components[name] for name in sorted(components)}
+        _ = self.manifold  # refuses different lattices
+
+    @property
+    def manifold(self) -> ProductManifold:
+        return ProductManifold(**{name: noising.manifold for name, noising in self.components.items()})
+
+    @property
+    def prior(self) -> AbstractPrior:
+        return ProductPrior(**{name: noising.prior for name, noising in self.components.items()})
+
+    def marginal(self, tau):
+        parts = {name: noising.marginal(tau) for name, noising in self.components.items()}
+        return {name: part[0] for name, part in parts.items()}, {name: part[1] for name, part in parts.items()}
+
+    def noised(self, key, tau, x):
+        keys = jax.random.split(key, len(self.components))
+        parts = {n: noising.noised(k, tau, x[n]) for k, (n, noising) in zip(keys, self.components.items(), strict=True)}
+        return {name: part[0] for name, part in parts.items()}, {name: part[1] for name, part in parts.items()}
+
+    def background(self, tau, x):
+        parts = {name: noising.background(tau, x[name]) for name, noising in self.components.items()}
+        divergence = jnp.sum(jnp.stack([jnp.asarray(part[1], accumulator_dtype()) for part in parts.values()]))
+        return {name: part[0] for name, part in parts.items()}, divergence
+
+    def share(self, tau):
+        # One factor for all, so that the divergence of the score is that of the field; a field on links fades by itself.
+        return jnp.ones_like(tau)
 
 
 def _decay(rates: tuple[float, float], tau: Array) -> Array:

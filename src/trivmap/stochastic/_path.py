@@ -1,15 +1,17 @@
 """Families of theories that lead from a prior to a theory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
 from .._checks import integers
+from .._trees import scale
+from .._types import Configuration
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior, EnsemblePrior
 from ..theories import AbstractTheory, WilsonAction
@@ -38,7 +40,7 @@ class Interpolation(AbstractTheory):
     def manifold(self) -> AbstractManifold:
         return self.theory.manifold
 
-    def action(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def action(self, x: Configuration) -> Float[Array, ""]:
         action = self.theory.action(x)
         weight = self.weight.astype(action.dtype)
         if self.prior.uniform:
@@ -81,18 +83,25 @@ def with_theory(flow: Any, theory: AbstractTheory) -> Any:
     return eqx.tree_at(lambda f: f.theory, flow, theory)
 
 
-def end_gradients(prior: AbstractPrior, theory: AbstractTheory, x: Array) -> tuple[Array, Array | None]:
+def end_gradients(prior: AbstractPrior, theory: AbstractTheory, x: Any) -> tuple[Any, Any]:
     """Gradients of S and of -log r (`None` where it is constant): every theory in between is a sum of them."""
     if prior.uniform:
         return theory.gradient(x), None
     return theory.gradient(x), theory.manifold.gradient(lambda y: -prior.log_prob(y))(x)
 
 
-def level_gradient(weight: Array, parts: tuple[Array, Array | None]) -> Array:
+def level_gradient(weight: Array, parts: tuple[Any, Any]) -> Any:
     """Gradient of the interpolation from `end_gradients`."""
     gradient, of_prior = parts
-    weight = weight.astype(gradient.dtype)
-    return weight * gradient if of_prior is None else weight * gradient + (1 - weight) * of_prior
+    return scale(weight, gradient) if of_prior is None else jax.tree.map(_between(weight), gradient, of_prior)
+
+
+def _between(weight: Array) -> Callable[[Array, Array], Array]:
+    def average(a: Array, b: Array) -> Array:
+        share = weight.astype(a.dtype)
+        return share * a + (1 - share) * b
+
+    return average
 
 
 class Schedule(eqx.Module):

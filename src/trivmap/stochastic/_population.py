@@ -1,9 +1,11 @@
 """Populations of particles on annealed flows, for sequential Monte Carlo and the training of its layers."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Key, PyTree
 
 from ..lattice import accumulator_dtype
 from ..priors import AbstractPrior
@@ -19,7 +21,7 @@ class Population(eqx.Module):
     over the levels of the mean of -log of the weight increments, weighted as the particles were before.
     """
 
-    x: Inexact[Array, "particles ..."]
+    x: PyTree[Inexact[Array, "particles ..."]]
     log_weights: Float[Array, " particles"]
     ess: Float[Array, " levels"]
     resampled: Bool[Array, " levels"]
@@ -55,7 +57,7 @@ def run_population(
         index = jnp.where(low, _systematic(resample_key, log_weights), jnp.arange(particles, dtype=jnp.int32))
         log_weights = jnp.where(low, _log_mean(log_weights), log_weights)
         keys = jax.random.split(key, particles)
-        x = jax.vmap(lambda k, x: flow.updated(k, theory, x))(keys, y[index])
+        x = jax.vmap(lambda k, x: flow.updated(k, theory, x))(keys, jax.tree.map(lambda a: a[index], y))
         # Each level is trained on the particles it is given.
         x = jax.lax.stop_gradient(x)
         return (x, _actions(theory, x), log_weights, loss), (ess, low)
@@ -67,7 +69,7 @@ def run_population(
     return Population(x, log_weights, ess, low, loss)
 
 
-def _actions(theory: AbstractTheory, x: Array) -> Array:
+def _actions(theory: AbstractTheory, x: Any) -> Array:
     return jax.vmap(theory.action)(x).astype(accumulator_dtype())
 
 

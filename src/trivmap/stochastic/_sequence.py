@@ -5,8 +5,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, Key
+from jaxtyping import Array, Float, Key
 
+from .._types import Configuration
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
@@ -43,18 +44,14 @@ class StochasticSequence(AbstractStochasticFlow):
     def started_from(self, prior: AbstractPrior) -> "StochasticSequence":
         return StochasticSequence(self.flows[0].started_from(prior), *self.flows[1:])
 
-    def forward_and_log_weight(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         log_weight = jnp.zeros((), accumulator_dtype())
         for flow, part in zip(self.flows, jax.random.split(key, len(self.flows)), strict=True):
             z, change = flow.forward_and_log_weight(part, z)
             log_weight = log_weight + change
         return z, log_weight
 
-    def backward_and_log_weight(
-        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         log_weight = jnp.zeros((), accumulator_dtype())
         for flow, part in zip(self.flows[::-1], jax.random.split(key, len(self.flows)), strict=True):
             x, change = flow.backward_and_log_weight(part, x)
@@ -92,13 +89,9 @@ class UpdateFlow(AbstractStochasticFlow):
         """The theory, which is physics."""
         return ("theory",)
 
-    def forward_and_log_weight(
-        self, key: Key[Array, ""], z: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         x = self.update.repeated(key, self.theory, z, self.repeats)
         return x, self.theory.action(x) - self.theory.action(z)
 
-    def backward_and_log_weight(
-        self, key: Key[Array, ""], x: Inexact[Array, "*shape"]
-    ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
+    def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self.forward_and_log_weight(key, x)

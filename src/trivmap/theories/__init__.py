@@ -7,4 +7,6 @@ from ._free_scalar import FreeScalarAction as FreeScalarAction
 from ._matrix import MatrixAction as MatrixAction
 from ._nonlinear_sigma import NonlinearSigmaModel as NonlinearSigmaModel
 from ._phi4 import Phi4Action as Phi4Action
+from ._scalar_yukawa import ScalarYukawaAction as ScalarYukawaAction
+from ._u1_higgs import U1HiggsAction as U1HiggsAction
 from ._wilson import WilsonAction as WilsonAction

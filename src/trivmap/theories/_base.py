@@ -8,7 +8,7 @@ from jax.core import Tracer
 
 from .._checks import finite
 from .._parameters import all_fields
-from .._types import Array, Shape
+from .._types import Array, Configuration, Shape, Tangent
 from ..manifolds import AbstractManifold
 
 
@@ -22,8 +22,8 @@ class AbstractTheory(eqx.Module):
     """The space of configurations."""
 
     @abc.abstractmethod
-    def action(self, x: Array) -> Array:
-        """The action of one configuration, a real scalar."""
+    def action(self, x: Any) -> Array:
+        """The action of one configuration (an array, or a dictionary of arrays on a product of manifolds), a real scalar."""
 
     def check_couplings(self) -> None:
         """Raises `ValueError` for couplings, where they are numbers and not traced, at which exp(-action) has no integral."""
@@ -37,7 +37,7 @@ class AbstractTheory(eqx.Module):
         """All of them: couplings are physics, which no training changes."""
         return all_fields(self)
 
-    def gradient(self, x: Array) -> Array:
+    def gradient(self, x: Configuration) -> Tangent:
         """Gradient of the action, a tangent vector (right-trivialised on groups); the force is minus this."""
         return self.manifold.gradient(self.action)(x)
 

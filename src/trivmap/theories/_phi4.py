@@ -64,6 +64,11 @@ class Phi4Action(AbstractTheory):
     def action(self, x: Array) -> RealScalar:
         """The action, summed in float64 when x64 is enabled."""
         self.manifold.check(x)
-        square = x * x
-        mass, quartic = site_sum(square), site_sum(square * square)
-        return kinetic_term(x) + self.m2.astype(mass.dtype) * mass + self.lam.astype(mass.dtype) * quartic
+        return phi4_action(x, self.m2, self.lam)
+
+
+def phi4_action(x: Array, m2: Array, lam: Array) -> Array:
+    """The action of `Phi4Action` from its couplings."""
+    square = x * x
+    mass, quartic = site_sum(square), site_sum(square * square)
+    return kinetic_term(x) + m2.astype(mass.dtype) * mass + lam.astype(mass.dtype) * quartic

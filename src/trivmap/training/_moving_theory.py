@@ -5,8 +5,9 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, Int
+from jaxtyping import Array, Float, Int
 
+from .._types import Configuration
 from ..manifolds import AbstractManifold
 from ..theories import AbstractTheory
 
@@ -25,7 +26,7 @@ class AbstractMovingTheory(AbstractTheory):
     def manifold(self) -> AbstractManifold:
         return self.end.manifold
 
-    def action(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def action(self, x: Configuration) -> Float[Array, ""]:
         return self.end.action(x)
 
     def between(self, weight: Float[Array, ""]) -> AbstractTheory:

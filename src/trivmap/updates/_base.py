@@ -4,8 +4,9 @@ import abc
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Inexact, Key
+from jaxtyping import Array, Key
 
+from .._types import Configuration
 from ..theories import AbstractTheory
 
 
@@ -13,12 +14,10 @@ class AbstractUpdate(eqx.Module):
     """A random step that leaves exp(-S) invariant and is reversible with respect to it, for any theory it accepts."""
 
     @abc.abstractmethod
-    def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Configuration) -> Configuration:
         """The next configuration."""
 
-    def repeated(
-        self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"], count: int
-    ) -> Inexact[Array, "*shape"]:
+    def repeated(self, key: Key[Array, ""], theory: AbstractTheory, x: Configuration, count: int) -> Configuration:
         """The configuration after `count` updates."""
 
         def once(x, key):

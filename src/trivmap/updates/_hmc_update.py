@@ -3,9 +3,11 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, Key
+from jaxtyping import Array, Float, Key
 
 from .._checks import integers, positive, within
+from .._trees import precision, select
+from .._types import Configuration
 from ..theories import AbstractTheory
 from ._base import AbstractUpdate
 from ._molecular_dynamics import DEFAULT_SPREAD, energy, molecular_dynamics, random_length
@@ -51,15 +53,15 @@ class HMCUpdate(AbstractUpdate):
         self.length_spread, self.steps = float(length_spread), steps
         self.splitting = splitting_of(integrator)
 
-    def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Configuration) -> Configuration:
         momentum_key, accept_key = jax.random.split(key)
         manifold = theory.manifold
-        p = manifold.effective(manifold.random_tangent(momentum_key, jnp.real(x).dtype), x)
+        p = manifold.effective(manifold.random_tangent(momentum_key, precision(x)), x)
         spread = jnp.asarray(self.length_spread, self.length.dtype)
-        length = random_length(jax.random.fold_in(momentum_key, 1), self.length, spread)
+        length = random_length(jax.random.fold_in(accept_key, 1), self.length, spread)
         moved, p_moved, _ = molecular_dynamics(theory, self.splitting, x, p, theory.gradient(x), length, self.steps)
         moved = manifold.project(moved)
         change = energy(theory, theory.action(moved), p_moved) - energy(theory, theory.action(x), p)
         accept = jnp.log(jax.random.uniform(accept_key, dtype=change.dtype)) < -change
         # A diverged trajectory compares false and is refused.
-        return jnp.where(accept, moved, x)
+        return select(accept, moved, x)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._trees import precision, scale, subtract
 from ..lattice import accumulator_dtype
 from ._splitting import Splitting
 
@@ -16,36 +17,38 @@ DEFAULT_SPREAD = 0.3
 
 
 def random_length(key: jax.Array, length: jax.Array, spread: jax.Array) -> jax.Array:
-    """Uniform between (1 - spread) and (1 + spread) times the length, whatever the state: trajectories stay reversible."""
+    """Uniform between (1 - spread) and (1 + spread) times the length, whatever the state: trajectories stay reversible.
+
+    `key` must not come from that of the momenta: manifolds split theirs, and `fold_in(key, i)` is `split(key, n)[i]`.
+    """
     return length * (1 + spread * jax.random.uniform(key, dtype=spread.dtype, minval=-1.0))
 
 
 def molecular_dynamics(
-    theory: Any, splitting: Splitting, x: jax.Array, p: jax.Array, gradient: jax.Array, length: Any, steps: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    theory: Any, splitting: Splitting, x: Any, p: Any, gradient: Any, length: Any, steps: int
+) -> tuple[Any, Any, Any]:
     r"""Integrates $\dot x = p\,x$, $\dot p = -\partial S(x)$ for a time `length`; returns `(x, p, gradient at x)`.
 
     `gradient` is that of the action at the initial `x`, known from the trajectory before. The loop body holds a
     single force evaluation, and kicks of adjoining steps are merged.
     """
     first, drifts, kicks = splitting.schedule(steps)
-    dtype = jnp.real(p).dtype
+    dtype = precision(p)
     step = jnp.asarray(length, dtype) / steps
-    scale = lambda c, v: (c * step).astype(v.dtype) * v  # noqa: E731
 
     def pair(state, coefficients):
         x, p, _ = state
         drift, kick = coefficients
-        x = theory.manifold.exp(scale(drift, p), x)
+        x = theory.manifold.exp(scale(drift * step, p), x)
         gradient = theory.gradient(x)
-        return (x, p - scale(kick, gradient), gradient), None
+        return (x, subtract(p, scale(kick * step, gradient)), gradient), None
 
-    p = p - scale(jnp.asarray(first, dtype), gradient)
+    p = subtract(p, scale(jnp.asarray(first, dtype) * step, gradient))
     (x, p, gradient), _ = lax.scan(pair, (x, p, gradient), (jnp.asarray(drifts, dtype), jnp.asarray(kicks, dtype)))
     return x, p, gradient
 
 
-def energy(theory: Any, action: jax.Array, p: jax.Array) -> jax.Array:
+def energy(theory: Any, action: jax.Array, p: Any) -> jax.Array:
     r"""$H = S + \tfrac12 \langle p, p\rangle$ in the accumulator dtype."""
     accumulator = accumulator_dtype()
     return action.astype(accumulator) + 0.5 * theory.manifold.inner(p, p).astype(accumulator)

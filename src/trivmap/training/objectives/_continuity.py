@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
 from ..._parameters import fixed_numbers
+from ..._trees import precision
 from ...fields import AbstractVectorField, GradientField
 from ...models import log_weight, transport_of
 from ...stochastic import LangevinFlow, end_gradients, interpolate, level_gradient
@@ -46,7 +47,7 @@ def continuity_residual(
     flow, drift = _trained("continuity_residual", model, theory, batch_size)
     level_key, path_key = jax.random.split(key)
     paths, _, log_weights = _paths(path_key, flow, batch_size, dtype)
-    paths = paths[1:]
+    paths = jax.tree.map(lambda a: a[1:], paths)
     levels = flow.schedule()
     inputs = ((levels[1:] + levels[:-1]) / 2, jnp.diff(levels) * flow.schedule.steps, flow.times(), paths)
 
@@ -90,7 +91,8 @@ def action_matching(
     level_key, path_key = jax.random.split(key)
     paths, log_weights, of_paths = _paths(path_key, flow, batch_size, dtype)
     weights = jax.nn.softmax(log_weights, axis=1)
-    inputs = (flow.times(), paths[:-1], paths[1:], weights[:-1], weights[1:])
+    before, after = (jax.tree.map(lambda a, part=part: a[part], paths) for part in (slice(-1), slice(1, None)))
+    inputs = (flow.times(), before, after, weights[:-1], weights[1:])
 
     def level(inputs):
         t, before, after, *weights = inputs
@@ -113,21 +115,22 @@ def _trained(name: str, model: Any, theory: AbstractTheory, batch_size: int) -> 
     return fixed_numbers(flow.started_from(model.prior).towards(theory)), flow.drift
 
 
-def _paths(key: Array, flow: LangevinFlow, batch_size: int, dtype: DTypeLike | None) -> tuple[Array, Array, Array]:
+def _paths(key: Array, flow: LangevinFlow, batch_size: int, dtype: DTypeLike | None) -> tuple[Any, Array, Array]:
     """Configurations at all levels, the first one included, their log weights there, and those of the paths, as constants."""
 
     def walk(key):
         start_key, path_key = jax.random.split(key)
         z = flow.prior.sample(start_key, dtype)
         _, of_path, path, partial = flow.path(path_key, z)
-        path, partial = jnp.concatenate([z[None], path]), jnp.concatenate([jnp.zeros(1, partial.dtype), partial])
+        path = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), z, path)
+        partial = jnp.concatenate([jnp.zeros(1, partial.dtype), partial])
         log_prior = flow.prior.log_prob(z)
 
         def at_level(level, x, partial):
             return log_weight(interpolate(flow.prior, flow.theory, level), x, log_prior - partial)
 
         at_levels = jax.vmap(at_level)(flow.schedule(), path, partial)
-        return path, at_levels, log_weight(flow.theory, path[-1], log_prior - of_path)
+        return path, at_levels, log_weight(flow.theory, jax.tree.map(lambda a: a[-1], path), log_prior - of_path)
 
     walks = jax.vmap(walk, out_axes=(1, 1, 0))(jax.random.split(key, batch_size))
     return jax.lax.stop_gradient(walks)
@@ -141,9 +144,9 @@ def _mean_over_levels(key: Array, level: Callable[[Any], Array], inputs: Any, ch
     return jnp.mean(jax.lax.map(jax.checkpoint(level), inputs))
 
 
-def _kinetic_and_potential(drift: GradientField, t: Array, x: Array) -> tuple[Array, Array]:
+def _kinetic_and_potential(drift: GradientField, t: Array, x: Any) -> tuple[Array, Array]:
     """|b|^2/2 and the potential that b ascends."""
-    t = t.astype(jnp.real(x).dtype)
+    t = t.astype(precision(x))
     gradient, value = drift.potential.gradient(t, x), -drift.potential(t, x)
     kinetic = drift.manifold.inner(gradient, gradient) / 2
     return kinetic.astype(value.dtype), value
@@ -151,7 +154,7 @@ def _kinetic_and_potential(drift: GradientField, t: Array, x: Array) -> tuple[Ar
 
 def _residual(prior, theory, drift, weight, rate, t, x) -> Array:
     """The residual without the free energy."""
-    t = t.astype(jnp.real(x).dtype)
+    t = t.astype(precision(x))
     velocity, divergence = drift(t, x)
     work = theory.manifold.inner(velocity, level_gradient(weight, end_gradients(prior, theory, x)))
     one = jnp.ones_like(weight)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Key
@@ -29,14 +30,14 @@ class ForwardKL(eqx.Module):
 
     data: StoredConfigurations
 
-    def __init__(self, data: Chain | Ensemble | Array | np.ndarray):
+    def __init__(self, data: Chain | Ensemble | Array | np.ndarray | dict):
         self.data = StoredConfigurations(data, "ForwardKL")
 
     def __call__(
         self, key: Key[Array, ""], model: Any, theory: AbstractTheory, batch_size: int, *, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
         """The loss and the log weights -S - log q of a batch of the data (its forward ESS is not that of the model)."""
-        shape = self.data.configurations.shape[1:]
+        shape = jax.tree.map(lambda a: a.shape[1:], self.data.configurations)
         if shape != model.manifold.shape:
             raise ValueError(f"The data are configurations of shape {shape}, the model lives on {model.manifold}.")
         batch = self.data.draw(key, batch_size, dtype)

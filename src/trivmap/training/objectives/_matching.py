@@ -6,10 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
 from ..._checks import at_least
 from ..._parameters import fixed_numbers
+from ..._trees import add, precision, scale, subtract
+from ..._types import Configuration
 from ...flows import ContinuousFlow
 from ...manifolds import LinkField, RealField
 from ...models import transport_of
@@ -49,7 +51,7 @@ class ScoreMatching(eqx.Module):
 
     def __init__(
         self,
-        data: Chain | Ensemble | Array | np.ndarray,
+        data: Chain | Ensemble | Array | np.ndarray | dict,
         kind: str = "denoising",
         anchor: float = 0.0,
     ):
@@ -64,25 +66,38 @@ class ScoreMatching(eqx.Module):
         diffusion = transport_of("ScoreMatching trains", model, ScoreDiffusion)
         data_key, time_key, key = jax.random.split(key, 3)
         x = self.data.draw(data_key, batch_size, dtype)
-        tau = _stratified(time_key, batch_size, jnp.real(x).dtype)
+        tau = _stratified(time_key, batch_size, precision(x))
         losses = jax.vmap(lambda k, tau, x: self._loss(diffusion, theory, k, tau, x))(
             jax.random.split(key, batch_size), tau, x
         )
         return jnp.mean(losses), jnp.full(batch_size, jnp.nan)
 
-    def _loss(self, diffusion: ScoreDiffusion, theory: AbstractTheory, key: Array, tau: Array, x: Array) -> Array:
+    def _loss(self, diffusion: ScoreDiffusion, theory: AbstractTheory, key: Array, tau: Array, x: Any) -> Array:
         manifold, noising = diffusion.manifold, diffusion.noising
         noised, target = jax.lax.stop_gradient(noising.noised(key, tau, x))
         s, divergence = diffusion.score(1 - tau, noised)
-        if self.kind == "denoising":
-            loss = manifold.inner(s - target, s - target)
+        variance = noising.marginal(tau)[1]
+        if isinstance(variance, dict):
+            loss = self._by_field(manifold, variance, subtract(s, target))
         else:
-            loss = manifold.inner(s, s) + 2 * divergence
-        loss = noising.marginal(tau)[1].astype(loss.dtype) * loss
+            difference = subtract(s, target)
+            known = self.kind == "denoising"
+            loss = manifold.inner(difference, difference) if known else manifold.inner(s, s) + 2 * divergence
+            loss = variance.astype(loss.dtype) * loss
         if self.anchor:
-            force = theory.gradient(x) + diffusion.score(jnp.ones_like(tau), x)[0]
+            force = add(theory.gradient(x), diffusion.score(jnp.ones_like(tau), x)[0])
             loss = loss + self.anchor * manifold.inner(force, force).astype(loss.dtype)
         return loss / manifold.dimension
+
+    def _by_field(self, manifold: Any, variance: Any, difference: Any) -> Array:
+        """Of a product, each field in units of its own noise."""
+        if self.kind == "implicit":
+            raise TypeError(
+                "ScoreMatching: kind='implicit' needs the divergence of each field of a ProductNoising, and a vector field "
+                "knows that of all together; use kind='denoising'."
+            )
+        scaled = scale(jax.tree.map(jnp.sqrt, variance), difference)
+        return manifold.inner(scaled, scaled)
 
 
 class FlowMatching(eqx.Module):
@@ -109,7 +124,7 @@ class FlowMatching(eqx.Module):
     data: StoredConfigurations
     noise: float = eqx.field(static=True)
 
-    def __init__(self, data: Chain | Ensemble | Array | np.ndarray, noise: float = 0.0):
+    def __init__(self, data: Chain | Ensemble | Array | np.ndarray | dict, noise: float = 0.0):
         if noise < 0:
             raise ValueError(f"FlowMatching needs noise >= 0, but {noise} was given.")
         self.data, self.noise = StoredConfigurations(data, type(self).__name__), float(noise)
@@ -121,7 +136,7 @@ class FlowMatching(eqx.Module):
         prior = fixed_numbers(model.prior)
         data_key, time_key, key = jax.random.split(key, 3)
         x = self.data.draw(data_key, batch_size, dtype)
-        t = _stratified(time_key, batch_size, jnp.real(x).dtype)
+        t = _stratified(time_key, batch_size, precision(x))
         manifold = flow.manifold
 
         def loss(key, t, x):
@@ -134,12 +149,15 @@ class FlowMatching(eqx.Module):
         return jnp.mean(losses), jnp.full(batch_size, jnp.nan)
 
 
-def geodesic(manifold: Any, z: Inexact[Array, "*shape"], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+def geodesic(manifold: Any, z: Configuration, x: Configuration) -> Configuration:
     """The tangent vector L with exp(L) z = x, shortest on links."""
     if isinstance(manifold, RealField):
         return x - z
     if not isinstance(manifold, LinkField):
-        raise TypeError(f"FlowMatching: got a {type(manifold).__name__}, expected a RealField or a LinkField")
+        raise TypeError(
+            f"FlowMatching: got a {type(manifold).__name__}, expected a RealField or a LinkField: the geodesic between two "
+            "configurations is not known elsewhere; train with reverse_kl or ForwardKL."
+        )
     group = manifold.group
     return jax.vmap(lambda z, x: logarithm(group, group.multiply(x, group.adjoint(z))))(z, x)
 
@@ -148,10 +166,10 @@ def interpolant(
     manifold: Any,
     key: Key[Array, ""],
     t: Float[Array, ""],
-    z: Inexact[Array, "*shape"],
-    x: Inexact[Array, "*shape"],
+    z: Configuration,
+    x: Configuration,
     noise: float,
-) -> tuple[Inexact[Array, "*shape"], Inexact[Array, "*shape"]]:
+) -> tuple[Configuration, Configuration]:
     """The configuration at time t on the way from z to x, and its velocity."""
     direction = geodesic(manifold, z, x)
 

@@ -39,7 +39,8 @@ def path_gradient(
         x, log_weight, score, error = log_weight_and_score(key, model, theory, dtype)
         log_weight = jax.lax.stop_gradient(log_weight)
         # Complex derivatives act by Re(g dx), as in jax.grad.
-        path = -site_sum(jnp.real(jax.lax.stop_gradient(score) * x))
+        products = jax.tree.map(lambda s, a: site_sum(jnp.real(jax.lax.stop_gradient(s) * a)), score, x)
+        path = -sum(jax.tree.leaves(products))
         # The value is that of the forward pass, the gradient that of the path.
         return path - jax.lax.stop_gradient(path) - log_weight, log_weight, error
 
