@@ -22,8 +22,8 @@ class ProductManifold(AbstractManifold):
 
     **Raises:** `ValueError` for none or for different lattices, `TypeError` for what is no manifold.
 
-        manifold = tm.ProductManifold(links=tm.LinkField(tm.U1(), (4, 4)), phi=tm.RealField((4, 4), components=2))
-        x = manifold.cold()  # {"links": (2, 4, 4), "phi": (2, 4, 4)}
+        >>> manifold = tm.ProductManifold(links=tm.LinkField(tm.U1(), (4, 4)), phi=tm.RealField((4, 4), components=2))
+        >>> x = manifold.cold()  # {"links": (2, 4, 4), "phi": (2, 4, 4)}
     """
 
     parts: tuple[tuple[str, AbstractManifold], ...] = eqx.field(static=True)

@@ -20,8 +20,8 @@ class RealField(AbstractManifold):
 
     **Raises:** `TypeError` or `ValueError` for components that are no positive integer.
 
-        manifold = tm.RealField((4, 4), components=2)
-        x = manifold.cold()  # (2, 4, 4)
+        >>> manifold = tm.RealField((4, 4), components=2)
+        >>> x = manifold.cold()  # (2, 4, 4)
     """
 
     lattice: Shape = eqx.field(static=True, converter=check_lattice)

@@ -19,8 +19,9 @@ class ProductPrior(AbstractPrior):
 
     **Raises:** `ValueError` for none or for different lattices, `TypeError` for what is no prior.
 
-        prior = tm.ProductPrior(links=tm.HaarPrior(tm.LinkField(tm.U1(), (4, 4))), phi=tm.GaussianPrior(tm.RealField((4, 4))))
-        x = prior.sample(jax.random.key(0))  # {"links": ..., "phi": ...}
+        >>> links, phi = tm.LinkField(tm.U1(), (4, 4)), tm.RealField((4, 4))
+        >>> prior = tm.ProductPrior(links=tm.HaarPrior(links), phi=tm.GaussianPrior(phi))
+        >>> x = prior.sample(jax.random.key(0))  # {"links": ..., "phi": ...}
     """
 
     components: dict[str, AbstractPrior]

@@ -204,6 +204,9 @@ class ProductNoising(AbstractNoising):
     are refused, as they need the divergence of each field by itself.
 
     **Raises:** `ValueError` for none or for different lattices.
+
+        >>> of_links = tm.stochastic.HeatKernelNoising(tm.LinkField(tm.U1(), (4, 4)))
+        >>> noising = tm.stochastic.ProductNoising(links=of_links, phi=tm.stochastic.VariancePreserving(tm.RealField((4, 4))))
     """
 
     components: dict[str, AbstractNoising]

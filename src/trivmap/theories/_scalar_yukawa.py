@@ -24,8 +24,8 @@ class ScalarYukawaAction(AbstractTheory):
     **Raises:** `ValueError` for an action without lower bound or with flat directions: a negative quartic coupling; without
     one of chi, $4 \lambda_\phi m_\chi^2 \le g^2$ or $m_\chi^2 \le 0$; without one of phi, $g \ne 0$ or $m_\phi^2 \le 0$.
 
-        theory = tm.ScalarYukawaAction((8, 8), m2_phi=0.5, lam_phi=1.0, m2_chi=1.0, lam_chi=0.5, g=0.8)
-        chain = tm.hmc(jax.random.key(0), theory, 1000)
+        >>> theory = tm.ScalarYukawaAction((8, 8), m2_phi=0.5, lam_phi=1.0, m2_chi=1.0, lam_chi=0.5, g=0.8)
+        >>> chain = tm.hmc(jax.random.key(0), theory, 1000)
     """
 
     manifold: ProductManifold = eqx.field(static=True)

@@ -32,8 +32,8 @@ class U1HiggsAction(AbstractTheory):
 
     Phases: E. Fradkin and S. Shenker, Phys. Rev. D 19 (1979) 3682.
 
-        theory = tm.U1HiggsAction((8, 8), beta=2.0, kappa=0.3, lam=0.5, m2=1.0)
-        chain = tm.hmc(jax.random.key(0), theory, 1000)
+        >>> theory = tm.U1HiggsAction((8, 8), beta=2.0, kappa=0.3, lam=0.5, m2=1.0)
+        >>> chain = tm.hmc(jax.random.key(0), theory, 1000)
     """
 
     manifold: ProductManifold = eqx.field(static=True)
