@@ -40,36 +40,10 @@ class Quartic(tm.AbstractTheory):
         return jnp.sum(self.m2 * x**2 + self.lam * x**4)
 
 
-class Product(tm.manifolds.AbstractManifold):
-    """Fields by name, as far as kernels of single components need it."""
-
-    components: dict[str, tm.manifolds.AbstractManifold]
-
-    @property
-    def lattice(self):
-        return self.components["a"].lattice
-
-    @property
-    def shape(self):
-        return ()
-
-    def exp(self, v, x):
-        return {name: m.exp(v[name], x[name]) for name, m in self.components.items()}
-
-    def reference_sample(self, key, dtype=None):
-        raise NotImplementedError
-
-    def hot(self, key, dtype=None):
-        return {name: m.hot(jax.random.fold_in(key, i), dtype) for i, (name, m) in enumerate(self.components.items())}
-
-    def cold(self, dtype=None):
-        return {name: m.cold(dtype) for name, m in self.components.items()}
-
-
 class Pair(tm.AbstractTheory):
     """a^2 + b^2 + a b at every site: <a^2> = 2/3, <a b> = -1/3."""
 
-    manifold: Product
+    manifold: tm.ProductManifold = eqx.field(static=True)
 
     def action(self, x):
         return jnp.sum(x["a"] ** 2 + x["b"] ** 2 + x["a"] * x["b"])
@@ -92,7 +66,7 @@ SUM = tm.theories.SumTheory(
 )
 U1 = tm.WilsonAction(tm.U1(), (2, 3), beta=1.5)
 SU2 = tm.WilsonAction(tm.SU(2), (2, 3), beta=2.2)
-PAIR = Pair(Product({"a": tm.RealField((4,)), "b": tm.RealField((4,))}))
+PAIR = Pair(tm.ProductManifold(a=tm.RealField((4,)), b=tm.RealField((4,))))
 HMC = HMCKernel(1.0, steps=4)
 EVEN, ODD = checkerboard(LATTICE)
 FRONT, BACK = slab(LATTICE, 0, 0, 1), slab(LATTICE, 0, 1, 2)

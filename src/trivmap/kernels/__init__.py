@@ -1,9 +1,7 @@
 """Transition kernels: steps of Markov chains that leave exp(-S) invariant, with their state, and their compositions."""
 
-from ._adaptation import DualAveraging as DualAveraging
 from ._base import AbstractKernel as AbstractKernel
 from ._base import AbstractMove as AbstractMove
-from ._base import Configuration as Configuration
 from ._base import init_key as init_key
 from ._base import reversible_kernel as reversible_kernel
 from ._composition import RandomMixture as RandomMixture
@@ -26,6 +24,5 @@ from ._molecular_dynamics import DEFAULT_SPREAD as DEFAULT_SPREAD
 from ._molecular_dynamics import energy as energy
 from ._molecular_dynamics import molecular_dynamics as molecular_dynamics
 from ._molecular_dynamics import random_length as random_length
-from ._part import ComponentState as ComponentState
 from ._part import OnComponent as OnComponent
 from ._part import OnRegion as OnRegion

@@ -17,6 +17,9 @@ class AbstractKernel(eqx.Module):
     A state is any module with a field or property `configuration`; beside it stands what the kernel carries along, such as
     the action and its gradient, or a step size that is adapted. No method takes a batch axis: chains are `jax.vmap`. A
     kernel without anything to carry derives from `AbstractMove`, which needs one method.
+
+        >>> kernel = tm.kernels.HMCKernel(steps=4)
+        >>> state, info = kernel.step(key, theory, kernel.init(key, theory, links))
     """
 
     @abc.abstractmethod
@@ -75,7 +78,10 @@ class Configuration(eqx.Module):
 
 
 class AbstractMove(AbstractKernel):
-    """A kernel without a state of its own: a move of the configuration."""
+    """A kernel without a state of its own: a move of the configuration.
+
+    >>> moved = tm.kernels.HeatbathKernel().move(key, theory, links)
+    """
 
     @abc.abstractmethod
     def move(self, key: Key[Array, ""], theory: Any, x: Any) -> Any:

@@ -58,8 +58,8 @@ class Sequence(AbstractComposition):
 
     **Arguments:** `kernels`: one or more. Names of `info` that several of them use are numbered, "accepted_0".
 
-        kernel = tm.kernels.Sequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
-        chain = tm.run_chain(jax.random.key(0), theory, kernel, 100)
+        >>> kernel = tm.kernels.Sequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
+        >>> chain = tm.run_chain(key, theory, kernel, 10)
     """
 
     kernels: tuple[AbstractKernel, ...]
@@ -84,8 +84,8 @@ class SymmetricSequence(AbstractComposition):
 
     **Arguments:** `outer`, `inner`: any kernels, such as overrelaxation around a heatbath sweep.
 
-        kernel = tm.kernels.SymmetricSequence(tm.kernels.OverrelaxationKernel(), tm.kernels.HeatbathKernel())
-        flow = tm.AnnealedFlow(prior, theory, kernel, 8)
+        >>> kernel = tm.kernels.SymmetricSequence(tm.kernels.OverrelaxationKernel(), tm.kernels.HeatbathKernel())
+        >>> flow = tm.AnnealedFlow(tm.HaarPrior(theory.manifold), theory, kernel, 8)
     """
 
     kernels: tuple[AbstractKernel, ...]
@@ -114,8 +114,8 @@ class RandomMixture(AbstractComposition):
 
     **Raises:** `ValueError` for probabilities of another number or sum.
 
-        kernel = tm.kernels.RandomMixture([tm.kernels.HeatbathKernel(), tm.kernels.HMCKernel()], [0.8, 0.2])
-        chain = tm.run_chain(jax.random.key(0), theory, kernel, 100)
+        >>> kernel = tm.kernels.RandomMixture([tm.kernels.HeatbathKernel(), tm.kernels.HMCKernel()], [0.8, 0.2])
+        >>> chain = tm.run_chain(key, theory, kernel, 10)
     """
 
     kernels: tuple[AbstractKernel, ...]

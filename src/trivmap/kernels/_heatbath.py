@@ -31,7 +31,7 @@ class HeatbathKernel(AbstractMove):
 
     **Raises:** `TypeError` for a theory other than `WilsonAction`, `ValueError` for extents of one.
 
-        chain = tm.run_chain(jax.random.key(0), theory, tm.kernels.HeatbathKernel(), 100)
+        >>> chain = tm.run_chain(key, theory, tm.kernels.HeatbathKernel(), 10)
     """
 
     attempts: int = eqx.field(static=True)
@@ -66,7 +66,7 @@ class OverrelaxationKernel(AbstractMove):
 
     **Raises:** `TypeError` for a theory other than `WilsonAction`, `ValueError` for extents of one.
 
-        kernel = tm.kernels.Sequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
+        >>> kernel = tm.kernels.Sequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
     """
 
     sweeps: int = eqx.field(static=True)

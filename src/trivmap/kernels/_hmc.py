@@ -40,7 +40,8 @@ class HMCKernel(AbstractKernel):
 
     **Raises:** `ValueError` for fewer than one step, a spread outside of [0, 1) or a target outside of (0, 1).
 
-        chain = tm.run_chain(jax.random.key(0), theory, tm.kernels.HMCKernel(1.0, steps=8), 100)
+        >>> kernel = tm.kernels.HMCKernel(1.0, steps=4, target_acceptance=0.8)
+        >>> chain = tm.run_chain(key, theory, kernel, 10)
     """
 
     length: Float[Array, ""]

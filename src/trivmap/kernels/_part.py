@@ -19,8 +19,8 @@ class OnRegion(AbstractKernel):
 
     **Arguments:** `region`: a `Region`, or booleans `(*lattice)`; `kernel`: what moves it.
 
-        inner = tm.lattice.slab((8, 8), axis=0, start=1, stop=7)
-        kernel = tm.kernels.Sequence(tm.kernels.OnRegion(inner, tm.kernels.HMCKernel()), tm.kernels.HMCKernel(0.5))
+        >>> inner = tm.lattice.slab((4, 4), axis=0, start=1, stop=3)
+        >>> kernel = tm.kernels.RandomMixture([tm.kernels.OnRegion(inner, tm.kernels.HMCKernel()), tm.kernels.HMCKernel(0.5)])
     """
 
     region: Region = eqx.field(static=True)
@@ -77,8 +77,9 @@ class OnComponent(AbstractKernel):
 
     **Raises:** `ValueError`, when it meets a theory without such a component.
 
-        moves = [tm.kernels.OnComponent(name, tm.kernels.HMCKernel()) for name in ("links", "phi")]
-        chain = tm.run_chain(jax.random.key(0), theory, tm.kernels.Sequence(*moves), 100)
+        >>> higgs = tm.U1HiggsAction((2, 2), beta=1.0, kappa=0.2, lam=0.5, m2=1.0)
+        >>> moves = [tm.kernels.OnComponent(name, tm.kernels.HMCKernel()) for name in ("links", "phi")]
+        >>> chain = tm.run_chain(key, higgs, tm.kernels.Sequence(*moves), 10)
     """
 
     name: str = eqx.field(static=True)

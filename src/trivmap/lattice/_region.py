@@ -24,8 +24,8 @@ class Region:
 
     **Raises:** `TypeError` for a mask of numbers, `ValueError` for one of links with another number of directions.
 
-        even, odd = tm.lattice.checkerboard((4, 4))
-        boundary = ~tm.lattice.slab((8, 8), axis=0, start=1, stop=7)
+        >>> even, odd = tm.lattice.checkerboard((4, 4))
+        >>> boundary = ~tm.lattice.slab((8, 8), axis=0, start=1, stop=7)
     """
 
     mask: Any
@@ -100,13 +100,20 @@ class Region:
 
 
 def checkerboard(lattice: Shape) -> tuple[Region, Region]:
-    """The even and the odd sites, which are no neighbours of their own kind where all extents are even."""
+    """The even and the odd sites, which are no neighbours of their own kind where all extents are even.
+
+    >>> even, odd = tm.lattice.checkerboard((4, 4))
+    """
     parity = np.indices(check_lattice(lattice)).sum(axis=0) % 2
     return Region(parity == 0), Region(parity == 1)
 
 
 def slab(lattice: Shape, axis: int, start: int, stop: int) -> Region:
-    """Sites with `start <= x_axis < stop`."""
+    """Sites with `start <= x_axis < stop`.
+
+    >>> len(tm.lattice.slab((8, 8), axis=0, start=1, stop=7))
+    48
+    """
     lattice = check_lattice(lattice)
     integers("slab", 0, axis=axis, start=start, stop=stop)
     if axis >= len(lattice) or not start < stop <= lattice[axis]:

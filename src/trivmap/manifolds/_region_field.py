@@ -1,6 +1,5 @@
 """Fields that move in a region of the lattice only."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -17,7 +16,7 @@ class RegionField(AbstractManifold):
 
     **Arguments:** `manifold`: of the whole field; `region`: what moves.
 
-        manifold = tm.manifolds.RegionField(tm.RealField((8, 8)), tm.lattice.slab((8, 8), 0, 1, 7))
+        >>> manifold = tm.manifolds.RegionField(tm.RealField((8, 8)), tm.lattice.slab((8, 8), 0, 1, 7))
     """
 
     manifold: AbstractManifold
@@ -31,11 +30,11 @@ class RegionField(AbstractManifold):
         return self.manifold.lattice
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> Any:
         return self.manifold.shape
 
     @property
-    def tangent_shape(self) -> Shape:
+    def tangent_shape(self) -> Any:
         return self.manifold.tangent_shape
 
     @property
@@ -66,9 +65,21 @@ class RegionField(AbstractManifold):
     def from_coordinates(self, c: Any) -> Any:
         return self.region.restricted(self.manifold.from_coordinates(c))
 
-    def gradient(self, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        whole = self.manifold.gradient(f)
-        return lambda x: self.region.restricted(whole(x))
+    def pull_back(self, x: Any, cotangent: Any) -> Any:
+        return self.region.restricted(self.manifold.pull_back(x, cotangent))
+
+    def still(self, x: Any) -> Any:
+        return self.manifold.still(x)
+
+    @property
+    def generators(self) -> tuple[int, ...]:
+        return self.manifold.generators
+
+    def spread(self, mask: Any, like: Any) -> Any:
+        return self.manifold.spread(mask, like)
+
+    def largest(self, v: Any) -> Any:
+        return self.manifold.largest(v)
 
     def motion(self, v: Any, x: Any) -> Any:
         return self.region.restricted(self.manifold.motion(v, x))

@@ -66,8 +66,8 @@ def run_chain(
 
     **Raises:** `SamplingInterrupted`, which carries the chain so far, on an interrupt from the keyboard.
 
-        chain = tm.run_chain(jax.random.key(0), theory, tm.kernels.HMCKernel(), 1000, chains=8)
-        print(tm.expectation(chain, theory.action))
+        >>> chain = tm.run_chain(key, theory, tm.kernels.HMCKernel(), 50, chains=8)
+        >>> estimate = tm.expectation(chain, theory.action)
     """
     return chain_of(
         "run_chain", key, theory, kernel, n, chains=chains, thermalisation=thermalisation, thin=thin, initial=initial,

@@ -17,7 +17,7 @@ class RegionTheory(AbstractTheory):
 
     **Arguments:** `theory`; `region`: the sites or links that move.
 
-        inner = tm.theories.RegionTheory(theory, tm.lattice.slab(theory.lattice, axis=0, start=1, stop=3))
+        >>> inner = tm.theories.RegionTheory(theory, tm.lattice.slab(theory.lattice, axis=0, start=1, stop=3))
     """
 
     theory: AbstractTheory
@@ -51,7 +51,8 @@ class ComponentTheory(AbstractTheory):
 
     **Raises:** `ValueError` for an unknown component.
 
-        links_given_scalar = tm.theories.ComponentTheory(theory, "links", {"phi": phi})
+        >>> higgs = tm.U1HiggsAction((2, 2), beta=1.0, kappa=0.2, lam=0.5, m2=1.0)
+        >>> given = tm.theories.ComponentTheory(higgs, "links", {"phi": higgs.manifold["phi"].cold()})
     """
 
     theory: AbstractTheory

@@ -17,8 +17,9 @@ class SumTheory(AbstractTheory):
 
     **Raises:** `ValueError` for fewer, or for different manifolds.
 
-        theory = tm.theories.SumTheory(determinant, tm.WilsonAction(tm.SU(3), (8, 8), beta=5.0))
-        chain = tm.hmc(jax.random.key(0), theory, 100, integrator=tm.kernels.nested(tm.kernels.omf2, tm.kernels.omf2, 4))
+        >>> twice = tm.theories.SumTheory(theory, theory)
+        >>> bool(twice.action(links) == 2 * theory.action(links))
+        True
     """
 
     summands: tuple[AbstractTheory, ...]
