@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from .._trees import stacked
 from ..io import read_chain, read_checkpoint, read_header, write_chain, write_checkpoint
 from ..kernels import HMCKernel
 from ..samplers import ChainState, fresh_state, hmc
@@ -174,7 +175,7 @@ def _saved(folder: RunFolder) -> int:
 def _initial_state(run: _Runner) -> ChainState:
     """The structure of the sampler's state."""
     command, manifold = run.command, run.theory.manifold
-    cold = jnp.broadcast_to(manifold.cold(jnp.dtype(command.precision))[None], (command.chains, *manifold.shape))
+    cold = stacked(manifold.cold(jnp.dtype(command.precision)), command.chains)
     return fresh_state(jax.random.key(0), run.theory, _kernel(command), cold)
 
 
