@@ -19,7 +19,7 @@ PACKAGES = (
     "transforms",
     "solvers",
     "flows",
-    "updates",
+    "kernels",
     "stochastic",
     "models",
     "training",

@@ -25,7 +25,7 @@ MATRICES = tm.LinkField(tm.SU(2), (2, 2))
 THEORY = tm.WilsonAction(tm.U1(), (4, 4), beta=1.0)
 PRIOR = tm.HaarPrior(LINKS)
 MODEL = tm.Model(PRIOR, tm.ContinuousFlow(tm.GatedConvolutionField(LINKS), steps=1))
-ANNEALED = tm.AnnealedFlow(PRIOR, THEORY, tm.HMCUpdate(), 2)
+ANNEALED = tm.AnnealedFlow(PRIOR, THEORY, tm.kernels.HMCKernel(), 2)
 DATA = np.arange(20.0)
 
 NO_COUNT = (0, -1, 2.5, NAN, True, "4", None)
@@ -92,10 +92,10 @@ NONSENSE = {
         for name, values in {"low": (NAN, -INF, 2.0), "high": (NAN, INF), "degree": NO_STEPS}.items()
     ],
     "updates": [
-        (tm.HMCUpdate, "length", (*NOT_POSITIVE, np.array([1.0, NAN]))),
-        (tm.HMCUpdate, "steps", NO_COUNT),
-        (tm.HeatbathUpdate, "attempts", NO_COUNT),
-        (tm.OverrelaxationUpdate, "sweeps", NO_COUNT),
+        (tm.kernels.HMCKernel, "length", (*NOT_POSITIVE, np.array([1.0, NAN]))),
+        (tm.kernels.HMCKernel, "steps", NO_COUNT),
+        (tm.kernels.HeatbathKernel, "attempts", NO_COUNT),
+        (tm.kernels.OverrelaxationKernel, "sweeps", NO_COUNT),
     ],
     "priors": [
         (lambda width: tm.GaussianPrior(SCALARS, width), "width", NOT_POSITIVE),
@@ -110,7 +110,7 @@ NONSENSE = {
     ],
     "stochastic flows": [
         (lambda **k: tm.LangevinFlow(PRIOR, THEORY, 2, **k), "step_size", (*NOT_POSITIVE, np.array([0.1, NAN]))),
-        (lambda **k: tm.AnnealedFlow(PRIOR, THEORY, tm.HMCUpdate(), 2, **k), "repeats", NO_COUNT),
+        (lambda **k: tm.AnnealedFlow(PRIOR, THEORY, tm.kernels.HMCKernel(), 2, **k), "repeats", NO_COUNT),
         (lambda **k: tm.ScoreDiffusion(HeatKernelNoising(LINKS), MODEL.transport.field, 2, **k), "corrections", NO_STEPS),
         (
             lambda **k: tm.ScoreDiffusion(HeatKernelNoising(LINKS), MODEL.transport.field, 2, **k),
@@ -234,8 +234,8 @@ def test_numbers_of_all_kinds_are_taken(value):
 def test_traced_numbers_pass():
     """Constructors stay usable under `jax.jit` and `jax.vmap`."""
     lengths = jnp.asarray([0.5, 2.0])
-    np.testing.assert_array_equal(jax.vmap(lambda length: tm.HMCUpdate(length).length)(lengths), lengths)
-    assert jax.jit(lambda length: tm.HMCUpdate(length).length)(0.7) == 0.7
+    np.testing.assert_array_equal(jax.vmap(lambda length: tm.kernels.HMCKernel(length).length)(lengths), lengths)
+    assert jax.jit(lambda length: tm.kernels.HMCKernel(length).length)(0.7) == 0.7
 
 
 _SINGLE = """

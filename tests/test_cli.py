@@ -113,6 +113,7 @@ def test_unknown_option_as_a_user_sees_it():
         (["hmc", "phi4", "--lam", "-8"], "--lam"),
         (["hmc", "u1", "--warmup", "-5"], "--warmup"),
         (["hmc", "u1", "--length-spread", "1.5"], "--length-spread"),
+        (["hmc", "u1", "--target-acceptance", "1"], "--target-acceptance"),
         (["train", "u1", "--seed", "12345678901234567890"], "--seed"),
         (["train", "u1", "--lattice"], "--lattice"),
         (["compare", "--methods", "gatd"], "did you mean gated?"),
@@ -395,6 +396,22 @@ def test_hmc_resumes_bit_for_bit(monkeypatch, capsys):
     np.testing.assert_array_equal(whole.delta_h, parts.delta_h)
     assert main([*HMC, "--out", "parts"]) == 2
     assert main(["measure", "parts"]) == 0
+
+
+def test_hmc_adapts_its_steps_unless_told_otherwise(capsys):
+    """To the acceptance that was asked for; the summary of a run that is complete names the step again."""
+    words = ["hmc", "phi4", "--lattice", "2", "3", "--trajectories", "40", "--warmup", "80", "--chains", "8"]
+    words += ["--integrator", "leapfrog", "--md-steps", "3"]
+    assert main([*words, "--out", "adapted"]) == 0
+    shown, summary = capsys.readouterr().out, read_json("adapted/summary.json")
+    assert f"in steps of {summary['step_size']:.4g}" in shown
+    assert summary["trajectory_length"] == pytest.approx(3 * summary["step_size"])
+    # 320 decisions of eight chains, each with an error of the step: 0.02 and 0.03, and the bias of a short warmup.
+    assert abs(summary["acceptance"] - 0.8) < 0.12
+    assert main([*words, "--out", "fixed", "--target-acceptance", "0"]) == 0
+    assert read_json("fixed/summary.json")["trajectory_length"] == 1.0
+    assert main([*words, "--out", "adapted", "--resume"]) == 0
+    assert read_json("adapted/summary.json")["trajectory_length"] == summary["trajectory_length"]
 
 
 def test_hmc_keeps_configurations(capsys):

@@ -123,7 +123,9 @@ def _with_corrections(name):
     theory, noising = THEORIES[name], _noising(name)
     schedule = tm.stochastic.Schedule([0.0, 0.5, 0.8, 1.0])
     diffusion = tm.ScoreDiffusion(noising, _field(theory.manifold), schedule, corrections=2, correction_size=0.01)
-    return tm.stochastic.StochasticSequence(diffusion, tm.stochastic.UpdateFlow(theory, tm.HMCUpdate(0.3, steps=1), 2))
+    return tm.stochastic.StochasticSequence(
+        diffusion, tm.stochastic.KernelFlow(theory, tm.kernels.HMCKernel(0.3, steps=1), 2)
+    )
 
 
 @pytest.mark.parametrize("name", ["vp", "u1", "su2"])

@@ -17,7 +17,7 @@ import trivmap as tm
 
 # Results that functions return, states, errors: users read them, or catch them.
 WITHOUT = {
-    *("HMCState", "HeatbathState", "Interpolation", "Letter", "Population", "StoredConfigurations", "Trace", "History"),
+    *("HMCState", "ChainState", "Interpolation", "Letter", "Population", "StoredConfigurations", "Trace", "History"),
     *("EstimateWarning",),
 }
 

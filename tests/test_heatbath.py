@@ -8,7 +8,7 @@ from helpers import rows
 from scipy import special, stats
 
 import trivmap as tm
-from trivmap.updates._conditional import quaternion, von_mises
+from trivmap.kernels._conditional import quaternion, von_mises
 
 THEORIES = {
     "u1": tm.WilsonAction(tm.U1(), (4, 4), beta=2.0),
@@ -62,7 +62,7 @@ def test_sampler_against_exact_results(name):
     assert abs(square.pull(tm.exact.action_variance(theory) * float(theory.beta) ** 2)) < 4
     if "Q2" in measure:
         assert abs(tm.expectation(chain, "Q2").pull(tm.exact.charge_squared(theory))) < 4
-    # Eight sweeps on fewer than 20 x 200 updates: the chain decorrelates fast.
+    # Eight sweeps on fewer than 20 x 200 steps: the chain decorrelates fast.
     assert tm.n_eff(chain, "plaquette") > 800
 
 
@@ -93,10 +93,10 @@ def test_overrelaxation_without_staples():
     one = jnp.broadcast_to(theory.group.identity((2, 2))[None], theory.manifold.shape)
     # With one link of a plaquette turned to -1 the staples of others cancel in pairs.
     x = one.at[0, :, :, 0, 0].multiply(-1)
-    for update in (tm.OverrelaxationUpdate(3), tm.HeatbathUpdate()):
-        moved = update(jax.random.key(0), theory, x)
+    for kernel in (tm.kernels.OverrelaxationKernel(3), tm.kernels.HeatbathKernel()):
+        moved = kernel.move(jax.random.key(0), theory, x)
         assert theory.group.unitarity_defect(moved[0]) < 1e-14
-    moved = tm.OverrelaxationUpdate(3)(jax.random.key(0), theory, x)
+    moved = tm.kernels.OverrelaxationKernel(3).move(jax.random.key(0), theory, x)
     assert abs(theory.action(moved) - theory.action(x)) < 1e-13
 
 
@@ -112,7 +112,7 @@ def test_three_dimensions_and_more_colours():
 def test_overrelaxation_conserves_the_action(name):
     theory = THEORIES[name]
     x = theory.manifold.reference_sample(jax.random.key(0))
-    moved = tm.OverrelaxationUpdate()(jax.random.key(1), theory, x)
+    moved = tm.kernels.OverrelaxationKernel().move(jax.random.key(1), theory, x)
     assert theory.manifold.distance(x, moved) > 1
     assert abs(theory.action(moved) - theory.action(x)) < 1e-13 * theory.manifold.dimension
 
@@ -125,8 +125,8 @@ def test_sweeps_are_reversible():
     theory = tm.WilsonAction(tm.U1(), (2, 2), beta=2.0)
     chain = tm.heatbath(jax.random.key(5), theory, 100, chains=400, thermalisation=30)
     x = jnp.asarray(chain.configurations).reshape(-1, *theory.manifold.shape)
-    update = tm.HeatbathUpdate()
-    moved = jax.jit(jax.vmap(lambda k, x: update(k, theory, x)))(jax.random.split(jax.random.key(6), len(x)), x)
+    kernel = tm.kernels.HeatbathKernel()
+    moved = jax.jit(jax.vmap(lambda k, x: kernel.move(k, theory, x)))(jax.random.split(jax.random.key(6), len(x)), x)
 
     def pair(x, axis):
         flux = x[:, 0] + jnp.roll(x[:, 1], -1, axis=1) - jnp.roll(x[:, 0], -1, axis=2) - x[:, 1]
@@ -138,11 +138,11 @@ def test_sweeps_are_reversible():
 
 @pytest.mark.parametrize("name", rows(["su2_odd", "su2_negative"], slow=["su2_odd"]))
 def test_annealing_is_exact_both_ways(name):
-    """log Z from paths of few levels, and from backward paths that start in the theory: only reversible updates pass."""
+    """log Z from paths of few levels, and from backward paths that start in the theory: only reversible kernels pass."""
     theory = THEORIES[name]
     prior = tm.HaarPrior(theory.manifold)
-    update = tm.SymmetricSequence(tm.OverrelaxationUpdate(), tm.HeatbathUpdate())
-    flow = tm.AnnealedFlow(prior, theory, update, 6)
+    kernel = tm.kernels.SymmetricSequence(tm.kernels.OverrelaxationKernel(), tm.kernels.HeatbathKernel())
+    flow = tm.AnnealedFlow(prior, theory, kernel, 6)
     ensemble = tm.sample(jax.random.key(0), tm.Model(prior, flow), theory, 2000, batch_size=500, measure={})
     exact = tm.exact.log_z(theory)
     assert abs(tm.log_z(ensemble).pull(exact)) < 4
@@ -170,11 +170,11 @@ def test_continuation_and_float32():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: tm.HeatbathUpdate(attempts=0), ValueError, "attempts: got 0"),
-        (lambda: tm.OverrelaxationUpdate(sweeps=0), ValueError, "sweeps: got 0"),
+        (lambda: tm.kernels.HeatbathKernel(attempts=0), ValueError, "attempts: got 0"),
+        (lambda: tm.kernels.OverrelaxationKernel(sweeps=0), ValueError, "sweeps: got 0"),
         (lambda: tm.heatbath(jax.random.key(0), THEORIES["u1"], 0), ValueError, "positive integer"),
-        (lambda: _update(tm.Phi4Action((2, 2), 1.0, 1.0)), TypeError, "WilsonAction only"),
-        (lambda: _update(tm.WilsonAction(tm.U1(), (1, 4), beta=1.0)), ValueError, "extents of 2 or more"),
+        (lambda: _moved(tm.Phi4Action((2, 2), 1.0, 1.0)), TypeError, "WilsonAction only"),
+        (lambda: _moved(tm.WilsonAction(tm.U1(), (1, 4), beta=1.0)), ValueError, "extents of 2 or more"),
     ],
 )
 def test_errors_teach(call, error, message):
@@ -182,5 +182,5 @@ def test_errors_teach(call, error, message):
         call()
 
 
-def _update(theory):
-    return tm.HeatbathUpdate()(jax.random.key(0), theory, jnp.zeros(theory.manifold.shape))
+def _moved(theory):
+    return tm.kernels.HeatbathKernel().move(jax.random.key(0), theory, jnp.zeros(theory.manifold.shape))

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from trivmap.groups import SU, U1
+from trivmap.kernels import SymplecticIntegrator, energy, leapfrog, molecular_dynamics, omf2, omf4
 from trivmap.manifolds import RealField
 from trivmap.observables import plaquette, topological_charge, wilson_loop
 from trivmap.samplers import SamplingInterrupted, hmc
-from trivmap.samplers import _chain_loop as chain_loop
+from trivmap.samplers import _run_chain as chain_loop
 from trivmap.statistics import acceptance_rate, creutz, expectation
 from trivmap.theories import FreeScalarAction, NonlinearSigmaModel, Phi4Action, WilsonAction
-from trivmap.updates import Splitting, energy, leapfrog, molecular_dynamics, omf2, omf4
 
 REFERENCE = Path(__file__).parent / "reference"
-SPLITTINGS = {"leapfrog": leapfrog, "omf2": omf2, "omf4": omf4}
+INTEGRATORS = {"leapfrog": leapfrog, "omf2": omf2, "omf4": omf4}
 THEORIES = {
     "phi4": lambda: Phi4Action((4, 3), m2=-4.0, lam=8.0),
     "U1": lambda: WilsonAction(U1(), (3, 4), 2.0),
@@ -52,8 +52,8 @@ def start(theory, key, dtype=None):
 
 
 @eqx.filter_jit
-def integrate(theory, splitting, x, p, gradient):
-    x, p, gradient = molecular_dynamics(theory, splitting, x, p, gradient, 0.5, 4)
+def integrate(theory, integrator, x, p, gradient):
+    x, p, gradient = molecular_dynamics(theory, integrator, x, p, gradient, 0.5, 4)
     return theory.manifold.project(x), p, gradient
 
 
@@ -70,16 +70,16 @@ def distance(theory, x, y):
 # Identities
 
 
-CASES = [(name, scheme) for name in ("phi4", "U1", "O3") for scheme in SPLITTINGS]
+CASES = [(name, scheme) for name in ("phi4", "U1", "O3") for scheme in INTEGRATORS]
 CASES += [("SU2", "omf2"), ("SU3", "omf4"), ("SU4", "leapfrog"), ("O4", "omf2")]
 
 
 @pytest.mark.parametrize(("name", "scheme"), CASES)
 def test_reversibility(name, scheme, key):
-    theory, splitting = THEORIES[name](), SPLITTINGS[scheme]
+    theory, integrator = THEORIES[name](), INTEGRATORS[scheme]
     x, p = start(theory, key)
-    x1, p1, gradient = integrate(theory, splitting, x, p, gradient_of(theory, x))
-    x2, p2, _ = integrate(theory, splitting, x1, -p1, gradient)
+    x1, p1, gradient = integrate(theory, integrator, x, p, gradient_of(theory, x))
+    x2, p2, _ = integrate(theory, integrator, x1, -p1, gradient)
     # Rounding 2e-16 per operation, some hundred operations per link, growth by the instability below 10.
     assert distance(theory, x2, x) < 1e-12
     assert jnp.max(jnp.abs(p2 + p)) < 1e-12
@@ -97,13 +97,13 @@ def test_reversibility_in_single_precision(key):
 
 @pytest.mark.parametrize(("name", "scheme"), [*CASES[:-4], ("SU2", "omf2"), ("SU2", "omf4"), ("SU3", "omf4")])
 def test_energy_violation_falls_with_the_declared_order(name, scheme, key):
-    theory, splitting = THEORIES[name](), SPLITTINGS[scheme]
+    theory, integrator = THEORIES[name](), INTEGRATORS[scheme]
     length = 0.2 if name == "phi4" else 0.5  # the quartic term makes large forces
 
     @jax.jit
     @jax.vmap
     def piece(x, p, gradient, length):
-        return molecular_dynamics(theory, splitting, x, p, gradient, length, 6)
+        return molecular_dynamics(theory, integrator, x, p, gradient, length, 6)
 
     x, p = jax.vmap(lambda k: start(theory, k))(jax.random.split(key, 16))
     gradient = jax.jit(jax.vmap(theory.gradient))(x)
@@ -114,24 +114,24 @@ def test_energy_violation_falls_with_the_declared_order(name, scheme, key):
     half = piece(x, p, gradient, lengths / 2)
     fine = hamiltonian(*piece(*half, lengths / 2)[:2]) - hamiltonian(x, p)
     # Next order: relative h^2 = (1/12)^2 times coefficients of order ten.
-    assert jnp.linalg.norm(coarse) / jnp.linalg.norm(fine) == pytest.approx(2**splitting.order, rel=0.12)
+    assert jnp.linalg.norm(coarse) / jnp.linalg.norm(fine) == pytest.approx(2**integrator.order, rel=0.12)
 
 
-def test_splittings_are_checked():
+def test_tables_of_integrators_are_checked():
     with pytest.raises(ValueError, match="order condition of order 4 violated"):
-        Splitting("leapfrog", 4, (0.5, 0.5), (1.0,))
+        SymplecticIntegrator("leapfrog", 4, (0.5, 0.5), (1.0,))
     with pytest.raises(ValueError, match="not symmetric"):
-        Splitting("x", 1, (0.0, 1.0), (1.0,))
+        SymplecticIntegrator("x", 1, (0.0, 1.0), (1.0,))
     with pytest.raises(ValueError, match="need one more kick"):
-        Splitting("x", 1, (1.0,), (1.0,))
+        SymplecticIntegrator("x", 1, (1.0,), (1.0,))
     with pytest.raises(ValueError, match="order condition"):
-        Splitting("omf2", 2, (0.19, 0.61, 0.19), (0.5, 0.5))
+        SymplecticIntegrator("omf2", 2, (0.19, 0.61, 0.19), (0.5, 0.5))
 
 
-@pytest.mark.parametrize("splitting", SPLITTINGS.values(), ids=SPLITTINGS)
-def test_schedule_merges_adjoining_kicks(splitting):
-    first, drifts, kicks = splitting.schedule(3)
-    assert len(drifts) == len(kicks) == 3 * splitting.force_evaluations
+@pytest.mark.parametrize("integrator", INTEGRATORS.values(), ids=INTEGRATORS)
+def test_schedule_merges_adjoining_kicks(integrator):
+    first, drifts, kicks = integrator.schedule(3)
+    assert len(drifts) == len(kicks) == 3 * integrator.force_evaluations
     assert first + kicks.sum() == pytest.approx(3.0, abs=1e-14)
     assert drifts.sum() == pytest.approx(3.0, abs=1e-14)
     np.testing.assert_allclose(kicks[:-1], kicks[:-1][::-1], atol=1e-14)

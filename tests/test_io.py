@@ -54,13 +54,14 @@ SAVED = {
     ),
     "coupling": lambda: tm.Model(GAUSSIAN, tm.CouplingFlow(jax.random.key(0), SCALAR.manifold, 2)),
     "spectral": lambda: tm.Model(tm.HaarPrior(SU3), tm.SpectralCouplingFlow(jax.random.key(0), SU3, 1)),
-    "annealed": lambda: tm.Model(HAAR, tm.AnnealedFlow(HAAR, GAUGE, tm.HMCUpdate(), 2)),
+    "annealed": lambda: tm.Model(HAAR, tm.AnnealedFlow(HAAR, GAUGE, tm.kernels.HMCKernel(), 2)),
     "diffusion": lambda: tm.Model(
         GAUSSIAN, tm.ScoreDiffusion(NOISING, tm.ConvolutionField(jax.random.key(0), SCALAR.manifold), 2)
     ),
     "stored": lambda: tm.EnsemblePrior(SCALAR, np.ones((3, 2, 4))),
     "theory": lambda: tm.NonlinearSigmaModel(3, (2, 2), 1.0),
     "product": lambda: tm.U1HiggsAction((2, 2), beta=1.0, kappa=0.2, lam=0.5, m2=1.0),
+    "region": lambda: tm.kernels.OnRegion(tm.lattice.slab((2, 4), 1, 0, 2), tm.kernels.HMCKernel()),
     "ensemble": lambda: tm.Ensemble(np.ones((3, 2)), np.zeros(3), {"a": np.ones(3)}, ("careful",)),
     "estimate": lambda: tm.Estimate(1.0, 0.1),
 }

@@ -206,7 +206,7 @@ def stochastic(name, theory):
     if name == "langevin":
         drift = FIELDS["higgs-2x1"]()
         return tm.Model(prior, tm.LangevinFlow(prior, theory, 24, step_size=0.02, drift=drift))
-    return tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.HMCUpdate(1.0, steps=4), 8))
+    return tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.kernels.HMCKernel(1.0, steps=4), 8))
 
 
 @pytest.mark.parametrize("name", ["langevin", "annealed"])
@@ -231,7 +231,7 @@ def test_prior_of_stored_products(key):
     chain = tm.hmc(key, start, 1000, chains=16, steps=6)
     prior = tm.EnsemblePrior(start, chain, log_z=higgs_log_z(**{**HIGGS, "kappa": 0.1}))
     theory = U1HiggsAction((2, 1), **HIGGS)
-    model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.HMCUpdate(1.0, steps=4), 4))
+    model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.kernels.HMCKernel(1.0, steps=4), 4))
     agrees(tm.log_z(tm.sample(key, model, theory, 3000)), higgs_log_z(**HIGGS))
 
 

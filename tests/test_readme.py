@@ -54,7 +54,7 @@ def test_extension_page_runs_as_printed(tmp_path):
     _, _, exact, _, dense = lines[6].split()
     assert float(exact) == pytest.approx(float(dense), abs=1e-4)  # single precision, sixteen sites
     assert all(float(line.split()[1]) > 0.9 for line in lines[7:9])  # 0.995 and 0.997
-    for line in lines[9:11]:
+    for line in lines[9:13]:
         value, error = estimates(line)
         assert abs(value - float(line.split("exact")[1])) < 4 * error, line
     assert lines[11].startswith("<chi> = -")  # g phi^2 chi pulls it down

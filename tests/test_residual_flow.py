@@ -79,7 +79,7 @@ def test_large_parameters_stay_invertible(name):
 
 def test_the_general_update_agrees_with_staples():
     flow, z = _case("su3")
-    from trivmap.flows._residual_update import PotentialUpdate
+    from trivmap.flows._residual_layer import PotentialLayer
 
     masks = flow._masks
     arrays, times, _ = flow._inputs()
@@ -88,7 +88,7 @@ def test_the_general_update_agrees_with_staples():
     table = jax.tree.map(lambda leaf: leaf[0], flow._tables())
     update = flow._update(potential, times[0], links, table, None)
     general = flow._update(potential, times[0], links, table._replace(staples=None), None)
-    assert isinstance(general, PotentialUpdate)
+    assert isinstance(general, PotentialLayer)
     u = links[..., masks.active[0]]
     for a, b in zip(update.velocity_and_curvature(u), general.velocity_and_curvature(u), strict=True):
         assert jnp.max(jnp.abs(a - b)) < 1e-14

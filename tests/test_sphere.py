@@ -11,7 +11,7 @@ from scipy import special
 
 import trivmap as tm
 from trivmap import exact
-from trivmap.updates import molecular_dynamics
+from trivmap.kernels import molecular_dynamics
 
 # Trajectories
 
@@ -41,7 +41,7 @@ def test_trajectories_preserve_volume(n, key):
 
     def trajectory(x, v):
         p = manifold.rotation(x, v)
-        x, p, _ = molecular_dynamics(theory, tm.leapfrog, x, p, theory.gradient(x), 0.8, 2)
+        x, p, _ = molecular_dynamics(theory, tm.kernels.leapfrog, x, p, theory.gradient(x), 0.8, 2)
         return x, manifold.motion(p, x)
 
     end, columns = jax.jit(
@@ -93,7 +93,7 @@ def test_two_components_are_angles(key):
     assert jnp.allclose(of_spins.gradient(spins(angles)), of_angles.gradient(angles), rtol=0, atol=1e-14)
     ends = []
     for theory, x in ((of_spins, spins(angles)), (of_angles, angles)):
-        ends.append(molecular_dynamics(theory, tm.omf2, x, p, theory.gradient(x), 1.0, 5))
+        ends.append(molecular_dynamics(theory, tm.kernels.omf2, x, p, theory.gradient(x), 1.0, 5))
     (x, p_spins, _), (y, p_angles, _) = ends
     assert jnp.allclose(x, spins(y), rtol=0, atol=1e-13)
     assert jnp.allclose(p_spins, p_angles, rtol=0, atol=1e-13)
@@ -340,7 +340,7 @@ def transports(theory):
     yield "identity", tm.ContinuousFlow(Still(theory.manifold), steps=1)
     yield "gradient flow", tm.ContinuousFlow(field, steps=6)
     yield "Langevin", tm.LangevinFlow(prior, theory, 8, step_size=0.05)
-    yield "annealed", tm.AnnealedFlow(prior, theory, tm.HMCUpdate(1.0, 3), 6)
+    yield "annealed", tm.AnnealedFlow(prior, theory, tm.kernels.HMCKernel(1.0, 3), 6)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])

@@ -37,8 +37,8 @@ def _langevin(theory, size, steps, **options):
 
 
 def _annealed(theory, size, steps, **options):
-    update = tm.HMCUpdate(length=0.4, steps=2)
-    return tm.AnnealedFlow(_prior(theory), theory, update, steps, **options)
+    kernel = tm.kernels.HMCKernel(length=0.4, steps=2)
+    return tm.AnnealedFlow(_prior(theory), theory, kernel, steps, **options)
 
 
 FLOWS = {
@@ -202,7 +202,7 @@ def test_training_raises_the_effective_sample_size():
 def test_sequential_monte_carlo():
     """Populations of eight particles, which resample at nearly every level: still without bias."""
     theory = tm.WilsonAction(tm.SU(2), (2, 2), beta=4.0)
-    model = tm.Model(_prior(theory), tm.AnnealedFlow(_prior(theory), theory, tm.HeatbathUpdate(), 4))
+    model = tm.Model(_prior(theory), tm.AnnealedFlow(_prior(theory), theory, tm.kernels.HeatbathKernel(), 4))
     measure = {"plaquette": tm.plaquette}
     ensemble = tm.smc(jax.random.key(0), model, theory, 400, particles=8, resample_below=0.9, measure=measure)
     assert ensemble.observables["resampled"].mean() > 0.5
@@ -213,7 +213,7 @@ def test_sequential_monte_carlo():
 def test_populations_of_a_model_lead_to_the_theory_that_is_given():
     """Levels made for beta = 1, populations at beta = 2: log Z is that of the second. Other transports are refused."""
     first, second = (tm.WilsonAction(tm.U1(), (2, 2), beta=b) for b in (1.0, 2.0))
-    model = tm.Model(_prior(first), tm.AnnealedFlow(_prior(first), first, tm.HeatbathUpdate(), 4))
+    model = tm.Model(_prior(first), tm.AnnealedFlow(_prior(first), first, tm.kernels.HeatbathKernel(), 4))
     ensemble = tm.smc(jax.random.key(0), model, second, 100, particles=8, measure={})
     assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(second))) < 4
     assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(first))) > 8
@@ -361,13 +361,15 @@ def test_the_residual_is_the_change_of_the_density_along_the_drift():
         (lambda t, p: tm.LangevinFlow(p, t, 4, step_size=0.0), "step_size: got 0.0, expected a positive"),
         (lambda t, p: tm.LangevinFlow(p, t, tm.stochastic.Schedule([0.0, 0.6, 0.5, 1.0])), "increase from 0 to 1"),
         (lambda t, p: tm.LangevinFlow(p, tm.WilsonAction(tm.U1(), (4, 4), beta=1.0), 4), "lives on"),
-        (lambda t, p: tm.AnnealedFlow(p, t, tm.HMCUpdate(), 4, repeats=0), "repeats: got 0"),
+        (lambda t, p: tm.AnnealedFlow(p, t, tm.kernels.HMCKernel(), 4, repeats=0), "repeats: got 0"),
         (
-            lambda t, p: tm.AnnealedFlow(p, t, tm.HMCUpdate(), 4, layers=tm.ContinuousFlow(_drift(t.manifold), steps=1)),
+            lambda t, p: tm.AnnealedFlow(
+                p, t, tm.kernels.HMCKernel(), 4, layers=tm.ContinuousFlow(_drift(t.manifold), steps=1)
+            ),
             "per level",
         ),
-        (lambda t, p: tm.HMCUpdate(steps=0), "steps: got 0"),
-        (lambda t, p: tm.HMCUpdate(integrator="euler"), "unknown integrator"),
+        (lambda t, p: tm.kernels.HMCKernel(steps=0), "steps: got 0"),
+        (lambda t, p: tm.kernels.HMCKernel(integrator="euler"), "unknown integrator"),
     ],
 )
 def test_errors_teach(construct, message):
@@ -381,7 +383,7 @@ def test_quench_between_two_couplings():
     start, theory = (tm.WilsonAction(tm.U1(), (3, 2), beta=beta) for beta in (1.0, 2.0))
     chain = tm.heatbath(jax.random.key(0), start, 400, chains=20, thin=2)
     prior = tm.EnsemblePrior(start, chain, float(tm.exact.log_z(start)))
-    flow = tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), 4)
+    flow = tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), 4)
     levels, at = flow.levels()
     betas = [at(jax.tree.map(lambda a, k=k: a[k], levels))[0].beta for k in range(4)]
     assert np.allclose(betas, [1.25, 1.5, 1.75, 2.0], atol=1e-12)

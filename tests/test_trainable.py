@@ -50,19 +50,21 @@ MODELS = {
     "langevin": lambda: (SCALAR, GAUSS, tm.LangevinFlow(GAUSS, SCALAR, 2, drift=_gradient_drift(SCALAR.manifold))),
     "langevin_u1": lambda: (U1, HAAR, tm.LangevinFlow(HAAR, U1, 2, drift=_gradient_drift(U1.manifold))),
     "langevin_stored": lambda: (U1, STORED, tm.LangevinFlow(STORED, U1, 2, step_size=0.1)),
-    "annealed": lambda: (U1, HAAR, tm.AnnealedFlow(HAAR, U1, tm.HeatbathUpdate(), 2)),
-    "annealed_stored": lambda: (U1, STORED, tm.AnnealedFlow(STORED, U1, tm.HeatbathUpdate(), 2)),
+    "annealed": lambda: (U1, HAAR, tm.AnnealedFlow(HAAR, U1, tm.kernels.HeatbathKernel(), 2)),
+    "annealed_stored": lambda: (U1, STORED, tm.AnnealedFlow(STORED, U1, tm.kernels.HeatbathKernel(), 2)),
     "annealed_layers": lambda: (
         SCALAR,
         GAUSS,
-        tm.AnnealedFlow(GAUSS, SCALAR, tm.HMCUpdate(0.5, 2), 2, layers=_layers(SCALAR.manifold, 2)),
+        tm.AnnealedFlow(GAUSS, SCALAR, tm.kernels.HMCKernel(0.5, 2), 2, layers=_layers(SCALAR.manifold, 2)),
     ),
     "diffusion": lambda: (SCALAR, GAUSS, _diffusion(tm.stochastic.VariancePreserving(SCALAR.manifold), SCALAR.manifold)),
     "diffusion_u1": lambda: (U1, HAAR, _diffusion(tm.stochastic.HeatKernelNoising(U1.manifold), U1.manifold)),
     "sequence": lambda: (
         U1,
         HAAR,
-        tm.stochastic.StochasticSequence(tm.LangevinFlow(HAAR, U1, 2), tm.stochastic.UpdateFlow(U1, tm.HMCUpdate(0.3, 1))),
+        tm.stochastic.StochasticSequence(
+            tm.LangevinFlow(HAAR, U1, 2), tm.stochastic.KernelFlow(U1, tm.kernels.HMCKernel(0.3, 1))
+        ),
     ),
 }
 
@@ -180,14 +182,14 @@ def test_what_is_trainable(name):
 def check_log_z(kind):
     """The coupling that moved under training gave log Z = 0.630(8) where 1.431 is right."""
     theory = tm.WilsonAction(tm.U1(), (4, 4), beta=0.8)
-    prior, update = tm.HaarPrior(theory.manifold), tm.HeatbathUpdate()
+    prior, kernel = tm.HaarPrior(theory.manifold), tm.kernels.HeatbathKernel()
     if kind == "stored":
         other = tm.WilsonAction(tm.U1(), (4, 4), beta=0.5)
         prior = tm.EnsemblePrior(other, tm.heatbath(KEY, other, 1000, chains=4), log_z=float(tm.exact.log_z(other)))
     if kind == "gauss":
         theory = tm.theories.FreeScalarAction((4, 4), m2=1.0)
-        prior, update = tm.GaussianPrior(theory.manifold, 0.4), tm.HMCUpdate(1.0, 4)
-    model = tm.Model(prior, tm.AnnealedFlow(prior, theory, update, 4))
+        prior, kernel = tm.GaussianPrior(theory.manifold, 0.4), tm.kernels.HMCKernel(1.0, 4)
+    model = tm.Model(prior, tm.AnnealedFlow(prior, theory, kernel, 4))
     options = {"steps": 20, "chunk": 20, "batch_size": 32, "progress": False, "optimiser": optax.adam(3e-2)}
     trained, _ = tm.fit(jax.random.key(2), model, theory, **options)
     exact = float(tm.exact.log_z(theory))
@@ -210,7 +212,9 @@ def test_the_path_starts_from_the_prior_of_the_model():
     learned = eqx.tree_at(lambda m: m.prior, model, wide)
     expected = tm.Model(wide, tm.LangevinFlow(wide, SCALAR, 3, step_size=0.05))
     assert identical(learned.sample_and_log_prob(KEY), expected.sample_and_log_prob(KEY))
-    sequence = tm.stochastic.StochasticSequence(model.transport, tm.stochastic.UpdateFlow(SCALAR, tm.HMCUpdate(0.3, 1)))
+    sequence = tm.stochastic.StochasticSequence(
+        model.transport, tm.stochastic.KernelFlow(SCALAR, tm.kernels.HMCKernel(0.3, 1))
+    )
     assert sequence.started_from(wide).flows[0].prior.log_width == wide.log_width
     # A prior of another kind is not the start of this path.
     assert model.transport.started_from(STORED).prior is model.transport.prior
@@ -298,7 +302,7 @@ def test_objectives_of_one_transport_say_so_for_other_models(objective):
 
 
 def _annealed(theory, prior=HAAR):
-    return tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), 2))
+    return tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), 2))
 
 
 @pytest.mark.parametrize("degree", [0, 2])
@@ -329,7 +333,9 @@ def test_conditional_models_do_not_interpolate_configurations():
 def test_gauss_newton_changes_parameters_only():
     model = tm.Model(
         STORED,
-        tm.stochastic.StochasticSequence(tm.LangevinFlow(STORED, U1, 2), tm.stochastic.UpdateFlow(U1, tm.HMCUpdate(0.3, 1))),
+        tm.stochastic.StochasticSequence(
+            tm.LangevinFlow(STORED, U1, 2), tm.stochastic.KernelFlow(U1, tm.kernels.HMCKernel(0.3, 1))
+        ),
     )
     # Damped so much that the step is short, and no rise of the variance takes it back.
     options = {"steps": 1, "samples": 32, "batch_size": 16, "progress": False, "damping": 10.0}
@@ -355,8 +361,8 @@ def test_gradient_noise_is_that_of_the_parameters():
 
 
 NOTHING = {
-    "update": lambda: tm.Model(HAAR, tm.stochastic.UpdateFlow(U1, tm.HeatbathUpdate())),
-    "stored": lambda: tm.Model(STORED, tm.stochastic.UpdateFlow(U1, tm.OverrelaxationUpdate())),
+    "kernel": lambda: tm.Model(HAAR, tm.stochastic.KernelFlow(U1, tm.kernels.HeatbathKernel())),
+    "stored": lambda: tm.Model(STORED, tm.stochastic.KernelFlow(U1, tm.kernels.OverrelaxationKernel())),
 }
 
 

@@ -55,10 +55,10 @@ def test_one_length_for_all_trajectories_leaves_a_mode_where_it_was():
 
 
 @eqx.filter_jit
-def _updated(update, theory, keys, x, n):
+def _moved(kernel, theory, keys, x, n):
     def walk(key, x):
         def once(x, key):
-            x = update(key, theory, x)
+            x = kernel.repeated(key, theory, x)
             return x, power(x)
 
         return jnp.mean(jax.lax.scan(once, x, jax.random.split(key, n))[1], axis=0)
@@ -67,16 +67,16 @@ def _updated(update, theory, keys, x, n):
 
 
 @pytest.mark.parametrize(("m2", "length"), CASES)
-def test_updates_leave_the_density_invariant(m2, length):
-    """Chains that start in equilibrium, which an update that does not preserve it would leave."""
+def test_kernels_leave_the_density_invariant(m2, length):
+    """Chains that start in equilibrium, which a kernel that does not preserve it would leave."""
     chains, n = 256, 100
     theory = tm.theories.FreeScalarAction(LATTICE, m2=m2)
     noise = np.fft.fft2(np.random.default_rng(1).normal(size=(chains, *LATTICE)))
     start = jnp.asarray(np.fft.ifft2(noise * np.sqrt(exact(m2))).real)
     keys = jax.random.split(jax.random.key(2), chains)
     # Few steps: the Metropolis decision matters.
-    update = tm.HMCUpdate(jnp.asarray(length), steps=6 if length < 2 else 10)
-    means = np.asarray(_updated(update, theory, keys, start, n))
+    kernel = tm.kernels.HMCKernel(jnp.asarray(length), steps=6 if length < 2 else 10)
+    means = np.asarray(_moved(kernel, theory, keys, start, n))
     pulls = (means.mean(axis=0) - exact(m2)) / (means.std(axis=0, ddof=1) / np.sqrt(chains))
     assert np.max(np.abs(pulls)) < 4.5
 
@@ -84,6 +84,6 @@ def test_updates_leave_the_density_invariant(m2, length):
 @pytest.mark.parametrize("spread", [-0.1, 1.0, float("nan")])
 def test_errors_teach(spread):
     with pytest.raises(ValueError, match=r"expected a number in \[0, 1\)"):
-        tm.HMCUpdate(length_spread=spread)
+        tm.kernels.HMCKernel(length_spread=spread)
     with pytest.raises(ValueError, match="expected a positive finite number"):
         tm.hmc(jax.random.key(0), tm.theories.FreeScalarAction(LATTICE, m2=1.0), 1, trajectory_length=-abs(spread))

@@ -30,9 +30,11 @@ def _layers(theory: tm.WilsonAction, levels: int):
 def _flows(theory: tm.WilsonAction, levels: int) -> dict:
     prior, beta = tm.HaarPrior(theory.manifold), float(theory.beta)
     return {
-        "heatbath": tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), levels),
-        "HMC": tm.AnnealedFlow(prior, theory, tm.HMCUpdate(length=0.6 / beta**0.5, steps=3), levels),
-        "heatbath and layers": tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), levels, layers=_layers(theory, levels)),
+        "heatbath": tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), levels),
+        "HMC": tm.AnnealedFlow(prior, theory, tm.kernels.HMCKernel(length=0.6 / beta**0.5, steps=3), levels),
+        "heatbath and layers": tm.AnnealedFlow(
+            prior, theory, tm.kernels.HeatbathKernel(), levels, layers=_layers(theory, levels)
+        ),
     }
 
 

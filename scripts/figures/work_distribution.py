@@ -46,7 +46,7 @@ def compute(smoke: bool) -> dict:
     keys = jax.random.split(jax.random.key(1), len(x))
     data: dict = {"exact": exact, "samples": n, "lattice": [extent, extent], "rows": []}
     for k in steps:
-        flow = tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), k)
+        flow = tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), k)
         ensemble = tm.sample(jax.random.key(2), tm.Model(prior, flow), theory, n, batch_size=250, measure={"p": tm.plaquette})
         forward, reverse = -ensemble.log_weights, np.asarray(_reverse_work(flow, keys, x))
         edges = np.linspace(min(forward.min(), reverse.min()), max(forward.max(), reverse.max()), 61)

@@ -35,10 +35,10 @@ def is_angular(theory) -> bool:
     return not is_scalar(theory) and theory.group.n == 1
 
 
-def update_of(theory) -> tm.AbstractUpdate:
+def update_of(theory) -> tm.kernels.AbstractKernel:
     if not is_scalar(theory) and not is_angular(theory):
-        return tm.HeatbathUpdate()
-    return tm.HMCUpdate(length=0.3 if is_scalar(theory) else 0.6 / float(theory.beta) ** 0.5, steps=3)
+        return tm.kernels.HeatbathKernel()
+    return tm.kernels.HMCKernel(length=0.3 if is_scalar(theory) else 0.6 / float(theory.beta) ** 0.5, steps=3)
 
 
 def field_of(theory, **options) -> tm.fields.AbstractVectorField:
@@ -183,9 +183,9 @@ def diffusion_corrected(theory, name, train):
 def annealed_mala(theory, name, train):
     """Metropolis-adjusted Langevin updates of the theory at the end of the diffusion."""
     model = diffusion_sde(theory, name, train)
-    update = tm.HMCUpdate(length=0.1 if is_scalar(theory) else 0.2 / float(theory.beta) ** 0.5, steps=1)
+    update = tm.kernels.HMCKernel(length=0.1 if is_scalar(theory) else 0.2 / float(theory.beta) ** 0.5, steps=1)
     return tm.Model(
-        model.prior, tm.stochastic.StochasticSequence(model.transport, tm.stochastic.UpdateFlow(theory, update, 20))
+        model.prior, tm.stochastic.StochasticSequence(model.transport, tm.stochastic.KernelFlow(theory, update, 20))
     )
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 jax.config.update("jax_enable_x64", True)
 
 import trivmap as tm  # noqa: E402
-from trivmap.updates import molecular_dynamics  # noqa: E402
+from trivmap.kernels import molecular_dynamics  # noqa: E402
 
 _REFERENCE = Path(__file__).parents[2] / "tests" / "reference" / "gauge4d.json"
 
@@ -45,8 +45,8 @@ def _irreversibility(theory, steps: int) -> float:
     manifold = theory.manifold
     x = manifold.reference_sample(jax.random.key(3))
     p = manifold.random_tangent(jax.random.key(4))
-    end, momentum, gradient = molecular_dynamics(theory, tm.omf2, x, p, theory.gradient(x), 1.0, steps)
-    back, _, _ = molecular_dynamics(theory, tm.omf2, end, -momentum, gradient, 1.0, steps)
+    end, momentum, gradient = molecular_dynamics(theory, tm.kernels.omf2, x, p, theory.gradient(x), 1.0, steps)
+    back, _, _ = molecular_dynamics(theory, tm.kernels.omf2, end, -momentum, gradient, 1.0, steps)
     return float(jnp.max(jnp.abs(back - x)))
 
 

@@ -66,7 +66,7 @@ def flow_of(prior: tm.EnsemblePrior, extent: int, steps: int, amplitude: float) 
         )
         layer = tm.ContinuousFlow(tm.GradientField(potential), steps=1, solver=tm.solvers.LuescherW3())
         layers = tm.stochastic.stack_layers([layer] * steps)
-    return tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), steps, layers=layers)
+    return tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), steps, layers=layers)
 
 
 def quench(prior: tm.EnsemblePrior, extent: int, steps: int, samples: int, amplitude: float = 0.0) -> dict:

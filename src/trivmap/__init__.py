@@ -11,6 +11,7 @@ from . import flows as flows
 from . import gauge as gauge
 from . import groups as groups
 from . import io as io
+from . import kernels as kernels
 from . import lattice as lattice
 from . import manifolds as manifolds
 from . import models as models
@@ -60,6 +61,7 @@ from .priors import ProductPrior as ProductPrior
 from .samplers import heatbath as heatbath
 from .samplers import hmc as hmc
 from .samplers import independence_metropolis as independence_metropolis
+from .samplers import run_chain as run_chain
 from .samplers import sample as sample
 from .samplers import smc as smc
 from .samplers import step_halving as step_halving
@@ -86,12 +88,3 @@ from .training import gauss_newton as gauss_newton
 from .training import objectives as objectives
 from .training import reverse_kl as reverse_kl
 from .training import transfer as transfer
-from .updates import AbstractUpdate as AbstractUpdate
-from .updates import HeatbathUpdate as HeatbathUpdate
-from .updates import HMCUpdate as HMCUpdate
-from .updates import OverrelaxationUpdate as OverrelaxationUpdate
-from .updates import Splitting as Splitting
-from .updates import SymmetricSequence as SymmetricSequence
-from .updates import leapfrog as leapfrog
-from .updates import omf2 as omf2
-from .updates import omf4 as omf4

@@ -138,7 +138,7 @@ def test_flow(record_property):
     """An annealed flow of U(1); ensembles of 1000 are trials."""
     theory = tm.WilsonAction(tm.U1(), (4, 4), 0.7)
     prior = tm.HaarPrior(theory.manifold)
-    model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), 6))
+    model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), 6))
     drawn = tm.sample(jax.random.key(0), model, theory, 200_000, measure={"plaquette": tm.plaquette}, batch_size=1000)
     part = lambda seed: drawn[1000 * seed : 1000 * (seed + 1)]  # noqa: E731
     record_property("flow, ESS", f"{tm.ess_fraction(drawn):.2f}")

@@ -173,7 +173,10 @@ class HMCCommand:
     chains: Count = 8
     """Independent chains, run together."""
     trajectory_length: Positive = 1.0
-    """Molecular dynamics time of a trajectory."""
+    """Molecular dynamics time of a trajectory, from which adaptation starts."""
+    target_acceptance: Fraction = 0.8
+    """Accepted fraction of trajectories to which warmup adapts their length, and with it the step size; 0 for
+    no adaptation."""
     length_spread: Fraction = 0.3
     """Trajectories are longer or shorter by up to this fraction, at random, so that no mode comes back to its start."""
     md_steps: Count = 10

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from .._trees import stacked
 from ..io import read_chain, read_checkpoint, read_header, write_chain, write_checkpoint
-from ..samplers import HMCState, hmc
+from ..kernels import HMCKernel
+from ..samplers import ChainState, fresh_state, hmc
 from ..statistics import Chain, Estimate, acceptance_rate, creutz, expectation, measure, merged_cautions
 from ..theories import AbstractTheory
 from ._build import build_theory
@@ -32,25 +34,27 @@ def hmc_command(command: HMCCommand) -> int:
         announce("hmc", config)
         on_interrupt(lambda: f"{_saved(folder)} of {command.trajectories} trajectories are saved. Continue with --resume.")
         start = time.perf_counter()
-        chain = _run(folder, command, theory, config)
+        chain, length = _run(folder, command, theory, config)
         more = {"theory": config["theory"], "seed": command.seed, "seconds": {"total": time.perf_counter() - start}}
+        more |= {"trajectory_length": length, "step_size": length / command.md_steps}
         estimates = chain_estimates(chain)
         build = lambda known: summarise_chain(chain, estimates, known) | more  # noqa: E731
         summary = write_summary(folder, "summary.json", theory, estimates, build)
     exact = {name: row["exact"] for name, row in summary["observables"].items()}
     say(f"{chain.shape[0]} chains of {chain.shape[1]} trajectories: acceptance {summary['acceptance']:.3f}")
+    say(f"trajectories of length {length:.4g} in steps of {length / command.md_steps:.4g}")
     say_estimates({"hmc": estimates}, exact)
     say(f"results in {folder.path}")
     return 0
 
 
-def _run(folder: RunFolder, command: HMCCommand, theory: AbstractTheory, config: dict[str, Any]) -> Chain:
-    """Chunks of trajectories, each saved in a file of its own before the sampler's state, then joined."""
+def _run(folder: RunFolder, command: HMCCommand, theory: AbstractTheory, config: dict[str, Any]) -> tuple[Chain, float]:
+    """Chunks of trajectories, each saved in a file of its own before the sampler's state, then joined; and their length."""
     attributes = {"theory": config["theory"], "seed": command.seed, "config": config}
     if (folder / SAMPLES).exists():
-        chain = _read(folder, SAMPLES, config, command.trajectories)
+        chain, found = _read(folder, SAMPLES, config, command.trajectories)
         _remove_parts(folder)
-        return chain
+        return chain, found["trajectory_length"]
     run = _Runner(command, theory)
     state, pieces, done = _resume(folder, run, config)
     with tqdm(total=command.trajectories, initial=done, desc="hmc", unit="trajectory", dynamic_ncols=True) as bar:
@@ -64,11 +68,12 @@ def _run(folder: RunFolder, command: HMCCommand, theory: AbstractTheory, config:
                 write_checkpoint(folder / STATE, state, {"config": config, "done": done})
             pieces.append(piece)
             bar.update(count)
-    chain = join_chains(pieces)
+    assert state is not None  # there is at least one chunk
+    chain, length = join_chains(pieces), _found_length(command, state)
     with interrupts_deferred():
-        write_chain(folder / SAMPLES, chain, attributes)
+        write_chain(folder / SAMPLES, chain, attributes | {"trajectory_length": length})
         _remove_parts(folder)
-    return chain
+    return chain, length
 
 
 class _Runner:
@@ -78,7 +83,7 @@ class _Runner:
         self.command, self.theory = command, theory
         self.functions = observables(theory)
 
-    def __call__(self, state: HMCState | None, n: int) -> Chain:
+    def __call__(self, state: ChainState | None, n: int) -> Chain:
         command = self.command
         chain = hmc(
             jax.random.key(command.seed),
@@ -89,6 +94,7 @@ class _Runner:
             steps=command.md_steps,
             chains=command.chains,
             integrator=command.integrator,
+            target_acceptance=command.target_acceptance or None,
             thermalisation=command.warmup if state is None else 0,
             initial="hot" if state is None else state,
             measure=None if command.keep_configurations else self.functions,
@@ -112,6 +118,7 @@ class _Runner:
             chain.unitarity_defect,
             state=chain.state,
             cautions=chain.cautions,
+            info=chain.info,
         )
 
 
@@ -125,7 +132,7 @@ def _remove_parts(folder: RunFolder) -> None:
         part.unlink()
 
 
-def _resume(folder: RunFolder, run: "_Runner", config: dict[str, Any]) -> tuple[HMCState | None, list[Chain], int]:
+def _resume(folder: RunFolder, run: "_Runner", config: dict[str, Any]) -> tuple[ChainState | None, list[Chain], int]:
     """The sampler's state, the pieces that are saved together with it, and their trajectories.
 
     A part behind the state will be computed again, under the same name.
@@ -139,11 +146,14 @@ def _resume(folder: RunFolder, run: "_Runner", config: dict[str, Any]) -> tuple[
     state, _ = read_checkpoint(folder / STATE, eqx.filter_eval_shape(_initial_state, run))
     done, chunk = header["done"], run.command.chunk
     ends = [*range(chunk, done, chunk), done]
-    return state, [_read(folder, _part(end), config, (end - 1) % chunk + 1) for end in ends], done
+    return state, [_read(folder, _part(end), config, (end - 1) % chunk + 1)[0] for end in ends], done
 
 
-def _read(folder: RunFolder, name: str, config: dict[str, Any], trajectories: int) -> Chain:
-    """Stored trajectories. **Raises:** `CommandError` if they are missing, of another configuration, or not so many."""
+def _read(folder: RunFolder, name: str, config: dict[str, Any], trajectories: int) -> tuple[Chain, dict[str, Any]]:
+    """Stored trajectories and their attributes.
+
+    **Raises:** `CommandError` if they are missing, of another configuration, or not so many.
+    """
     if not (folder / name).exists():
         raise CommandError(
             f"{folder / name} is missing: trajectories are lost. Put the file back, or remove {folder.path} and start again."
@@ -155,18 +165,28 @@ def _read(folder: RunFolder, name: str, config: dict[str, Any], trajectories: in
             f"{folder / name} holds {chain.shape[1]} trajectories, expected {trajectories}. "
             f"Put the right file back, or remove {folder.path} and start again."
         )
-    return chain
+    return chain, attributes
 
 
 def _saved(folder: RunFolder) -> int:
     return read_header(folder / STATE)["done"] if (folder / STATE).exists() else 0
 
 
-def _initial_state(run: _Runner) -> HMCState:
-    manifold, chains = run.theory.manifold, run.command.chains
-    cold = jnp.broadcast_to(manifold.cold(jnp.dtype(run.command.precision))[None], (chains, *manifold.shape))
-    action, gradient = jax.vmap(run.theory.action)(cold), jax.vmap(run.theory.gradient)(cold)
-    return HMCState(cold, action, gradient, jnp.zeros(chains, jnp.uint32))
+def _initial_state(run: _Runner) -> ChainState:
+    """The structure of the sampler's state."""
+    command, manifold = run.command, run.theory.manifold
+    cold = stacked(manifold.cold(jnp.dtype(command.precision)), command.chains)
+    return fresh_state(jax.random.key(0), run.theory, _kernel(command), cold)
+
+
+def _kernel(command: HMCCommand) -> HMCKernel:
+    target = command.target_acceptance or None
+    return HMCKernel(command.trajectory_length, command.md_steps, command.integrator, command.length_spread, target)
+
+
+def _found_length(command: HMCCommand, state: ChainState) -> float:
+    """The length of trajectories after warmup, in the mean over the chains, each of which adapts its own."""
+    return float(np.mean(jax.vmap(_kernel(command).trajectory_length)(state.kernel)))
 
 
 def join_chains(chains: list[Chain]) -> Chain:

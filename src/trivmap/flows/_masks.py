@@ -8,7 +8,8 @@ import numpy as np
 
 from .._types import Shape
 from ..gauge import planes
-from ..lattice import check_lattice
+from ..lattice import Region, check_lattice
+from ..lattice import checkerboard as parities
 
 
 def require_multiples(flow: str, lattice: Shape, factor: int, reason: str) -> Shape:
@@ -41,11 +42,9 @@ def checkerboard(lattice: Shape, reach: int) -> CheckerboardTables:
     Displacements that differ by a period of the lattice are listed once.
     """
     require_multiples("checkerboard", lattice, 2, "neighbours must have different colours")
-    position = np.indices(lattice).reshape(len(lattice), -1)
-    parity = position.sum(axis=0) % 2
-    sites = np.stack([np.flatnonzero(parity == p) for p in (0, 1)])
-    merge = np.empty(parity.size, np.int64)
-    merge[sites.reshape(-1)] = np.arange(parity.size)
+    sites = np.stack([region.indices for region in parities(lattice)])
+    merge = np.empty(sites.size, np.int64)
+    merge[sites.reshape(-1)] = np.arange(sites.size)
     displacements = np.array([d for d in displacements_within(lattice, reach) if sum(d) % 2])
     within = merge % sites.shape[1]
     neighbours = np.stack([within[shifted(lattice, active, displacements)] for active in sites])
@@ -106,7 +105,7 @@ def gauge_masks(lattice: Shape, kind: str) -> tuple[GaugeMask, ...]:
         coefficients = np.full(dim, 2)
         coefficients[[mu, nu]] = (0, 1) if kind == "stripes" else (1, 2)
         active = np.tensordot(coefficients, position, 1) % 4 == offset
-        masks.append(GaugeMask(mu, nu, np.flatnonzero(active), _frozen(active, mu)))
+        masks.append(GaugeMask(mu, nu, Region(active).indices, _frozen(active, mu)))
     return tuple(masks)
 
 

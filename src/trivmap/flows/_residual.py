@@ -20,8 +20,8 @@ from ._matrix import checked, flat_links, group_of, put_links, shaped_links, tak
 from ._networks import PointwiseNetwork
 from ._residual_algebra import jacobian, log_abs_det, solve
 from ._residual_bounds import curvature_bound, potential_reach
+from ._residual_layer import AbstractResidualLayer, LinearLayer, PlaquetteLayer, PotentialLayer
 from ._residual_tables import Masks, active_staples, loops_are_linear, make_masks
-from ._residual_update import AbstractUpdate, LinearUpdate, PlaquetteUpdate, PotentialUpdate
 from ._spectral_loops import LayerTable, loop_features, loop_masks, staple_traces
 
 # Fixed points converge like bound^k: 0.9^400 = 5e-19.
@@ -227,16 +227,16 @@ class ResidualFlow(AbstractFlow):
 
     def _update(
         self, potential: AbstractPotential, t: Array, links: Array, table: LayerTable, network: PointwiseNetwork | None
-    ) -> AbstractUpdate:
+    ) -> AbstractResidualLayer:
         kappa = self._kappa(potential, t)
         scale = _saturation(kappa / self.bound) / self.sweeps
         group = group_of(self.manifold)
         if self._is_linear:
             assert isinstance(potential, LoopPotential)
-            return LinearUpdate(group, _total_staples(potential, t, links, table.active) * scale.astype(links.dtype))
+            return LinearLayer(group, _total_staples(potential, t, links, table.active) * scale.astype(links.dtype))
         if table.staples is None:
             t = t.astype(links.real.dtype)
-            return PotentialUpdate(group, self.manifold, potential, t, scale, links, table.active)
+            return PotentialLayer(group, self.manifold, potential, t, scale, links, table.active)
         assert isinstance(potential, LoopPotential)
         coefficient = (potential.coefficients @ potential.time(t.astype(potential.coefficients.dtype)))[0]
         found = staples(group, links, table.staples)
@@ -245,7 +245,7 @@ class ResidualFlow(AbstractFlow):
             assert isinstance(self.manifold, LinkField)
             features = loop_features(self.manifold, links, table, staple_traces(group, found))
             weights = weights * (1 + jnp.tanh(network(features).T.astype(weights.dtype)))
-        return PlaquetteUpdate(group, found, weights)
+        return PlaquetteLayer(group, found, weights)
 
 
 def _saturation(r: Array) -> Array:
@@ -273,12 +273,12 @@ def _moved(group: Any, z: Array, u: Array) -> Array:
     return group.multiply(group.exp(group.from_coordinates(z)), u)
 
 
-def _forward(group: Any, update: AbstractUpdate, u: Array) -> tuple[Array, Array]:
+def _forward(group: Any, update: AbstractResidualLayer, u: Array) -> tuple[Array, Array]:
     z, curvature = update.velocity_and_curvature(u)
     return _moved(group, z, u), log_abs_det(group, z, curvature)
 
 
-def _inverse(group: Any, update: AbstractUpdate, moved: Array) -> tuple[Array, Array]:
+def _inverse(group: Any, update: AbstractResidualLayer, moved: Array) -> tuple[Array, Array]:
     """u with exp(Z(u)) u = moved; one Newton step from the fixed point carries the derivatives."""
     fixed = _fixed_point(group, fixed_numbers(update), lax.stop_gradient(moved))
     z, curvature = update.velocity_and_curvature(fixed)
@@ -290,7 +290,7 @@ def _inverse(group: Any, update: AbstractUpdate, moved: Array) -> tuple[Array, A
     return u, -log_abs_det(group, z, curvature)
 
 
-def _fixed_point(group: Any, update: AbstractUpdate, moved: Array) -> Array:
+def _fixed_point(group: Any, update: AbstractResidualLayer, moved: Array) -> Array:
     # Angles may be large numbers, whose rounding the fixed point cannot beat; matrices have entries of order one.
     tolerance = 32 * float(jnp.finfo(moved.dtype).eps) * jnp.maximum(jnp.max(jnp.abs(moved)), 1)
 

@@ -1,4 +1,4 @@
-"""Sites of a periodic lattice: shifts, sums, momenta, symmetries and their orbits."""
+"""Sites of a periodic lattice: shifts, sums, momenta, regions, symmetries and their orbits."""
 
 from ._colouring import colour_sites as colour_sites
 from ._momenta import convolve as convolve
@@ -9,6 +9,10 @@ from ._momenta import symbol as symbol
 from ._orbits import hypercubic_orbits as hypercubic_orbits
 from ._precision import PrecisionWarning as PrecisionWarning
 from ._precision import warn_of_single_precision as warn_of_single_precision
+from ._region import Region as Region
+from ._region import checkerboard as checkerboard
+from ._region import colour_classes as colour_classes
+from ._region import slab as slab
 from ._shift import shift as shift
 from ._sites import accumulator_dtype as accumulator_dtype
 from ._sites import check_lattice as check_lattice

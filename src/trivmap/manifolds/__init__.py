@@ -4,4 +4,5 @@ from ._base import AbstractManifold as AbstractManifold
 from ._link_field import LinkField as LinkField
 from ._product import ProductManifold as ProductManifold
 from ._real_field import RealField as RealField
+from ._region_field import RegionField as RegionField
 from ._sphere_field import SphereField as SphereField

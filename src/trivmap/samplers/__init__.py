@@ -2,10 +2,12 @@
 
 from ._heatbath import heatbath as heatbath
 from ._hmc import hmc as hmc
-from ._hmc_state import HMCState as HMCState
 from ._interrupt import SamplingInterrupted as SamplingInterrupted
 from ._metropolis import independence_metropolis as independence_metropolis
+from ._run_chain import run_chain as run_chain
 from ._sample import sample as sample
 from ._smc import smc as smc
+from ._start import ChainState as ChainState
+from ._start import fresh_state as fresh_state
 from ._step_halving import StepHalvingReport as StepHalvingReport
 from ._step_halving import step_halving as step_halving

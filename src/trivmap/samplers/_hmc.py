@@ -2,17 +2,13 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 
 from .._checks import integers, positive, within
-from .._trees import precision, select
+from ..kernels import DEFAULT_SPREAD, AbstractIntegrator, HMCKernel, integrator_of
 from ..lattice import warn_of_single_precision
 from ..statistics import Chain
-from ..updates import DEFAULT_SPREAD, Splitting, energy, molecular_dynamics, random_length, splitting_of
-from ._chain_loop import AbstractStep, run_chains
-from ._hmc_state import HMCState, initial_state
+from ._run_chain import chain_of
 
 
 def hmc(
@@ -24,8 +20,9 @@ def hmc(
     length_spread: float = DEFAULT_SPREAD,
     steps: int = 10,
     chains: int = 1,
-    integrator: str | Splitting = "leapfrog",
+    integrator: str | AbstractIntegrator = "leapfrog",
     thermalisation: int | None = None,
+    target_acceptance: float | None = None,
     initial: Any = "hot",
     measure: Any = None,
     thin: int = 1,
@@ -50,77 +47,26 @@ def hmc(
       as in nearly free theories: the chain is not ergodic, and nothing in it shows this.
     - `chains`: independent chains, computed together.
     - `integrator`: "leapfrog", "omf2" (twice the force evaluations per step, an order less error), "omf4" (five per
-      step, fourth order) or a `Splitting`.
+      step, fourth order), a `SymplecticIntegrator` or `nested` ones.
     - `thermalisation`: trajectories before the first measurement; 100 after a hot or cold start, else none.
-    - `initial`: "hot" (reference measure; for scalars normal of width 0.1), "cold" (unit links, zero field, parallel
-      spins), a configuration, one configuration per chain, or the `state` of an earlier chain to continue it bit for bit.
-    - `measure`: observables by name to keep instead of configurations.
-    - `thin`: trajectories per measurement.
+    - `target_acceptance`: in thermalisation every chain adapts the length of its trajectories, and with it the step size,
+      until this fraction is accepted (dual averaging, arXiv:1111.4246), starting from `trajectory_length`; see
+      `HMCKernel.trajectory_length(state)`. The measured chain has a fixed length and is exact. `None` for no adaptation.
+    - `initial`, `measure`, `thin`, `chunk`, `progress`: as for `run_chain`.
     - `dtype`: real precision of the field; energies are accumulated in float64 when x64 is on.
-    - `chunk`: measurements per call of the compiled loop (progress and interrupts happen in between).
 
     **Returns:** a `Chain` with `accepted`, `delta_h` (chains, n * thin), `force_evaluations` per trajectory,
     `unitarity_defect` (largest before the field is projected back onto its manifold, after every trajectory) and `state`.
 
     **Raises:** `SamplingInterrupted`, which carries the chain so far, on an interrupt from the keyboard.
     """
-    splitting = splitting_of(integrator)
+    integrator = integrator_of(integrator)
     integers("hmc", 1, steps=steps, chains=chains)
     positive("hmc: trajectory_length", trajectory_length)
     within("hmc: length_spread", length_spread, 0, 1)
     warn_of_single_precision("hmc")
-    initial_key, chain_key = jax.random.split(key)
-    state = initial_state(initial_key, theory, chains, initial, dtype)
-    return run_chains(
-        "hmc",
-        _Trajectory(theory, jnp.asarray(trajectory_length, float), jnp.asarray(length_spread, float), splitting, steps),
-        chain_key,
-        state,
-        n,
-        initial=initial,
-        measure=measure,
-        thermalisation=thermalisation,
-        thin=thin,
-        chunk=chunk,
-        progress=progress,
-        assemble=lambda configurations, observables, decisions, defect, state: Chain(
-            configurations,
-            observables,
-            accepted=decisions["accepted"],
-            delta_h=decisions["delta_h"],
-            force_evaluations=splitting.force_evaluations * steps,
-            unitarity_defect=defect,
-            state=state,
-        ),
-    )
-
-
-class _Trajectory(AbstractStep):
-    """One trajectory with its Metropolis decision."""
-
-    theory: Any
-    length: jax.Array
-    spread: jax.Array
-    splitting: Splitting = eqx.field(static=True)
-    steps: int = eqx.field(static=True)
-
-    def __call__(self, key: jax.Array, state: HMCState) -> tuple[HMCState, dict[str, jax.Array], jax.Array]:
-        momentum_key, accept_key = jax.random.split(jax.random.fold_in(key, state.trajectory))
-        theory, x = self.theory, state.configuration
-        manifold = theory.manifold
-        length = random_length(jax.random.fold_in(accept_key, 1), self.length, self.spread)
-        p = manifold.effective(manifold.random_tangent(momentum_key, precision(x)), x)
-        x_new, p_new, gradient = molecular_dynamics(theory, self.splitting, x, p, state.gradient, length, self.steps)
-        defect = manifold.defect(x_new)
-        # The gradient of the unprojected field serves on: they differ by rounding.
-        x_new = manifold.project(x_new)
-        action = theory.action(x_new).astype(state.action.dtype)
-        delta_h = energy(theory, action, p_new) - energy(theory, state.action, p)
-        # A diverged trajectory has weight zero, also in the Creutz equality.
-        delta_h = jnp.where(jnp.isfinite(delta_h), delta_h, jnp.inf)
-        uniform = jax.random.uniform(accept_key, dtype=delta_h.dtype)
-        accept = jnp.log(uniform) < -delta_h
-        proposal = HMCState(x_new, action, gradient, state.trajectory + 1)
-        rejected = eqx.tree_at(lambda s: s.trajectory, state, state.trajectory + 1)
-        state = select(accept, proposal, rejected)
-        return state, {"accepted": accept, "delta_h": delta_h}, defect
+    kernel = HMCKernel(trajectory_length, steps, integrator, length_spread, target_acceptance)
+    return chain_of(
+        "hmc", key, theory, kernel, n, chains=chains, thermalisation=thermalisation, thin=thin, initial=initial,
+        measure=measure, dtype=dtype, chunk=chunk, progress=progress,
+    )  # fmt: skip

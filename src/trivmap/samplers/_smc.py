@@ -51,7 +51,7 @@ def smc(
     **Raises:** `TypeError` for another transport, `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries
     the populations so far.
 
-        model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.HeatbathUpdate(), 8))
+        model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), 8))
         print(tm.log_z(tm.smc(jax.random.key(0), model, theory, 32, particles=64)))
     """
     integer("smc: n", n, 1, 2**32)

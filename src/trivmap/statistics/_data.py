@@ -96,6 +96,7 @@ class Chain(eqx.Module):
     - `unitarity_defect`: largest deviation from SU(N) or the sphere met before the projections back onto it;
     - `indices`: `(chains, n)`, the proposal held at each step of independence Metropolis;
     - `state`: what the sampler needs to continue, bit for bit;
+    - `info`: what else a kernel says of its steps, by name, each `(chains, steps, ...)`; files do not hold it;
     - `cautions`: reasons not to trust errors from these chains, which every estimate from them repeats.
     """
 
@@ -107,6 +108,7 @@ class Chain(eqx.Module):
     unitarity_defect: float | None
     indices: Any
     state: Any
+    info: dict[str, Any]
     cautions: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(
@@ -120,9 +122,11 @@ class Chain(eqx.Module):
         indices: Any = None,
         state: Any = None,
         cautions: Iterable[str] = (),
+        info: Any = None,
     ):
         self.cautions = _sentences(cautions)
         self.configurations = host_fields(configurations, "configurations")
+        self.info = {name: plain_array(values, f"info {name!r}") for name, values in (info or {}).items()}
         self.accepted, self.delta_h = _host(accepted, "accepted"), _host(delta_h, "delta_h")
         self.indices = _host(indices, "indices")
         self.force_evaluations = force_evaluations
@@ -168,6 +172,7 @@ class Chain(eqx.Module):
             self.unitarity_defect,
             cut(self.indices),
             cautions=self.cautions,
+            info={name: decisions(values) for name, values in self.info.items()},
         )
 
     @property

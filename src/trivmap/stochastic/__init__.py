@@ -27,5 +27,5 @@ from ._path import level_gradient as level_gradient
 from ._plaquette_score import plaquette_score as plaquette_score
 from ._population import Population as Population
 from ._population import run_population as run_population
+from ._sequence import KernelFlow as KernelFlow
 from ._sequence import StochasticSequence as StochasticSequence
-from ._sequence import UpdateFlow as UpdateFlow

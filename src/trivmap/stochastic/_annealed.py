@@ -1,4 +1,4 @@
-"""Annealed flows: reversible updates between the levels of a path, with deterministic layers in between."""
+"""Annealed flows: reversible kernels between the levels of a path, with deterministic layers in between."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,18 +11,18 @@ from jaxtyping import Array, Float, Key
 from .._checks import integers
 from .._types import Configuration
 from ..flows import AbstractFlow
+from ..kernels import AbstractKernel, reversible_kernel
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
-from ..updates import AbstractUpdate
 from ._base import AbstractStochasticFlow
 from ._path import Schedule, interpolate, with_prior, with_theory
 from ._scan import scan_steps
 
 
 class AnnealedFlow(AbstractStochasticFlow):
-    r"""Levels from a prior to a theory: at each one a deterministic layer, if there are any, then reversible updates.
+    r"""Levels from a prior to a theory: at each one a deterministic layer, if any, then steps of a reversible kernel.
 
     Without layers this is annealed importance sampling (Jarzynski's equality, arXiv:cond-mat/9610209), with layers a
     stochastic normalizing flow (arXiv:2002.06707, 2201.08862). At level k
@@ -30,21 +30,22 @@ class AnnealedFlow(AbstractStochasticFlow):
     $$ y = g_k(x_{k-1}), \quad x_k \sim F_k(\cdot | y), \quad
        \ell \mathrel{+}= \log|\det g_k'| + U_{\lambda_k}(x_k) - U_{\lambda_k}(y), $$
 
-    where the update F_k is reversible with respect to exp(-U) of its level, so that the ratio of transition densities is that
+    where the kernel F_k is reversible with respect to exp(-U) of its level, so that the ratio of transition densities is that
     of the Boltzmann weights. The last level is the theory itself.
 
-    Gradients flow through the layers; decisions of updates are constants, noise is reparametrised.
+    Gradients flow through the layers; decisions of kernels are constants, noise is reparametrised.
 
-    **Arguments:** `prior`, `theory`: on one manifold; `update`: any `AbstractUpdate`; `steps`: number of levels K or a
-    `Schedule`; `repeats`: updates per level; `layers`: one flow whose arrays carry a leading axis of K (made by
+    **Arguments:** `prior`, `theory`: on one manifold; `kernel`: any reversible `AbstractKernel`, started anew
+    at each step; `steps`: number of levels K or a
+    `Schedule`; `repeats`: steps per level; `layers`: one flow whose arrays carry a leading axis of K (made by
     `stack_layers`), or `None`; `checkpoint`: recompute levels in the backward pass.
 
-    **Raises:** `ValueError` for different manifolds, or a number of layers that is not K.
+    **Raises:** `ValueError` for different manifolds, a number of layers that is not K, or a kernel that is not reversible.
     """
 
     prior: AbstractPrior
     theory: AbstractTheory
-    update: AbstractUpdate
+    kernel: AbstractKernel
     schedule: Schedule
     layers: AbstractFlow | None
     repeats: int = eqx.field(static=True)
@@ -54,7 +55,7 @@ class AnnealedFlow(AbstractStochasticFlow):
         self,
         prior: AbstractPrior,
         theory: AbstractTheory,
-        update: AbstractUpdate,
+        kernel: AbstractKernel,
         steps: int | Schedule,
         *,
         repeats: int = 1,
@@ -64,7 +65,8 @@ class AnnealedFlow(AbstractStochasticFlow):
         if prior.manifold != theory.manifold:
             raise ValueError(f"The prior lives on {prior.manifold}, the theory on {theory.manifold}.")
         integers("AnnealedFlow", 1, repeats=repeats)
-        self.prior, self.theory, self.update, self.layers = prior, theory, update, layers
+        self.prior, self.theory, self.layers = prior, theory, layers
+        self.kernel = reversible_kernel("AnnealedFlow", kernel)
         self.schedule = Schedule.of(steps)
         self.repeats, self.checkpoint = repeats, checkpoint
         if layers is not None:
@@ -106,8 +108,8 @@ class AnnealedFlow(AbstractStochasticFlow):
         return (self.schedule()[1:], arrays), at
 
     def updated(self, key: Key[Array, ""], theory: AbstractTheory, x: Configuration) -> Configuration:
-        """The updates of one level."""
-        return self.update.repeated(key, theory, x, self.repeats)
+        """After the steps of one level."""
+        return self.kernel.repeated(key, theory, x, self.repeats)
 
     def _run(self, key: Array, x: Any, level, direction: int) -> tuple[Any, Array]:
         self.manifold.check(x)

@@ -51,7 +51,7 @@ class Interpolation(AbstractTheory):
 def interpolate(prior: AbstractPrior, theory: AbstractTheory, weight: Float[Array, ""]) -> AbstractTheory:
     """The `Interpolation`; from Haar measure or Wilson's action to Wilson's action it is Wilson's action again.
 
-    Updates that know this action, such as `HeatbathUpdate`, then apply at every level.
+    Updates that know this action, such as `HeatbathKernel`, then apply at every level.
     """
     if isinstance(theory, WilsonAction) and prior.manifold == theory.manifold and (start := _beta(prior)) is not None:
         weight, start = weight.astype(theory.beta.dtype), start.astype(theory.beta.dtype)

@@ -1,4 +1,4 @@
-"""Stochastic flows one after the other, and reversible updates as one of them."""
+"""Stochastic flows one after the other, and reversible kernels as one of them."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from .._types import Configuration
+from ..kernels import AbstractKernel, reversible_kernel
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
-from ..updates import AbstractUpdate
 from ._base import AbstractStochasticFlow
 
 
@@ -59,27 +59,27 @@ class StochasticSequence(AbstractStochasticFlow):
         return x, log_weight
 
 
-class UpdateFlow(AbstractStochasticFlow):
-    r"""Updates that leave exp(-S) of one theory invariant and are reversible, as a stochastic flow.
+class KernelFlow(AbstractStochasticFlow):
+    r"""Steps of a reversible kernel of one theory as a stochastic flow.
 
     $\ell = S(x') - S(x)$: the weight of a path that ends at the same theory does not change, while its configuration comes
     closer to equilibrium, which lowers the error of observables though not that of log Z. Behind a `ScoreDiffusion`, with
-    `HMCUpdate(steps=1)`, this is annealed Langevin sampling with a Metropolis decision at the last level (arXiv:2502.05504):
-    exact with its weights, and without them in the limit of many updates.
+    `HMCKernel(steps=1)`, this is annealed Langevin sampling with a Metropolis decision at the last level (arXiv:2502.05504):
+    exact with its weights, and without them in the limit of many steps.
 
-    **Arguments:** `theory`; `update`: reversible, such as `HMCUpdate`; `repeats`: their number.
+    **Arguments:** `theory`; `kernel`: reversible, such as `HMCKernel`; `repeats`: number of steps.
 
-    **Raises:** `ValueError` for fewer than one repeat.
+    **Raises:** `ValueError` for fewer than one repeat, or a kernel that is not reversible.
     """
 
     theory: AbstractTheory
-    update: AbstractUpdate
+    kernel: AbstractKernel
     repeats: int = eqx.field(static=True)
 
-    def __init__(self, theory: AbstractTheory, update: AbstractUpdate, repeats: int = 1):
+    def __init__(self, theory: AbstractTheory, kernel: AbstractKernel, repeats: int = 1):
         if repeats < 1:
-            raise ValueError(f"UpdateFlow needs repeats >= 1, but {repeats} was given.")
-        self.theory, self.update, self.repeats = theory, update, repeats
+            raise ValueError(f"KernelFlow needs repeats >= 1, but {repeats} was given.")
+        self.theory, self.kernel, self.repeats = theory, reversible_kernel("KernelFlow", kernel), repeats
 
     @property
     def manifold(self) -> AbstractManifold:
@@ -90,7 +90,7 @@ class UpdateFlow(AbstractStochasticFlow):
         return ("theory",)
 
     def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
-        x = self.update.repeated(key, self.theory, z, self.repeats)
+        x = self.kernel.repeated(key, self.theory, z, self.repeats)
         return x, self.theory.action(x) - self.theory.action(z)
 
     def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:

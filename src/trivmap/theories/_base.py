@@ -25,6 +25,11 @@ class AbstractTheory(eqx.Module):
     def action(self, x: Any) -> Array:
         """The action of one configuration (an array, or a dictionary of arrays on a product of manifolds), a real scalar."""
 
+    @property
+    def terms(self) -> "tuple[AbstractTheory, ...]":
+        """The summands of the action with forces of their own: itself alone, unless it is a `SumTheory`."""
+        return (self,)
+
     def check_couplings(self) -> None:
         """Raises `ValueError` for couplings, where they are numbers and not traced, at which exp(-action) has no integral."""
 

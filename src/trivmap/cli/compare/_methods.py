@@ -20,6 +20,7 @@ from ...flows import (
     SpectralCouplingFlow,
 )
 from ...groups import U1
+from ...kernels import HMCKernel
 from ...manifolds import LinkField, RealField
 from ...models import Model
 from ...priors import GaussianPrior, HaarPrior
@@ -34,7 +35,6 @@ from ...stochastic import (
 from ...theories import WilsonAction
 from ...training import FlowMatching, ScoreMatching, continuity_residual, reverse_kl
 from ...transforms import Affine, Composition, RationalQuadraticSpline
-from ...updates import HMCUpdate
 
 Kind = Literal["scalar", "u1", "su", "other"]
 
@@ -147,8 +147,8 @@ def _langevin(key: jax.Array, theory: Any) -> Model:
     return Model(prior, LangevinFlow(prior, theory, 20, step_size=_step(theory)))
 
 
-def _update(theory: Any) -> HMCUpdate:
-    return HMCUpdate(length=jnp.sqrt(2 * _step(theory)) * 3, steps=3)
+def _kernel(theory: Any) -> HMCKernel:
+    return HMCKernel(length=jnp.sqrt(2 * _step(theory)) * 3, steps=3)
 
 
 def _snf(key: jax.Array, theory: Any) -> Model:
@@ -158,12 +158,12 @@ def _snf(key: jax.Array, theory: Any) -> Model:
     else:
         potential = LoopPotential(theory.manifold, coefficient=0.0, time="constant")
         layers = [ResidualFlow(potential, 1) for _ in range(levels)]
-    return Model(prior, AnnealedFlow(prior, theory, _update(theory), levels, layers=stack_layers(layers)))
+    return Model(prior, AnnealedFlow(prior, theory, _kernel(theory), levels, layers=stack_layers(layers)))
 
 
 def _annealed(key: jax.Array, theory: Any) -> Model:
     prior = _prior(theory)
-    return Model(prior, AnnealedFlow(prior, theory, _update(theory), 20))
+    return Model(prior, AnnealedFlow(prior, theory, _kernel(theory), 20))
 
 
 def _nets(key: jax.Array, theory: Any) -> Model:
@@ -246,9 +246,8 @@ def evaluations(model: Model) -> int | None:
     if isinstance(flow, ScoreDiffusion):
         return flow.schedule.steps
     if isinstance(flow, AnnealedFlow):
-        update: Any = flow.update
-        per_update = update.splitting.force_evaluations * update.steps + 1
-        return flow.schedule.steps * (flow.repeats * per_update + (flow.layers is not None))
+        per_step = (flow.kernel.force_evaluations or 0) + 1
+        return flow.schedule.steps * (flow.repeats * per_step + (flow.layers is not None))
     if isinstance(flow, ResidualFlow):
         return flow.layers
     if isinstance(flow, FlowSequence):

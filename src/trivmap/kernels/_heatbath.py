@@ -12,12 +12,12 @@ from jaxtyping import Array, Inexact, Key
 from .._checks import integers
 from ..groups import AbstractGroup
 from ..theories import AbstractTheory
-from ._base import AbstractUpdate
+from ._base import AbstractMove
 from ._conditional import quaternion, von_mises
 from ._sweep import sweep, wilson
 
 
-class HeatbathUpdate(AbstractUpdate):
+class HeatbathKernel(AbstractMove):
     r"""A sweep in which every link is drawn anew from its distribution given all others.
 
     U(1): von Mises distribution around the phase of the staples. SU(2): Kennedy-Pendleton and Creutz; SU(N): in turn for each
@@ -30,18 +30,20 @@ class HeatbathUpdate(AbstractUpdate):
     **Arguments:** `attempts`: proposals per link; at least 0.66 of them are accepted.
 
     **Raises:** `TypeError` for a theory other than `WilsonAction`, `ValueError` for extents of one.
+
+        >>> chain = tm.run_chain(key, theory, tm.kernels.HeatbathKernel(), 10)
     """
 
     attempts: int = eqx.field(static=True)
 
     def __init__(self, attempts: int = 3):
-        integers("HeatbathUpdate", 1, attempts=attempts)
+        integers("HeatbathKernel", 1, attempts=attempts)
         self.attempts = attempts
 
-    def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    def move(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         theory, x = lax.stop_gradient((theory, x))
 
-        def move(key, group, links, staples):
+        def redraw(key, group, links, staples):
             # The sign of beta goes to the direction of the staples: concentrations are never negative.
             weighted = (wilson(theory).beta / group.n).astype(staples.dtype) * staples
             if not group.complex_elements:
@@ -50,55 +52,42 @@ class HeatbathUpdate(AbstractUpdate):
             draw = lambda key, size, _: quaternion(key, 2 * size, self.attempts)  # noqa: E731
             return _by_subgroups(key, group, links, weighted, draw)
 
-        return sweep(key, theory, x, move)
+        return sweep(key, theory, x, redraw)
 
 
-class OverrelaxationUpdate(AbstractUpdate):
+class OverrelaxationKernel(AbstractMove):
     r"""Sweeps that reflect every link at its staples: large moves which leave the action as it is.
 
     U(1): $\theta \to 2\alpha - \theta$ with minus the phase $\alpha$ of the staples; SU(2): $U \to W^\dagger U^\dagger
     W^\dagger$ with the staples $V = k W$ (Creutz, Phys. Rev. D 36 (1987) 515); SU(N): in turn for each SU(2) subgroup. In
-    random order as in `HeatbathUpdate`, hence reversible. Not ergodic: combine it with an update that changes the action.
+    random order as in `HeatbathKernel`, hence reversible. Not ergodic: combine it with a kernel that changes the action.
 
     **Arguments:** `sweeps`: number of sweeps.
 
     **Raises:** `TypeError` for a theory other than `WilsonAction`, `ValueError` for extents of one.
+
+        >>> kernel = tm.kernels.Sequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
     """
 
     sweeps: int = eqx.field(static=True)
 
     def __init__(self, sweeps: int = 1):
-        integers("OverrelaxationUpdate", 1, sweeps=sweeps)
+        integers("OverrelaxationKernel", 1, sweeps=sweeps)
         self.sweeps = sweeps
 
-    def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    def move(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
         theory, x = lax.stop_gradient((theory, x))
 
-        def move(key, group, links, staples):
+        def turned(key, group, links, staples):
             if not group.complex_elements:
                 return -2 * jnp.angle(staples) - links
             reflect = lambda key, size, r: (_conjugate(r), size > 0)  # noqa: E731
             return _by_subgroups(key, group, links, staples, reflect)
 
         def once(x, key):
-            return sweep(key, theory, x, move), None
+            return sweep(key, theory, x, turned), None
 
         return lax.scan(once, x, jax.random.split(key, self.sweeps))[0]
-
-
-class SymmetricSequence(AbstractUpdate):
-    """`outer`, then `inner`, then `outer` again: reversible if both are, as `outer` then `inner` alone would not be.
-
-    **Arguments:** `outer`, `inner`: any updates, such as overrelaxation around a heatbath sweep.
-    """
-
-    outer: AbstractUpdate
-    inner: AbstractUpdate
-
-    def __call__(self, key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
-        keys = jax.random.split(key, 3)
-        x = self.inner(keys[1], theory, self.outer(keys[0], theory, x))
-        return self.outer(keys[2], theory, x)
 
 
 def _by_subgroups(key: Array, group: AbstractGroup, links: Array, staples: Array, draw) -> Array:

@@ -3,12 +3,9 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 
-from .._trees import precision, scale, subtract
 from ..lattice import accumulator_dtype
-from ._splitting import Splitting
+from ._integrator import AbstractIntegrator
 
 # Of trajectory lengths. With one length for all, a mode whose half period it is only changes its sign: its amplitude stays
 # for ever. Lengths of 0.7 to 1.3 half periods leave 0.75 of the autocorrelation of the amplitude squared per trajectory, and
@@ -25,27 +22,14 @@ def random_length(key: jax.Array, length: jax.Array, spread: jax.Array) -> jax.A
 
 
 def molecular_dynamics(
-    theory: Any, splitting: Splitting, x: Any, p: Any, gradient: Any, length: Any, steps: int
+    theory: Any, integrator: AbstractIntegrator, x: Any, p: Any, gradient: Any, length: Any, steps: int
 ) -> tuple[Any, Any, Any]:
     r"""Integrates $\dot x = p\,x$, $\dot p = -\partial S(x)$ for a time `length`; returns `(x, p, gradient at x)`.
 
-    `gradient` is that of the action at the initial `x`, known from the trajectory before. The loop body holds a
-    single force evaluation, and kicks of adjoining steps are merged.
+    `gradient` is `integrator.gradient(theory, x)` at the initial `x`, known from the trajectory before: for one time scale
+    the gradient of the action. The loop body holds a single force evaluation, and kicks of adjoining steps are merged.
     """
-    first, drifts, kicks = splitting.schedule(steps)
-    dtype = precision(p)
-    step = jnp.asarray(length, dtype) / steps
-
-    def pair(state, coefficients):
-        x, p, _ = state
-        drift, kick = coefficients
-        x = theory.manifold.exp(scale(drift * step, p), x)
-        gradient = theory.gradient(x)
-        return (x, subtract(p, scale(kick * step, gradient)), gradient), None
-
-    p = subtract(p, scale(jnp.asarray(first, dtype) * step, gradient))
-    (x, p, gradient), _ = lax.scan(pair, (x, p, gradient), (jnp.asarray(drifts, dtype), jnp.asarray(kicks, dtype)))
-    return x, p, gradient
+    return integrator.integrate(theory, x, p, gradient, length, steps)
 
 
 def energy(theory: Any, action: jax.Array, p: Any) -> jax.Array:

@@ -11,8 +11,8 @@ from jax import lax
 from jaxtyping import Array, Inexact, Key
 
 from ..gauge import staple_links, staple_sum_of
-from ..lattice import colour_sites, neighbours
-from ..theories import AbstractTheory, WilsonAction
+from ..lattice import colour_classes, neighbours
+from ..theories import AbstractTheory, RegionTheory, WilsonAction
 
 
 class _Tables(NamedTuple):
@@ -29,10 +29,9 @@ def _tables(lattice: tuple[int, ...]) -> _Tables:
     directions, members = [], []
     for mu in range(dim):
         across = tuple(tuple(int(nu == k) for k in range(dim)) for nu in range(dim) if nu != mu)
-        colours = colour_sites(lattice, across).reshape(-1)
-        for colour in range(int(colours.max()) + 1):
+        for region in colour_classes(lattice, across):
             directions.append(mu)
-            members.append(np.flatnonzero(colours == colour))
+            members.append(region.indices)
     sites = np.full((len(members), max(map(len, members))), volume, np.int32)
     for row, member in zip(sites, members, strict=True):
         row[: len(member)] = member
@@ -43,7 +42,7 @@ def sweep(key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape
     """All links once, in a random order of half sweeps, so that the sweep is reversible if every `move` is.
 
     `move(key, group, links, staples)` returns new links from the old ones `(*element_shape, links)` and the sums of their
-    staples V, the weight of a link U being exp((beta/N) Re tr(U V)).
+    staples V, the weight of a link U being exp((beta/N) Re tr(U V)). Of a `RegionTheory` the links outside stay.
     """
     group, lattice = wilson(theory).group, theory.lattice
     volume, colours = int(np.prod(lattice)), len(group.element_shape)
@@ -51,6 +50,7 @@ def sweep(key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape
     flat = jnp.moveaxis(x.reshape(len(lattice), *group.element_shape, volume), 0, colours)
     flat = flat.reshape(*group.element_shape, -1)
     tables = jax.tree.map(jnp.asarray, _tables(lattice))
+    moving = jnp.asarray(theory.region.of_links().reshape(-1)) if isinstance(theory, RegionTheory) else None
     order_key, key = jax.random.split(key)
     count = len(tables.directions)
     order = jax.random.permutation(order_key, count)
@@ -62,6 +62,8 @@ def sweep(key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape
         links = jnp.take(flat, numbers, axis=-1, mode="clip")
         table = staple_links(tables.neighbours, mu, jnp.minimum(sites, volume - 1))
         moved = move(key, group, links, staple_sum_of(group, flat, table))
+        if moving is not None:
+            moved = jnp.where(_trailing(jnp.take(moving, numbers, mode="clip"), moved.ndim), moved, links)
         return flat.at[..., numbers].set(moved, mode="drop", unique_indices=True), None
 
     flat, _ = lax.scan(half, flat, (order, jax.random.split(key, count)))
@@ -69,12 +71,17 @@ def sweep(key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape
     return theory.manifold.project(jnp.moveaxis(flat, colours, 0).reshape(x.shape))
 
 
+def _trailing(mask: Array, ndim: int) -> Array:
+    return mask.reshape((1,) * (ndim - 1) + mask.shape)
+
+
 def wilson(theory: AbstractTheory) -> WilsonAction:
-    """The theory, if these updates apply to it."""
+    """The theory, or that of which a region moves, if these kernels apply to it."""
+    theory = theory.theory if isinstance(theory, RegionTheory) else theory
     if not isinstance(theory, WilsonAction):
         raise TypeError(
             f"Heatbath and overrelaxation know the conditional distribution of a link for WilsonAction only, got "
-            f"{type(theory).__name__}; use HMCUpdate. Between a HaarPrior and a WilsonAction all levels are of this kind."
+            f"{type(theory).__name__}; use HMCKernel. Between a HaarPrior and a WilsonAction all levels are of this kind."
         )
     if min(theory.lattice) < 2:
         raise ValueError(

@@ -14,7 +14,7 @@ from ._matrix import flat_links, put_links, shaped_links
 from ._residual_algebra import trace_curvature
 
 
-class AbstractUpdate(eqx.Module):
+class AbstractResidualLayer(eqx.Module):
     """Z = -dS on the active links as a function of these links, all others frozen."""
 
     group: eqx.AbstractVar[AbstractGroup]
@@ -30,7 +30,7 @@ class AbstractUpdate(eqx.Module):
         """Z and the symmetric part of its derivatives, -d_a d_b S."""
 
 
-class PlaquetteUpdate(AbstractUpdate):
+class PlaquetteLayer(AbstractResidualLayer):
     """S = -sum_k weights_k (1/n) Re tr U V_k with frozen staples V_k."""
 
     group: AbstractGroup = eqx.field(static=True)
@@ -57,7 +57,7 @@ class PlaquetteUpdate(AbstractUpdate):
         return self.group.coordinates(self.group.project_algebra(loops)) / (-2 * self.group.n)
 
 
-class LinearUpdate(AbstractUpdate):
+class LinearLayer(AbstractResidualLayer):
     """S = -Re tr U A on SU(n) with frozen A: every potential whose terms contain each active link once."""
 
     group: AbstractGroup = eqx.field(static=True)
@@ -74,7 +74,7 @@ class LinearUpdate(AbstractUpdate):
         return self.group.coordinates(self.group.project_algebra(loops)) / -2
 
 
-class PotentialUpdate(AbstractUpdate):
+class PotentialLayer(AbstractResidualLayer):
     """Any potential, by its gradient and forward derivatives of it along every generator."""
 
     group: AbstractGroup = eqx.field(static=True)
