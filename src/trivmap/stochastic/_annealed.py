@@ -15,7 +15,7 @@ from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ..priors import AbstractPrior
 from ..theories import AbstractTheory
-from ..updates import AbstractUpdate
+from ..updates import AbstractUpdate, HMCUpdate
 from ._base import AbstractStochasticFlow
 from ._path import Schedule, interpolate, with_prior, with_theory
 from ._scan import scan_steps
@@ -88,6 +88,14 @@ class AnnealedFlow(AbstractStochasticFlow):
 
     def towards(self, theory: AbstractTheory) -> "AnnealedFlow":
         return with_theory(self, theory)
+
+    @property
+    def evaluations(self) -> int | None:
+        """Of the force in updates by HMC, and of layers; other updates are not counted."""
+        if not isinstance(self.update, HMCUpdate):
+            return None
+        per_update = self.update.splitting.force_evaluations * self.update.steps + 1
+        return self.schedule.steps * (self.repeats * per_update + (self.layers is not None))
 
     def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, z, self._up, 1)
