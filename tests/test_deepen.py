@@ -92,3 +92,37 @@ def test_models_without_couplings_and_too_few_layers_are_refused():
     couplings = tm.GaugeCouplingFlow(jax.random.key(0), ANGLES, 1, hidden=(4,))
     with pytest.raises(ValueError, match="layers: got 0"):
         tm.training.deepen(jax.random.key(0), model_of(couplings), 0)
+
+
+class Steps(tm.flows.AbstractFlow):
+    """phi -> phi + sum of its steps, a layer of a user's own that can be deepened."""
+
+    steps: jax.Array
+    manifold: tm.RealField = eqx.field(static=True)
+
+    def forward_and_log_det(self, z):
+        return z + jnp.sum(self.steps).astype(z.dtype), jnp.zeros(())
+
+    def inverse_and_log_det(self, x):
+        return x - jnp.sum(self.steps).astype(x.dtype), jnp.zeros(())
+
+    @property
+    def deepenable(self):
+        return True
+
+    def deeper(self, key, layers):
+        return Steps(jnp.concatenate([self.steps, jnp.zeros(layers)]), self.manifold)
+
+
+def test_a_flow_of_a_users_own_grows_where_it_is_the_last_that_can():
+    own, couplings = Steps(jnp.ones(2), REAL), tm.CouplingFlow(jax.random.key(0), REAL, 2, hidden=(4,))
+    rescaling = tm.flows.Rescaling(REAL)
+    for flows, position in (((own,), 0), ((couplings, own, rescaling), 1), ((own, couplings), 1)):
+        deeper = tm.training.deepen(jax.random.key(0), model_of(tm.FlowSequence(*flows)), 3).transport.flows
+        grown = [after.evaluations != before.evaluations for after, before in zip(deeper, flows, strict=True)]
+        assert [isinstance(flow, Steps) and flow.steps.size == 5 for flow in deeper] == [
+            flow is own and index == position for index, flow in enumerate(flows)
+        ]
+        assert grown.index(True) == position if couplings is flows[position] else not any(grown)
+    with pytest.raises(TypeError, match="None of Rescaling has layers"):
+        tm.training.deepen(jax.random.key(0), model_of(tm.FlowSequence(rescaling)), 1)

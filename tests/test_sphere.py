@@ -365,7 +365,7 @@ def test_what_does_not_apply_is_refused():
         tm.GaussianPrior(manifold, width=1.0)
     with pytest.raises(TypeError, match="GaussianPrior"):
         tm.HaarPrior(tm.RealField((4,)))
-    with pytest.raises(TypeError, match="expected a RealField or a LinkField"):
+    with pytest.raises(TypeError, match="no local_group, as RealField and LinkField"):
         tm.ResidualFlow(tm.fields.LocalPotential(lambda t, x: jnp.sum(x[0]), manifold, reach=0), 2, curvature=1.0, reach=0)
     with pytest.raises(ValueError, match="expected a tangent vector"):
         tm.fields.LocalField(lambda t, x: x, tm.SphereField(4, (4,)), reach=0)

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import randomised
 
@@ -227,20 +228,37 @@ def test_populations_of_a_model_lead_to_the_theory_that_is_given():
 
 
 def test_craft_trains_layers_inside_of_the_population():
+    """The mean loss is the sum of the divergences of the levels, minus log Z: it comes near to this bound, from above."""
     theory = TABLE["u1"][0]()
     field = tm.GatedConvolutionField(theory.manifold, features=2, gates=1, times=1)
     flow = _annealed(theory, 0.0, 2, layers=tm.stochastic.stack_layers([tm.ContinuousFlow(field, steps=2)] * 2))
     model = tm.Model(_prior(theory), flow)
-    trained, history = tm.fit(
-        jax.random.key(0), model, theory, objective=tm.objectives.craft, steps=60, batch_size=64, chunk=20, progress=False
+    optimiser = optax.adam(3e-2)
+    trained, _ = tm.fit(
+        jax.random.key(0),
+        model,
+        theory,
+        objective=tm.objectives.craft,
+        steps=60,
+        batch_size=64,
+        optimiser=optimiser,
+        progress=False,
     )
-    # Every level ends nearer to its theory: the sum of the divergences falls.
-    assert history[-1]["loss"] < history[0]["loss"]
+    loss = eqx.filter_jit(lambda model, key: tm.objectives.craft(key, model, theory, 512)[0])
+
+    def divergence(model):
+        losses = np.array([loss(model, key) for key in jax.random.split(jax.random.key(5), 8)])
+        return losses.mean() + tm.exact.log_z(theory), losses.std(ddof=1) / np.sqrt(8)
+
+    # Measured: 0.70 without layers, 0.026 after training.
+    before, after = divergence(model), divergence(trained)
+    assert before[0] > 0.5
+    assert -4 * after[1] < after[0] < 0.15
     options = {"particles": 64, "resample_below": 0.0}
-    before, after = (tm.smc(jax.random.key(1), m, theory, 20, **options) for m in (model, trained))
-    assert after.configurations.shape == (20, *theory.manifold.shape)
-    assert after.observables["ess"].mean() > before.observables["ess"].mean()
-    assert abs(tm.log_z(after).pull(tm.exact.log_z(theory))) < 4
+    ensembles = [tm.smc(jax.random.key(1), m, theory, 20, **options) for m in (model, trained)]
+    assert ensembles[1].configurations.shape == (20, *theory.manifold.shape)
+    assert ensembles[1].observables["ess"].mean() > ensembles[0].observables["ess"].mean()
+    assert abs(tm.log_z(ensembles[1]).pull(tm.exact.log_z(theory))) < 4
     with pytest.raises(TypeError, match="layers of an AnnealedFlow"):
         tm.objectives.craft(jax.random.key(0), tm.Model(_prior(theory), _langevin(theory, 0.1, 2)), theory, 4)
 

@@ -133,10 +133,15 @@ def test_path_gradients_have_no_noise_at_the_theory():
 def test_forward_kl_is_the_likelihood_of_the_data():
     theory, model = _phi4()
     x = jax.vmap(model.prior.sample)(jax.random.split(jax.random.key(0), 32))
-    loss, log_weights = tm.objectives.ForwardKL(x)(jax.random.key(1), model, theory, 8)
-    # The identity flow: the entropy of the prior, from eight of the samples.
-    log_probs = -log_weights - jax.vmap(theory.action)(_drawn(x, jax.random.key(1), 8))
-    assert abs(loss + jnp.mean(log_probs)) < 1e-12 * abs(loss)
+    loss, log_weights = tm.objectives.ForwardKL(x)(jax.random.key(1), model, theory, 2048)
+    # The identity flow: each log weight is that of one of the data, and the loss is the entropy of the prior on them.
+    log_probs = np.asarray(jax.vmap(model.prior.log_prob)(x))
+    of_data = -np.asarray(jax.vmap(theory.action)(x)) - log_probs
+    nearest = np.argmin(np.abs(np.asarray(log_weights)[:, None] - of_data), axis=1)
+    assert np.max(np.abs(log_weights - of_data[nearest])) < 1e-11
+    assert abs(loss + np.mean(log_probs[nearest])) < 1e-12 * abs(loss)
+    # Uniformly drawn: 64 of each, with the spread of a multinomial distribution.
+    assert np.max(np.abs(np.bincount(nearest, minlength=32) - 64)) < 4.5 * np.sqrt(64)
     only = tm.Ensemble(x, np.where(np.arange(32) == 3, 0.0, -np.inf))
     loss, _ = tm.objectives.ForwardKL(only)(jax.random.key(1), model, theory, 8)
     assert abs(loss + model.prior.log_prob(x[3])) < 1e-12 * abs(loss)
@@ -146,15 +151,11 @@ def test_forward_kl_is_the_likelihood_of_the_data():
         tm.objectives.ForwardKL(x[:, :2])(jax.random.key(1), model, theory, 8)
 
 
-def _drawn(x, key, count):
-    return x[jax.random.categorical(key, jnp.zeros(len(x)), shape=(count,))]
-
-
 def test_training_on_a_chain_and_mixtures():
     theory, model = _phi4()
     chain = tm.hmc(jax.random.key(0), theory, 64, chains=4)
     objective = tm.objectives.MixedObjective([(0.5, tm.reverse_kl), (0.5, tm.objectives.ForwardKL(chain))])
-    trained, history = tm.fit(
+    trained, _ = tm.fit(
         jax.random.key(1),
         model,
         theory,
@@ -165,7 +166,11 @@ def test_training_on_a_chain_and_mixtures():
         optimiser=optax.adam(1e-2),
         **QUIET,
     )
-    assert history[-1]["loss"] < history[0]["loss"]
+    # Both divergences are bounded by zero. Measured: the reverse one falls from 14 to 0.09, and the ESS is 0.82.
+    log_weights = tm.sample(jax.random.key(2), trained, theory, 2048, measure={}).log_weights
+    excess = tm.exact.log_z(theory) - np.mean(log_weights)
+    assert -4 * np.std(log_weights) / np.sqrt(2048) < excess < 0.3
+    assert tm.ess_fraction(log_weights) > 0.6
     parts = [
         f(k, trained, theory, 8)[0] for f, k in zip(objective.objectives, jax.random.split(jax.random.key(3)), strict=True)
     ]

@@ -1,5 +1,6 @@
 """From configurations to the objects of the library."""
 
+import functools
 from functools import partial
 from typing import Any
 
@@ -10,13 +11,14 @@ from jaxtyping import Array, Key
 from ..fields import AbstractVectorField, ConvolutionField, GatedConvolutionField, GradientField, LoopPotential
 from ..flows import ContinuousFlow
 from ..groups import SU, U1
-from ..manifolds import AbstractManifold, LinkField, RealField
+from ..manifolds import AbstractManifold
 from ..models import Model
 from ..priors import AbstractPrior, GaussianPrior, HaarPrior
 from ..solvers import CF4, EES27, LSCFRK3W7, LSCFRK4, LuescherW3
 from ..theories import AbstractTheory, Phi4Action, WilsonAction
 from ..training import default_optimiser, log_variance, reverse_kl
 from ._config import ModelConfig, Phi4Config, SUConfig, TrainCommand, U1Config
+from ._kinds import kind_of
 from ._run_folder import CommandError
 
 SOLVERS = {"lscfrk4": LSCFRK4, "lscfrk3w7": LSCFRK3W7, "luescher-w3": LuescherW3, "cf4": CF4, "ees27": EES27}
@@ -28,16 +30,31 @@ def build_theory(config: U1Config | SUConfig | Phi4Config | AbstractTheory) -> A
 
     **Raises:** `CommandError` with the library's message for impossible lattices etc.
     """
-    if isinstance(config, AbstractTheory):
-        return config
     try:
-        if isinstance(config, Phi4Config):
-            return Phi4Action(config.lattice, m2=config.m2, lam=config.lam)
-        # pyright takes equinox's abstract fields, here properties, for arguments.
-        group = U1() if isinstance(config, U1Config) else SU(config.n)  # pyright: ignore[reportCallIssue]
-        return WilsonAction(group, config.lattice, beta=config.beta)
+        return _built(config)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
+
+
+@functools.singledispatch
+def _built(config: Any) -> AbstractTheory:
+    return config
+
+
+@_built.register
+def _(config: Phi4Config) -> AbstractTheory:
+    return Phi4Action(config.lattice, m2=config.m2, lam=config.lam)
+
+
+@_built.register
+def _(config: U1Config) -> AbstractTheory:
+    # pyright takes equinox's abstract fields, here properties, for arguments.
+    return WilsonAction(U1(), config.lattice, beta=config.beta)  # pyright: ignore[reportCallIssue]
+
+
+@_built.register
+def _(config: SUConfig) -> AbstractTheory:
+    return WilsonAction(SU(config.n), config.lattice, beta=config.beta)  # pyright: ignore[reportCallIssue]
 
 
 def build_model(config: ModelConfig, manifold: AbstractManifold, key: Key[Array, ""]) -> Model:
@@ -66,8 +83,7 @@ def with_integration_steps(model: Model, steps: int | None) -> Model:
 def _field(config: ModelConfig, manifold: Any, key: Key[Array, ""]) -> AbstractVectorField:
     name = config.field
     if name == "auto":
-        abelian = isinstance(manifold, RealField) or (isinstance(manifold, LinkField) and isinstance(manifold.group, U1))
-        name = "gated" if abelian else "loops"
+        name = "gated" if kind_of(manifold) in ("scalar", "u1") else "loops"
     build = {
         "gated": partial(GatedConvolutionField, manifold),
         "convolution": lambda: ConvolutionField(key, manifold),
@@ -77,7 +93,7 @@ def _field(config: ModelConfig, manifold: Any, key: Key[Array, ""]) -> AbstractV
 
 
 def _prior(config: ModelConfig, manifold: Any) -> AbstractPrior:
-    scalar = isinstance(manifold, RealField)
+    scalar = kind_of(manifold) == "scalar"
     name = {"auto": "gaussian" if scalar else "haar"}.get(config.prior, config.prior)
     if name == "gaussian":
         return GaussianPrior(manifold, width=config.prior_width)

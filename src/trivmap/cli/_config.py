@@ -4,6 +4,7 @@ The types of the fields, with their bounds, hold for the command line, for TOML 
 """
 
 import dataclasses
+import functools
 import math
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -79,6 +80,18 @@ class Phi4Config:
     """Bare quartic coupling."""
 
 
+class _Command:
+    """A subcommand: its options are the fields of a frozen dataclass.
+
+    `execute()` imports what it needs and returns the exit status: `trivmap info` and mistakes answer at once.
+    """
+
+    @property
+    def computes(self) -> bool:
+        """Whether it runs programs of JAX in this process; lists and citations do not."""
+        return True
+
+
 TheoryConfig = (
     Annotated[U1Config, subcommand("u1")] | Annotated[SUConfig, subcommand("su")] | Annotated[Phi4Config, subcommand("phi4")]
 )
@@ -107,7 +120,7 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainCommand:
+class TrainCommand(_Command):
     """Train a continuous flow for a theory."""
 
     theory: Annotated[TheoryConfig, arg(name="")]
@@ -138,9 +151,14 @@ class TrainCommand:
     resume: Switch = False
     """Continue an interrupted run, bit for bit."""
 
+    def execute(self) -> int:
+        from ._train import train
+
+        return train(self)
+
 
 @dataclasses.dataclass(frozen=True)
-class SampleCommand:
+class SampleCommand(_Command):
     """Draw weighted configurations from a trained flow."""
 
     run: Annotated[Positional[FileName], arg(metavar="RUN")]
@@ -160,9 +178,14 @@ class SampleCommand:
     name: str = "samples"
     """Results go to NAME.h5 and NAME.json in the run folder."""
 
+    def execute(self) -> int:
+        from ._sample import sample_command
+
+        return sample_command(self)
+
 
 @dataclasses.dataclass(frozen=True)
-class HMCCommand:
+class HMCCommand(_Command):
     """Sample a theory by hybrid Monte Carlo."""
 
     theory: Annotated[TheoryConfig, arg(name="")]
@@ -196,9 +219,14 @@ class HMCCommand:
     resume: Switch = False
     """Continue an interrupted run, bit for bit."""
 
+    def execute(self) -> int:
+        from ._hmc import hmc_command
+
+        return hmc_command(self)
+
 
 @dataclasses.dataclass(frozen=True)
-class MeasureCommand:
+class MeasureCommand(_Command):
     """Estimate observables from stored samples."""
 
     path: Annotated[Positional[FileName], arg(metavar="PATH")]
@@ -208,9 +236,14 @@ class MeasureCommand:
     batch_size: Count = 256
     """Configurations measured at once."""
 
+    def execute(self) -> int:
+        from ._measure import measure_command
+
+        return measure_command(self)
+
 
 @dataclasses.dataclass(frozen=True)
-class QuickstartCommand:
+class QuickstartCommand(_Command):
     """2D U(1) on 8x8 at beta = 2 in a minute: flow, HMC, exact."""
 
     steps: Count = 300
@@ -226,9 +259,14 @@ class QuickstartCommand:
     out: FileName = "runs/quickstart"
     """Run folder; an earlier quickstart in it is replaced."""
 
+    def execute(self) -> int:
+        from ._quickstart import quickstart
+
+        return quickstart(self)
+
 
 @dataclasses.dataclass(frozen=True)
-class CompareCommand:
+class CompareCommand(_Command):
     """Methods side by side on one theory, the same time for each."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")] = "u1-8x8"
@@ -246,9 +284,18 @@ class CompareCommand:
     out: FileName | None = None
     """Run folder; by default runs/compare-NAME. A run there is continued."""
 
+    @property
+    def computes(self) -> bool:
+        return self.name != "list"
+
+    def execute(self) -> int:
+        from .compare import compare_command
+
+        return compare_command(self)
+
 
 @dataclasses.dataclass(frozen=True)
-class FigureCommand:
+class FigureCommand(_Command):
     """A figure of the field from one command."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")] = "list"
@@ -258,18 +305,41 @@ class FigureCommand:
     out: FileName | None = None
     """Folder for picture and numbers; by default runs/figures."""
 
+    @property
+    def computes(self) -> bool:
+        return False
+
+    def execute(self) -> int:
+        from ._figure import figure_command
+
+        return figure_command(self)
+
 
 @dataclasses.dataclass(frozen=True)
-class InfoCommand:
+class InfoCommand(_Command):
     """Versions, devices, precision, and what to do if the GPU is not used."""
 
+    def execute(self) -> int:
+        from ._info import info
+
+        return info()
+
 
 @dataclasses.dataclass(frozen=True)
-class CiteCommand:
+class CiteCommand(_Command):
     """BibTeX entries: the software and the methods it rests on."""
 
     run: Annotated[Positional[FileName | None], arg(metavar="RUN")] = None
     """Only the methods of this run folder."""
+
+    @property
+    def computes(self) -> bool:
+        return False
+
+    def execute(self) -> int:
+        from ._cite import cite
+
+        return cite(self)
 
 
 Command = (
@@ -347,8 +417,10 @@ def check_stored(entry: str, plain: Any, source: Any) -> None:
         read_fields(kind, plain, in_file(source), at, parts=PARTS, without=_NOT_HASHED)
 
 
-def theory_as_json(theory: U1Config | SUConfig | Phi4Config) -> dict:
-    kind = next(name for name, kind in THEORY_CONFIGS.items() if isinstance(theory, kind))
+@functools.singledispatch
+def theory_as_json(theory: Any) -> dict:
+    """What files say about a theory; registered for those that are not built by one of `THEORY_CONFIGS`."""
+    kind = {kind: name for name, kind in THEORY_CONFIGS.items()}[type(theory)]
     return {"kind": kind} | dataclasses.asdict(theory) | {"lattice": list(theory.lattice)}
 
 

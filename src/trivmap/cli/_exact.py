@@ -1,9 +1,11 @@
 """Exact values by name, and summaries that do not depend on them."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ..theories import AbstractTheory, Phi4Action, WilsonAction, exact
+from ..theories import AbstractTheory, WilsonAction, exact
+from ._kinds import kind_of
 from ._observables import WILSON
 from ._report import say
 from ._run_folder import RunFolder
@@ -24,7 +26,7 @@ def pending(names: Iterable[str]) -> Known:
 
 def exact_values(theory: AbstractTheory, names: Iterable[str]) -> Known:
     """Exact values where there are any. Whatever goes wrong is a reason: the samples beside them stay."""
-    if isinstance(theory, Phi4Action):
+    if kind_of(theory.manifold) == "scalar":
         say("looking for exact results (a transfer matrix of width 8 takes half a minute)")
     values, reasons = {}, {}
     for name in names:
@@ -46,10 +48,14 @@ def write_summary(
     return summary
 
 
+@functools.singledispatch
 def _charge(theory: AbstractTheory) -> float:
-    if isinstance(theory, WilsonAction):
-        return 0.0
     raise exact.NoExactResultError(f"the mean charge is zero by symmetry for Wilson's action, got {type(theory).__name__}.")
+
+
+@_charge.register
+def _(theory: WilsonAction) -> float:
+    return 0.0
 
 
 def _exact_value(theory: AbstractTheory, name: str) -> tuple[float | None, str | None]:

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 from ..io import versions
-from ._config import CiteCommand, Command, CompareCommand, FigureCommand
 from ._errors import CommandError
 from ._report import say
 from ._run_folder import git_revision
@@ -30,12 +29,6 @@ def info() -> int:
     if advice := gpu_advice(jax.default_backend(), gpu_present()):
         say(advice)
     return 0
-
-
-def computes(command: Command) -> bool:
-    """Whether a command runs programs of JAX in this process; lists and citations do not."""
-    listing = isinstance(command, CompareCommand) and command.name == "list"
-    return not (listing or isinstance(command, CiteCommand | FigureCommand))
 
 
 def require_backend() -> None:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from typing import Any
 
 # All that is heavy is imported in functions: signals are caught before.
 from ._interrupt import INTERRUPTED, farewell, ignore_signals, interruptible, leave
@@ -33,7 +32,7 @@ def _run(arguments: list[str] | None) -> int:
 
     from ..io import CheckpointError, EnsembleFileError, GaugeFileError
     from ._config import parse
-    from ._info import computes, require_backend
+    from ._info import require_backend
     from ._report import complain
     from ._run_folder import CommandError
 
@@ -41,9 +40,9 @@ def _run(arguments: list[str] | None) -> int:
         command = parse(arguments)
         # Exact weights need float64 sums; the library leaves this to programs, and this is one.
         jax.config.update("jax_enable_x64", True)
-        if computes(command):
+        if command.computes:
             require_backend()
-        return _dispatch(command)
+        return command.execute()
     except CommandError as error:
         complain(str(error))
         return error.status
@@ -74,58 +73,3 @@ def _failure(error: Exception) -> str:
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         return "out of memory: take a smaller lattice, or smaller --batch-size, --chains. What was saved before is complete."
     return f"{type(error).__name__}: {text[:300]}. What was saved before is complete."
-
-
-def _dispatch(command: Any) -> int:
-    from ._config import (
-        CiteCommand,
-        CompareCommand,
-        FigureCommand,
-        HMCCommand,
-        InfoCommand,
-        MeasureCommand,
-        QuickstartCommand,
-        SampleCommand,
-        TrainCommand,
-    )
-
-    # Each command imports what it needs: `trivmap info` and mistakes answer at once.
-    match command:
-        case InfoCommand():
-            from ._info import info
-
-            return info()
-        case QuickstartCommand():
-            from ._quickstart import quickstart
-
-            return quickstart(command)
-        case TrainCommand():
-            from ._train import train
-
-            return train(command)
-        case SampleCommand():
-            from ._sample import sample_command
-
-            return sample_command(command)
-        case HMCCommand():
-            from ._hmc import hmc_command
-
-            return hmc_command(command)
-        case MeasureCommand():
-            from ._measure import measure_command
-
-            return measure_command(command)
-        case CompareCommand():
-            from .compare import compare_command
-
-            return compare_command(command)
-        case FigureCommand():
-            from ._figure import figure_command
-
-            return figure_command(command)
-        case CiteCommand():
-            from ._cite import cite
-
-            return cite(command)
-        case _:
-            raise AssertionError(command)

@@ -25,14 +25,16 @@ def measure_command(command: MeasureCommand) -> int:
 
 
 def _measure(folder: RunFolder, path: Path, command: MeasureCommand) -> int:
-    data, attributes = read_ensemble(path) if file_kind(path) == "ensemble" else read_chain(path)
+    weighted = file_kind(path) == "ensemble"
+    stored: Any = read_ensemble(path) if weighted else read_chain(path)
+    data, attributes = stored
     theory = build_theory(_theory(path, attributes))
     try:
-        estimates = _estimates(data, theory, command)
+        estimates = _estimates(data, theory, command) | ({"log_z": log_z(data)} if weighted else {})
     except (ValueError, TypeError) as error:  # loops beyond the lattice, too few samples, no weight at all
         raise CommandError(f"{path}: {' '.join(str(error).split())}") from error
-    label = "flow" if isinstance(data, Ensemble) else "chain"
-    if isinstance(data, Ensemble):
+    label = "flow" if weighted else "chain"
+    if weighted:
         say(f"{len(data)} weighted samples: ESS {ess_fraction(data.log_weights):.4f}")
     else:
         say(f"{data.shape[0]} chains of {data.shape[1]} measurements")
@@ -78,7 +80,7 @@ def _samples_file(path: Path) -> Path:
 
 
 def _estimates(data: Ensemble | Chain, theory: AbstractTheory, command: MeasureCommand) -> dict[str, Estimate]:
-    """Stored measurements where there are any, and the others from the configurations; log Z of an ensemble."""
+    """Stored measurements where there are any, and the others from the configurations."""
     names = command.observables or tuple(data.observables)
     functions = observables(theory, names)
     missing = [name for name in names if name not in data.observables]
@@ -91,5 +93,4 @@ def _estimates(data: Ensemble | Chain, theory: AbstractTheory, command: MeasureC
     stored: Any = data.configurations
     if stored is not None and stored.shape[stored.ndim - len(theory.manifold.shape) :] != theory.manifold.shape:
         raise ValueError(f"configurations of shape {stored.shape}, but the theory lives on {theory.manifold}.")
-    estimates = {name: expectation(data, what, batch_size=command.batch_size) for name, what in source.items()}
-    return estimates | ({"log_z": log_z(data)} if isinstance(data, Ensemble) else {})
+    return {name: expectation(data, what, batch_size=command.batch_size) for name, what in source.items()}

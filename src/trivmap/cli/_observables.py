@@ -7,9 +7,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from .. import observables as obs
-from ..groups import U1
-from ..manifolds import LinkField, RealField
 from ..theories import AbstractTheory
+from ._kinds import Kind, kind_of
 from ._run_folder import CommandError
 
 WILSON = re.compile(r"wilson_(\d+)x(\d+)")
@@ -29,19 +28,26 @@ SCALAR = {
 }
 GAUGE = {"plaquette": obs.plaquette}
 TOPOLOGY = {"charge": obs.topological_charge, "charge2": lambda x: obs.topological_charge(x) ** 2}
+LINKS: tuple[Kind, ...] = ("u1", "su")
+
+
+def _named(theory: AbstractTheory) -> dict[str, Callable]:
+    """Observables with a name of their own, by the kind of fields."""
+    of_kind: dict[Kind, dict[str, Callable]] = {
+        "scalar": SCALAR,
+        "u1": GAUGE | (TOPOLOGY if len(theory.lattice) == 2 else {}),
+        "su": GAUGE | {"polyakov2": _polyakov2},
+        "other": {},
+    }
+    return of_kind[kind_of(theory.manifold)]
 
 
 def default_names(theory: AbstractTheory) -> list[str]:
     """What is measured for a theory when nothing else is asked for."""
-    manifold = theory.manifold
-    if isinstance(manifold, RealField):
-        return list(SCALAR)
-    if not isinstance(manifold, LinkField):
-        return ["action"]
-    loops = ["plaquette"] + (["wilson_2x2"] if min(manifold.lattice) > 2 else [])
-    if not isinstance(manifold.group, U1):
-        return [*loops, "polyakov2"]
-    return loops + (list(TOPOLOGY) if len(manifold.lattice) == 2 else [])
+    names = list(_named(theory)) or ["action"]
+    if kind_of(theory.manifold) in LINKS and min(theory.lattice) > 2:
+        names.insert(1, "wilson_2x2")
+    return names
 
 
 def observables(theory: AbstractTheory, names: list[str] | tuple[str, ...] = ()) -> dict[str, Callable]:
@@ -56,18 +62,11 @@ def _wilson(r: int, t: int) -> Callable:
 
 
 def _observable(theory: AbstractTheory, name: str) -> Callable:
-    manifold = theory.manifold
-    gauge = isinstance(manifold, LinkField)
-    abelian = isinstance(manifold, LinkField) and isinstance(manifold.group, U1)
-    known: dict[str, Callable] = {"action": theory.action}
-    known |= GAUGE if gauge else SCALAR if isinstance(manifold, RealField) else {}
-    if gauge and not abelian:
-        known["polyakov2"] = _polyakov2
-    if abelian and len(theory.lattice) == 2:
-        known |= TOPOLOGY
+    known = {"action": theory.action} | _named(theory)
     if name in known:
         return known[name]
-    if gauge and (match := WILSON.fullmatch(name)):
+    links = kind_of(theory.manifold) in LINKS
+    if links and (match := WILSON.fullmatch(name)):
         return _wilson(int(match[1]), int(match[2]))
-    wilson = ", wilson_RxT" if gauge else ""
+    wilson = ", wilson_RxT" if links else ""
     raise CommandError(f"No observable {name!r} for this theory; there are {', '.join(known)}{wilson}.")

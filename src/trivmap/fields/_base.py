@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from .._types import Configuration, Tangent
 from ..manifolds import AbstractManifold
 from ..theories import AbstractTheory
+from ._reach import Reach
 
 
 class AbstractVectorField(eqx.Module):
@@ -44,7 +45,12 @@ class AbstractVectorField(eqx.Module):
 
 
 class AbstractPotential(eqx.Module):
-    """A time-dependent scalar function of a configuration with exact gradient and Laplacian."""
+    """A time-dependent scalar function of a configuration with exact gradient and Laplacian.
+
+    A potential gives `manifold`, `__call__(t, x)` and `gradient_and_laplacian(t, x)`, and `gradient` where that alone costs
+    less. The other methods are capabilities: those that a class does not give raise an error that says what needs them, or
+    are `None` where there is another way.
+    """
 
     manifold: eqx.AbstractVar[AbstractManifold]
 
@@ -69,3 +75,33 @@ class AbstractPotential(eqx.Module):
             f"The parameters of a {type(self).__name__} belong to its lattice {self.manifold.lattice}; give its class "
             "a method `on(manifold)`."
         )
+
+    def receptive_field(self) -> Reach:
+        """What the gradient on one link (site) depends on: a radius in the maximum norm, or the entries
+        (mu, nu, *displacement) of the pairs of links that a term contains, mu = nu = 0 for fields on the sites.
+
+        **Raises:** `TypeError` where it is not known.
+        """
+        raise TypeError(
+            f"The gradient of a {type(self).__name__} may depend on the whole lattice, as far as is known; give its class a "
+            "method `receptive_field()`, or reach= where that is an argument, for example trivmap.fields.dependence(...)."
+        )
+
+    def curvature_bound(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """A bound of the second derivatives with respect to one link (site) at time t, which holds for all configurations.
+
+        **Raises:** `TypeError` where none is known.
+        """
+        raise TypeError(
+            f"The second derivatives of a {type(self).__name__} may be arbitrarily large, as far as is known; give its class "
+            "a method `curvature_bound(t)`, or curvature= where that is an argument."
+        )
+
+    def plaquette_coefficient(self, t: Float[Array, ""]) -> Float[Array, ""] | None:
+        """c(t) of a potential -c(t) sum_p Re tr U_p / N of all plaquettes with equal weights; `None` for all others."""
+        return None
+
+    def link_staples(self, t: Float[Array, ""], x: Configuration) -> Array | None:
+        """Matrices A with potential = -Re tr U A + constant as a function of each single link of SU(n), `None` where a link
+        enters in another way. A does not depend on the link itself."""
+        return None

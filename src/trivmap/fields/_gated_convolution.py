@@ -1,5 +1,8 @@
 """The gated convolution field: non-local, expressive, and still with an exact divergence at O(V log V)."""
 
+import functools
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,6 @@ from jaxtyping import Array, DTypeLike, Float
 
 from .._checks import finite, integers
 from ..gauge import planes, plaquette_angle
-from ..groups import U1
 from ..lattice import accumulator_dtype, displacements, hartley, hypercubic_orbits, shift, site_sum, squared_momentum, symbol
 from ..manifolds import AbstractManifold, LinkField, RealField
 from ._base import AbstractVectorField
@@ -92,6 +94,33 @@ def _columns(x: Array, dimension: int) -> Array:
     return x.reshape(x.shape + (1,) * dimension)
 
 
+@functools.singledispatch
+def _local_features(manifold: Any, features: int | None, gates: int, frequencies: tuple[float, float], dtype: Any) -> Any:
+    """Features of a site or plaquette, and whether gradients of plaquettes are smoothed besides."""
+    raise TypeError(
+        f"GatedConvolutionField is defined for RealField and for U(1) links, but was given {manifold}. "
+        "For SU(N) links use LadderField or CovariantConvolutionField."
+    )
+
+
+@_local_features.register
+def _(manifold: RealField, features, gates, frequencies, dtype):
+    if manifold.components is not None:
+        return _local_features.dispatch(object)(manifold, features, gates, frequencies, dtype)
+    low, high = frequencies
+    odd = jnp.linspace(low, high, (8 if features is None else features) - 1, dtype=dtype)
+    return ScalarFeatures(odd, jnp.linspace(low, high, gates, dtype=dtype)), False
+
+
+@_local_features.register
+def _(manifold: LinkField, features, gates, frequencies, dtype):
+    if manifold.group.complex_elements:
+        return _local_features.dispatch(object)(manifold, features, gates, frequencies, dtype)
+    if len(manifold.lattice) < 2:
+        raise ValueError(f"Plaquettes need two dimensions or more, but the lattice is {manifold.lattice}.")
+    return AngleFeatures(4 if features is None else features, gates), True
+
+
 class GatedConvolutionField(AbstractVectorField):
     r"""Features, full-lattice convolutions and local gates, for scalar fields and U(1) links, with exact divergence.
 
@@ -131,28 +160,13 @@ class GatedConvolutionField(AbstractVectorField):
         frequency_range: tuple[float, float] = (0.5, 5.0),
         dtype: DTypeLike | None = None,
     ):
-        if features is None:
-            features = 8 if isinstance(manifold, RealField) else 4
-        integers("GatedConvolutionField", 1, features=features, gates=gates, times=times)
+        integers("GatedConvolutionField", 1, features=1 if features is None else features, gates=gates, times=times)
         finite("GatedConvolutionField: frequency_range", np.asarray(frequency_range))
         dtype = jnp.zeros(0).dtype if dtype is None else dtype
         self.manifold = manifold
-        if manifold == RealField(manifold.lattice):  # one component
-            local = ScalarFeatures(
-                jnp.linspace(*frequency_range, features - 1, dtype=dtype),
-                jnp.linspace(*frequency_range, gates, dtype=dtype),
-            )
-            self.smoothing = None
-        elif isinstance(manifold, LinkField) and isinstance(manifold.group, U1):
-            if len(manifold.lattice) < 2:
-                raise ValueError(f"Plaquettes need two dimensions or more, but the lattice is {manifold.lattice}.")
-            local = AngleFeatures(features, gates)
-            self.smoothing = jnp.zeros((times, int(hypercubic_orbits(manifold.lattice).max()) + 1), dtype)
-        else:
-            raise TypeError(
-                f"GatedConvolutionField is defined for RealField and for U(1) links, but was given {manifold}. "
-                "For SU(N) links use LadderField or CovariantConvolutionField."
-            )
+        local, smoothed = _local_features(manifold, features, gates, frequency_range, dtype)
+        orbits = int(hypercubic_orbits(manifold.lattice).max()) + 1
+        self.smoothing = jnp.zeros((times, orbits), dtype) if smoothed else None
         self.convolution = _GatedConvolution(manifold.lattice, local, times, dtype)
 
     @classmethod

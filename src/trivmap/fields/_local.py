@@ -96,6 +96,9 @@ class LocalPotential(AbstractPotential):
     def __call__(self, t: Float[Array, ""], x: Configuration) -> Float[Array, ""]:
         return self.function(t, x)
 
+    def receptive_field(self) -> Reach:
+        return self.reach
+
     def gradient_and_laplacian(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         return _with_divergence(_Gradient(self.function, self.manifold), self.manifold, self.reach, t, x)
 

@@ -11,10 +11,22 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
 from .._checks import integer
-from ..gauge import LoopAlgebra, LoopFamily, Path, Term, casimir, trivializing_series
+from ..gauge import (
+    LoopAlgebra,
+    LoopFamily,
+    Path,
+    Term,
+    casimir,
+    family_gradient,
+    loop_curvatures,
+    loop_reach,
+    loops_are_linear,
+    trivializing_series,
+)
 from ..manifolds import AbstractManifold, LinkField
 from ..theories import AbstractTheory, WilsonAction
 from ._base import AbstractPotential
+from ._reach import Reach
 from ._time import cosine_basis
 
 PLAQUETTE = (1, 2, -1, -2)
@@ -211,6 +223,29 @@ class LoopPotential(AbstractPotential):
         laplacians = matrix @ values + math.prod(self.manifold.lattice) * constant
         return -gradient, -coefficients.astype(values.dtype) @ laplacians
 
+    def receptive_field(self) -> Reach:
+        return loop_reach(self.family)
+
+    def curvature_bound(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        coefficients = self._at(t, self.coefficients.dtype)
+        traces = np.array([len(term) for term in self.terms])
+        # Bounds are those of normalised traces, and the normalisation contains their factors 1/N.
+        each = self._normalisation * self.family.algebra.n**traces * loop_curvatures(self.family)
+        return jnp.sum(jnp.abs(coefficients) * jnp.asarray(each, coefficients.dtype))
+
+    def plaquette_coefficient(self, t: Float[Array, ""]) -> Float[Array, ""] | None:
+        return self._at(t, self.coefficients.dtype)[0] if self._is_plaquette else None
+
+    def link_staples(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"] | None:
+        if self.family.algebra.n == 1 or not loops_are_linear(self.family):
+            return None
+        _, cotangent = family_gradient(self.family.program, self._scaled(t, x.real.dtype), x)
+        return jnp.swapaxes(cotangent, 1, 2)
+
+    @property
+    def _normalisation(self) -> np.ndarray:
+        return self.family.normalisation()[: self.family.given]
+
     @property
     def _is_plaquette(self) -> bool:
         return self.terms == _canonical(self.family.algebra, [PLAQUETTE])
@@ -224,7 +259,7 @@ class LoopPotential(AbstractPotential):
 
     def _scaled(self, t: Array, dtype: Any) -> Array:
         """Coefficients of the values of the family, zero for the terms that only its Laplacian needs."""
-        scale = jnp.asarray(self.family.normalisation()[: self.family.given], dtype)
+        scale = jnp.asarray(self._normalisation, dtype)
         added = len(self.family.terms) - self.family.given
         return jnp.concatenate([scale * self._at(t, dtype), jnp.zeros(added, dtype)])
 

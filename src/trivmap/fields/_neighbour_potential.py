@@ -5,6 +5,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact
 
 from .._checks import integers
@@ -12,6 +13,7 @@ from .._types import PRNGKey
 from ..lattice import shift, site_sum
 from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractPotential
+from ._reach import Reach
 from ._time import cosine_basis
 
 
@@ -90,6 +92,11 @@ class NeighbourPotential(AbstractPotential):
                 gradient = gradient + jnp.sum(force, axis=0) + shift(jnp.sum(v * force, axis=0), mu, -steps, x.ndim)
                 laplacian = laplacian + site_sum(b * u**2 * _derivatives(v, x.shape[mu]) * (1 - slope**2))
         return gradient, laplacian
+
+    def receptive_field(self) -> Reach:
+        dim = len(self.manifold.lattice)
+        steps = np.concatenate([np.eye(dim, dtype=int), -np.eye(dim, dtype=int)])
+        return tuple((0, 0, *map(int, step)) for step in steps)
 
     def curvature_bound(self, t: Float[Array, ""]) -> Float[Array, ""]:
         """A bound of |d^2 V/d phi_x^2| over all fields."""

@@ -135,7 +135,7 @@ def _measured(velocity: Velocity, manifold: AbstractManifold, keys: Array) -> Ar
     directions = len(manifold.generators)
 
     def one(key: PRNGKey) -> Array:
-        x, site = _random_configuration(manifold, key), _random_site(manifold, key)
+        x, site = manifold.generic_sample(key), _random_site(manifold, key)
         moved, weight = _with_noise(velocity, key, _NOISE), manifold.random_tangent(jax.random.fold_in(key, 1))
 
         def row(mu: Array) -> Array:
@@ -192,8 +192,8 @@ def _probe(
     whole = jnp.ones((1, *kept.shape[1:]), bool)
 
     def one(key: PRNGKey) -> tuple[Array, Array, Array]:
-        x, site = _random_configuration(manifold, key), _random_site(manifold, key)
-        fresh = _random_configuration(manifold, jax.random.fold_in(key, 1))
+        x, site = manifold.generic_sample(key), _random_site(manifold, key)
+        fresh = manifold.generic_sample(jax.random.fold_in(key, 1))
         moved = _with_noise(velocity, key, noise)
 
         # One loop with a single evaluation in its body: the velocity is compiled once.
@@ -213,12 +213,6 @@ def _probe(
 
 def _time(x: Any) -> Array:
     return jnp.asarray(_TIME, precision(x))
-
-
-def _random_configuration(manifold: AbstractManifold, key: PRNGKey) -> Any:
-    """Disordered on compact manifolds, of order one for real fields, whose hot start is small."""
-    hot, move = jax.random.split(jax.random.fold_in(key, 4))
-    return manifold.exp(manifold.random_tangent(move), manifold.hot(hot))
 
 
 def _random_site(manifold: AbstractManifold, key: PRNGKey) -> Array:

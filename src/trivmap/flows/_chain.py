@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from .._types import Configuration
 from ..lattice import accumulator_dtype
@@ -40,6 +40,28 @@ class FlowSequence(AbstractFlow):
         """
         moved: Any = [flow.on(manifold) for flow in self.flows]
         return FlowSequence(*moved)
+
+    @property
+    def evaluations(self) -> int | None:
+        known = [count for flow in self.flows if (count := flow.evaluations) is not None]
+        return sum(known) if len(known) == len(self.flows) else None
+
+    @property
+    def deepenable(self) -> bool:
+        return any(flow.deepenable for flow in self.flows)
+
+    def deeper(self, key: Key[Array, ""], layers: int) -> "FlowSequence":
+        """The sequence whose last flow that has layers to add to gets new ones."""
+        growing = [index for index, flow in enumerate(self.flows) if flow.deepenable]
+        parts: list[Any] = list(self.flows)
+        if not growing:
+            given = ", ".join(type(flow).__name__ for flow in parts)
+            raise TypeError(
+                f"None of {given} has layers of couplings that deeper adds to; put a flow behind them, "
+                "FlowSequence(*flows, new), or give a ContinuousFlow more steps."
+            )
+        parts[growing[-1]] = parts[growing[-1]].deeper(key, layers)
+        return FlowSequence(*parts)
 
     def forward_and_log_det(self, z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         total = jnp.zeros((), accumulator_dtype())

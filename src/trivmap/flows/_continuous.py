@@ -133,6 +133,11 @@ class ContinuousFlow(AbstractFlow):
         return x, log_q, self.score_by_inverse(x, score), error
 
     @property
+    def evaluations(self) -> int | None:
+        """Of the field; unknown for adaptive steps."""
+        return None if self.steps is None else self.steps * self.solver.evaluations
+
+    @property
     def refinable(self) -> bool:
         return self.steps is not None
 

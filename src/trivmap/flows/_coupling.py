@@ -96,6 +96,14 @@ class CouplingFlow(AbstractFlow):
         require_inputs(self.conditioners, new.conditioners, manifold.lattice)
         return eqx.tree_at(lambda flow: flow.conditioners, new, self.conditioners)
 
+    @property
+    def evaluations(self) -> int:
+        return self.conditioners.network.biases[0].shape[0]
+
+    @property
+    def deepenable(self) -> bool:
+        return True
+
     def deeper(self, key: Key[Array, ""], layers: int) -> "CouplingFlow":
         """The flow with new layers behind the ones it has, nearly the identity as those of a new flow."""
         network = extended(key, self.conditioners.network, layers)
@@ -130,7 +138,7 @@ class CouplingFlow(AbstractFlow):
     def _scan(self, step: Callable, fields: tuple[Array, ...], *, reverse: bool) -> tuple[tuple[Array, ...], Array]:
         """All layers on the halves of each field; the active half comes first."""
         tables = checkerboard(self.manifold.lattice, self.reach)
-        layers = self.conditioners.network.biases[0].shape[0]
+        layers = self.evaluations
         # The halves change roles after every layer, so that none of them is moved in memory.
         first = (layers - 1) % 2 if reverse else 0
         order = slice(None, None, -1 if first else 1)
@@ -181,6 +189,10 @@ class PointwiseFlow(AbstractFlow):
         self.transform = transform
         self.odd = odd
         self.parameters = jnp.zeros(transform.parameters, dtype)
+
+    @property
+    def evaluations(self) -> int:
+        return 1
 
     def forward_and_log_det(self, z: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         self.manifold.check(z)

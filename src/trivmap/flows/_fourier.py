@@ -30,6 +30,10 @@ class Rescaling(AbstractFlow):
         orbits = int(hypercubic_orbits(manifold.lattice).max()) + 1 if momenta else 1
         self.log_scale = jnp.zeros(orbits, dtype)
 
+    @property
+    def evaluations(self) -> int:
+        return 1
+
     def forward_and_log_det(self, z: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         return self._scaled(z, 1)
 
@@ -102,6 +106,10 @@ class FourierFlow(AbstractFlow):
     def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         self.manifold.check(x)
         return _scale_momenta(x, -self.log_scale)
+
+    @property
+    def evaluations(self) -> int:
+        return 1
 
     def on(self, manifold: AbstractManifold) -> "FourierFlow":
         """The same spectrum on another lattice."""

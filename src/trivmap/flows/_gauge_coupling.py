@@ -105,6 +105,14 @@ class GaugeCouplingFlow(AbstractFlow):
         require_inputs(self.conditioners, new.conditioners, manifold.lattice)
         return eqx.tree_at(lambda flow: flow.conditioners, new, self.conditioners)
 
+    @property
+    def evaluations(self) -> int:
+        return self.conditioners.network.biases[0].shape[0]
+
+    @property
+    def deepenable(self) -> bool:
+        return True
+
     def deeper(self, key: Key[Array, ""], layers: int) -> "GaugeCouplingFlow":
         """The flow with new layers behind the ones it has, nearly the identity as those of a new flow."""
         network = extended(key, self.conditioners.network, layers)

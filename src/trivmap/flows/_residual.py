@@ -11,17 +11,16 @@ from jaxtyping import Array, Float, Inexact, Key
 
 from .._checks import integers, positive
 from .._parameters import fixed_numbers
-from ..fields import AbstractPotential, LoopPotential, Reach, check_reach
-from ..gauge import family_gradient, staples
+from ..fields import AbstractPotential, Reach, check_reach
+from ..gauge import staples
 from ..lattice import accumulator_dtype
-from ..manifolds import AbstractManifold, LinkField, RealField
+from ..manifolds import AbstractManifold
 from ._base import AbstractFlow
-from ._matrix import checked, flat_links, group_of, put_links, shaped_links, take_links, weighted_sum
+from ._matrix import checked, flat_links, put_links, shaped_links, take_links, weighted_sum
 from ._networks import PointwiseNetwork
 from ._residual_algebra import jacobian, log_abs_det, solve
-from ._residual_bounds import curvature_bound, potential_reach
 from ._residual_layer import AbstractResidualLayer, LinearLayer, PlaquetteLayer, PotentialLayer
-from ._residual_tables import Masks, active_staples, loops_are_linear, make_masks
+from ._residual_tables import Masks, active_staples, make_masks
 from ._spectral_loops import LayerTable, loop_features, loop_masks, staple_traces
 
 # Fixed points converge like bound^k: 0.9^400 = 5e-19.
@@ -55,16 +54,16 @@ class ResidualFlow(AbstractFlow):
     - `tied`: one set of parameters for all layers, with the time dependence of the potential; otherwise each layer (one mask
       of one sweep) has a copy of the parameters of its own, equal at the start.
     - `bound`: largest Lipschitz constant of a layer, in (0, 1).
-    - `curvature`: for potentials other than the two above: a bound of their second derivatives with respect to one link,
-      which the caller vouches for.
-    - `reach`: for potentials other than those with known `reach`, as for `LocalPotential`.
+    - `curvature`: a bound of the second derivatives of the potential with respect to one link, which the caller vouches for,
+      where the potential has no `curvature_bound`.
+    - `reach`: as for `LocalPotential`, where the potential has no `receptive_field`.
     - `checkpoint`: recompute a layer in the backward pass.
     - `hidden`: for a `LoopPotential` of plaquettes on SU(n): coefficients depend on frozen loops. A network of every layer
       with these hidden widths reads their traces near the link, as in `SpectralCouplingFlow`, and multiplies the coefficient
       of each staple by a number in (0, 2), for which the step bound allows. `key`: its initial weights.
 
-    **Raises:** `ValueError` for `sweeps` < 1, a bound outside of (0, 1), a potential of unknown curvature or reach, or one
-    that `hidden` does not apply to; `TypeError` for other fields than scalars and links.
+    **Raises:** `ValueError` for `sweeps` < 1, a bound outside of (0, 1), or a potential that `hidden` does not apply to;
+    `TypeError` for a potential of unknown curvature or reach, and for other fields than scalars and links.
     Source: arXiv:0907.5491 (invertible steps), arXiv:2401.10874.
     """
 
@@ -96,24 +95,13 @@ class ResidualFlow(AbstractFlow):
             positive("ResidualFlow: curvature", curvature)
         if not 0 < bound < 1:
             raise ValueError(f"ResidualFlow: got bound={bound}, expected a Lipschitz constant in (0, 1), such as 0.9.")
-        manifold = potential.manifold
-        if not isinstance(manifold, LinkField) and manifold != RealField(manifold.lattice):  # one component
-            raise TypeError(
-                f"ResidualFlow: got a potential on {potential.manifold}, expected a RealField or a LinkField: elsewhere the "
-                "Jacobian of a step is not known; use ContinuousFlow(GradientField(potential), steps=...)."
-            )
-        reach = potential_reach(potential) if reach is None else check_reach(reach, potential.manifold)
-        known = curvature_bound(potential, jnp.zeros(())) is not None
-        if reach is None or (curvature is None and not known):
-            raise ValueError(
-                f"ResidualFlow: neither reach nor curvature of {type(potential).__name__} are known; give curvature=, a "
-                "bound of its second derivatives with respect to one link, and reach=, for example "
-                "trivmap.fields.dependence(...)."
-            )
+        _ = potential.manifold.local_group  # raises where steps of single links are not known
+        if curvature is None:
+            _ = potential.curvature_bound(jnp.zeros(()))  # likewise
         self.manifold = potential.manifold
         self.sweeps, self.tied, self.bound, self.checkpoint = sweeps, tied, float(bound), checkpoint
-        self.curvature = None if known else curvature
-        self.reach = reach
+        self.curvature = curvature
+        self.reach = potential.receptive_field() if reach is None else check_reach(reach, potential.manifold)
         self.potential = potential if tied else _repeated(potential, self.layers)
         key = jax.random.key(0) if key is None else key
         self.network = None if hidden is None else self._networks(key, self.layers, hidden)
@@ -121,25 +109,40 @@ class ResidualFlow(AbstractFlow):
     def on(self, manifold: AbstractManifold) -> "ResidualFlow":
         """The same layers on another lattice of the same number of dimensions.
 
-        **Raises:** `TypeError` for other potentials than `LoopPotential`; `ValueError` for extents that need other masks.
+        **Raises:** `TypeError` for a potential that belongs to its lattice or has no `receptive_field`; `ValueError` for
+        extents that need other masks.
         """
-        old = self.potential
-        if not isinstance(old, LoopPotential):
-            raise TypeError(f"ResidualFlow: a {type(old).__name__} belongs to its lattice {self.manifold.lattice}.")
-        moved = LoopPotential(manifold, old.terms, time=old.time.kind, times=old.time.size)
-        new = ResidualFlow(moved, self.sweeps, tied=self.tied, bound=self.bound, checkpoint=self.checkpoint)
+        moved = self._potential_on(manifold)
+        one = moved if self.tied else _first(moved)
+        options = {"tied": self.tied, "bound": self.bound, "curvature": self.curvature, "checkpoint": self.checkpoint}
+        new = ResidualFlow(one, self.sweeps, **options)
         if new._masks.count != self._masks.count:
             raise ValueError(
                 f"ResidualFlow: got extents {manifold.lattice}, which need {new._masks.count} masks, expected extents with "
                 f"{self._masks.count} as {self.manifold.lattice} has; even numbers, or multiples of the old extents."
             )
-        new = eqx.tree_at(lambda f: f.potential.coefficients, new, old.coefficients)
+        new = eqx.tree_at(lambda f: f.potential, new, moved)
         return eqx.tree_at(lambda f: f.network, new, self.network, is_leaf=lambda leaf: leaf is None)
+
+    def _potential_on(self, manifold: AbstractManifold) -> AbstractPotential:
+        if self.tied:
+            return self.potential.on(manifold)
+        axes = jax.tree.map(lambda leaf: 0 if eqx.is_inexact_array(leaf) else None, self.potential)
+        moved = eqx.filter_vmap(
+            lambda potential: potential.on(manifold),
+            in_axes=(axes,),
+            out_axes=lambda leaf: 0 if eqx.is_inexact_array(leaf) else None,
+        )
+        return moved(self.potential)
 
     @property
     def layers(self) -> int:
         """Number of layers: one for each mask of each sweep."""
         return self.sweeps * self._masks.count
+
+    @property
+    def evaluations(self) -> int:
+        return self.layers
 
     @property
     def _masks(self) -> Masks:
@@ -161,7 +164,7 @@ class ResidualFlow(AbstractFlow):
         return lax.map(kept, (arrays, times))
 
     def _run(self, step: Callable, x: Array, *, reverse: bool) -> tuple[Array, Array]:
-        group = group_of(self.manifold)
+        group = self.manifold.local_group
         flat = flat_links(self.manifold, checked(self.manifold, x))
         tables = self._tables()
 
@@ -195,14 +198,13 @@ class ResidualFlow(AbstractFlow):
     def _tables(self) -> LayerTable:
         masks = self._masks
         if self.network is not None:
-            assert isinstance(self.manifold, LinkField)
             return jax.tree.map(jnp.asarray, loop_masks(self.manifold, _FEATURE_REACH).tables)
         links = jnp.asarray(active_staples(self.manifold.lattice, masks)) if self._is_plaquette else None
         return LayerTable(jnp.asarray(masks.active), jnp.asarray(masks.used), links, None, None)
 
     def _networks(self, key: Array, layers: int, hidden: tuple[int, ...]) -> PointwiseNetwork:
         manifold = self.manifold
-        if not self._is_plaquette or not isinstance(manifold, LinkField) or not manifold.group.complex_elements:
+        if not self._is_plaquette or not manifold.local_group.complex_elements:
             raise ValueError(
                 "ResidualFlow: hidden= needs a LoopPotential of plaquettes on SU(n), the default of LoopPotential."
             )
@@ -212,17 +214,11 @@ class ResidualFlow(AbstractFlow):
 
     @property
     def _is_plaquette(self) -> bool:
-        return isinstance(self.potential, LoopPotential) and self.potential._is_plaquette
-
-    @property
-    def _is_linear(self) -> bool:
-        if not isinstance(self.potential, LoopPotential) or self._is_plaquette:
-            return False
-        return self.potential.family.algebra.n > 1 and loops_are_linear(self.potential.family)
+        one = self.potential if self.tied else _first(self.potential)
+        return one.plaquette_coefficient(jnp.zeros(())) is not None
 
     def _kappa(self, potential: AbstractPotential, t: Array) -> Array:
-        bound = jnp.asarray(self.curvature, float) if self.curvature is not None else curvature_bound(potential, t)
-        assert bound is not None
+        bound = potential.curvature_bound(t) if self.curvature is None else jnp.asarray(self.curvature, float)
         return bound / self.sweeps * (1 if self.network is None else 2)
 
     def _update(
@@ -230,20 +226,26 @@ class ResidualFlow(AbstractFlow):
     ) -> AbstractResidualLayer:
         kappa = self._kappa(potential, t)
         scale = _saturation(kappa / self.bound) / self.sweeps
-        group = group_of(self.manifold)
-        if self._is_linear:
-            assert isinstance(potential, LoopPotential)
-            return LinearLayer(group, _total_staples(potential, t, links, table.active) * scale.astype(links.dtype))
-        if table.staples is None:
-            t = t.astype(links.real.dtype)
-            return PotentialLayer(group, self.manifold, potential, t, scale, links, table.active)
-        assert isinstance(potential, LoopPotential)
-        coefficient = (potential.coefficients @ potential.time(t.astype(potential.coefficients.dtype)))[0]
+        coefficient = potential.plaquette_coefficient(t)
+        if coefficient is not None and table.staples is not None:
+            return self._plaquette_layer(scale * coefficient, links, table, network)
+        group = self.manifold.local_group
+        matrices = potential.link_staples(t, shaped_links(self.manifold, links))
+        if matrices is not None:
+            chosen = take_links(flat_links(self.manifold, matrices), table.active)
+            return LinearLayer(group, chosen * scale.astype(links.dtype))
+        t = t.astype(links.real.dtype)
+        return PotentialLayer(group, self.manifold, potential, t, scale, links, table.active)
+
+    def _plaquette_layer(
+        self, coefficient: Array, links: Array, table: LayerTable, network: PointwiseNetwork | None
+    ) -> AbstractResidualLayer:
+        group = self.manifold.local_group
         found = staples(group, links, table.staples)
-        weights = jnp.broadcast_to((scale * coefficient).astype(links.real.dtype), (found.shape[0], table.active.shape[0]))
+        weights = jnp.broadcast_to(coefficient.astype(links.real.dtype), (found.shape[0], table.active.shape[0]))
         if network is not None:
-            assert isinstance(self.manifold, LinkField)
-            features = loop_features(self.manifold, links, table, staple_traces(group, found))
+            manifold: Any = self.manifold  # links, as the network was built for
+            features = loop_features(manifold, links, table, staple_traces(group, found))
             weights = weights * (1 + jnp.tanh(network(features).T.astype(weights.dtype)))
         return PlaquetteLayer(group, found, weights)
 
@@ -255,18 +257,15 @@ def _saturation(r: Array) -> Array:
     return jnp.where(small, 1 - r**2 / 3 + 2 * r**4 / 15, jnp.tanh(safe) / safe)
 
 
-def _total_staples(potential: LoopPotential, t: Array, links: Array, active: Array) -> Array:
-    """A with S~ = -Re tr U A + constant for every active link: the derivative, which does not depend on the link itself."""
-    x = shaped_links(potential.manifold, links)
-    _, cotangent = family_gradient(potential.family.program, potential._scaled(t, x.real.dtype), x)
-    return jnp.swapaxes(take_links(flat_links(potential.manifold, cotangent), active), 0, 1)
-
-
 def _repeated(potential: AbstractPotential, layers: int) -> AbstractPotential:
     def repeat(leaf: Any) -> Any:
         return jnp.broadcast_to(leaf, (layers, *leaf.shape)) if eqx.is_inexact_array(leaf) else leaf
 
     return jax.tree.map(repeat, potential)
+
+
+def _first(repeated: AbstractPotential) -> AbstractPotential:
+    return jax.tree.map(lambda leaf: leaf[0] if eqx.is_inexact_array(leaf) else leaf, repeated)
 
 
 def _moved(group: Any, z: Array, u: Array) -> Array:

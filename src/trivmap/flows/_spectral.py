@@ -65,6 +65,10 @@ class SpectralFlow(AbstractFlow):
     def inverse_and_log_det(self, x: Inexact[Array, "*shape"]) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         return self._run(x, inverse=True)
 
+    @property
+    def evaluations(self) -> int:
+        return 1
+
     def _run(self, x: Array, *, inverse: bool) -> tuple[Array, Array]:
         w = checked(self.manifold, x)[0]
         moved, log_det = spectral_map(self.alcove_map, w, jnp.zeros((1, 0), w.real.dtype), inverse=inverse)
@@ -155,6 +159,14 @@ class SpectralCouplingFlow(AbstractFlow):
                 f"{self.manifold.lattice}; both need even extents of at least {2 * self.reach + 3}."
             )
         return eqx.tree_at(lambda f: (f.alcove_map, f.weights), new, (self.alcove_map, self.weights))
+
+    @property
+    def evaluations(self) -> int:
+        return self.weights.shape[0]
+
+    @property
+    def deepenable(self) -> bool:
+        return True
 
     def deeper(self, key: Key[Array, ""], sweeps: int) -> "SpectralCouplingFlow":
         """The flow with new sweeps behind the ones it has, nearly the identity as those of a new flow."""

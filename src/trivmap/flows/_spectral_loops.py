@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..gauge import Loop, LoopAlgebra, LoopFamily, Path, letters, planes, staples
+from ..gauge import Loop, LoopAlgebra, LoopFamily, Path, letters, loop_reach, planes, staples
 from ..groups import AbstractGroup, special_polar_factor
 from ..lattice import shift
 from ..manifolds import LinkField
 from ._masks import displacements_within, shifted
 from ._matrix import shaped_links
-from ._residual_tables import Masks, active_staples, loop_reach, make_masks
+from ._residual_tables import Masks, active_staples, make_masks
 
 
 class LayerTable(NamedTuple):

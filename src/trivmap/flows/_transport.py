@@ -62,6 +62,26 @@ class AbstractTransport(eqx.Module):
         """
         raise ValueError(f"A {type(self).__name__} has no fixed number of integration steps; only a ContinuousFlow has.")
 
+    @property
+    def evaluations(self) -> int | None:
+        """Forces, fields or layers computed for one sample; `None` where there is no fixed number, or none is known."""
+        return None
+
+    @property
+    def deepenable(self) -> bool:
+        """Whether there are layers that `deeper` adds to."""
+        return False
+
+    def deeper(self, key: Key[Array, ""], layers: int) -> "AbstractTransport":
+        """The transport with new layers behind the ones it has, nearly the identity.
+
+        **Raises:** `TypeError` where there are no layers to add to.
+        """
+        raise TypeError(
+            f"A {type(self).__name__} has no layers of couplings that deeper adds to; put a flow behind it, "
+            "FlowSequence(flow, new), or give a ContinuousFlow more steps."
+        )
+
     def on(self, manifold: AbstractManifold) -> "AbstractTransport":
         """The transport with the same parameters on another lattice.
 

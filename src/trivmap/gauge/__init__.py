@@ -24,6 +24,9 @@ from ._evaluate import expression_values as expression_values
 from ._evaluate import family_gradient as family_gradient
 from ._evaluate import family_values as family_values
 from ._family import LoopFamily as LoopFamily
+from ._link_occurrences import loop_curvatures as loop_curvatures
+from ._link_occurrences import loop_reach as loop_reach
+from ._link_occurrences import loops_are_linear as loops_are_linear
 from ._links import link_matrices as link_matrices
 from ._links import oriented_links as oriented_links
 from ._paths import Letter as Letter

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .._types import Array, PRNGKey, Shape
-from ..groups import real_dtype
+from ..groups import AbstractGroup, real_dtype
 from ..lattice import site_sum
 
 
@@ -55,6 +55,17 @@ class AbstractManifold(eqx.Module):
         return self.shape
 
     @property
+    def local_group(self) -> AbstractGroup:
+        """The group whose elements move a single link (site) by `multiply`, with the algebra of tangent vectors.
+
+        **Raises:** `TypeError` where single sites are not moved by the product of a group.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no local_group, as RealField and LinkField have: the Jacobian of a step on a site, "
+            "which ResidualFlow needs, is not known. Use ContinuousFlow(GradientField(potential), steps=...)."
+        )
+
+    @property
     def dimension(self) -> int:
         """Number of coordinates of a tangent vector."""
         return math.prod(self.tangent_shape)
@@ -62,6 +73,12 @@ class AbstractManifold(eqx.Module):
     def hot(self, key: PRNGKey, dtype: Any = None) -> Array:
         """A disordered configuration: one from the reference measure, where that can be sampled."""
         return self.reference_sample(key, dtype)
+
+    def generic_sample(self, key: PRNGKey, dtype: Any = None) -> Array:
+        """A configuration without special properties, at which maps and derivatives can be tried: disordered on compact
+        manifolds, of order one for real fields, whose hot start is small."""
+        hot, move = jax.random.split(key)
+        return self.exp(self.random_tangent(move, dtype), self.hot(hot, dtype))
 
     def random_tangent(self, key: PRNGKey, dtype: Any = None) -> Array:
         """A tangent vector with independent standard normal coordinates."""

@@ -31,6 +31,10 @@ class LinkField(AbstractManifold):
         return (len(self.lattice), *self.group.element_shape, *self.lattice)
 
     @property
+    def local_group(self) -> AbstractGroup:
+        return self.group
+
+    @property
     def dimension(self) -> int:
         return len(self.lattice) * self.group.dimension * math.prod(self.lattice)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from .._checks import integers
 from .._types import Array, PRNGKey, Shape
-from ..groups import real_dtype
+from ..groups import U1, AbstractGroup, real_dtype
 from ..lattice import check_lattice
 from ._base import AbstractManifold
 
@@ -34,6 +34,16 @@ class RealField(AbstractManifold):
     @property
     def shape(self) -> Shape:
         return self.lattice if self.components is None else (self.components, *self.lattice)
+
+    @property
+    def local_group(self) -> AbstractGroup:
+        """That of angles, which add like real numbers as long as nobody wraps them; for one component.
+
+        **Raises:** `TypeError` for several.
+        """
+        if self.components is not None:
+            return super().local_group
+        return U1()  # pyright: ignore[reportCallIssue]
 
     def exp(self, v: Array, x: Array) -> Array:
         return x + v

@@ -91,6 +91,14 @@ class AnnealedFlow(AbstractStochasticFlow):
     def towards(self, theory: AbstractTheory) -> "AnnealedFlow":
         return with_theory(self, theory)
 
+    @property
+    def evaluations(self) -> int | None:
+        """Of the force in the steps of the kernel, and of layers; `None` where the kernel does not say."""
+        per_step = self.kernel.force_evaluations
+        if per_step is None:
+            return None
+        return self.schedule.steps * (self.repeats * (per_step + 1) + (self.layers is not None))
+
     def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, z, self._up, 1)
 

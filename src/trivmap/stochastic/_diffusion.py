@@ -110,6 +110,10 @@ class ScoreDiffusion(AbstractStochasticFlow):
         factors = _log_variance_factors(self, key, configurations).astype(self.log_variance_factors.dtype)
         return eqx.tree_at(lambda d: d.log_variance_factors, self, factors)
 
+    @property
+    def evaluations(self) -> int:
+        return self.schedule.steps
+
     def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, z, 1)
 

@@ -90,6 +90,11 @@ class LangevinFlow(AbstractStochasticFlow):
     def towards(self, theory: AbstractTheory) -> "LangevinFlow":
         return with_theory(self, theory)
 
+    @property
+    def evaluations(self) -> int:
+        """Of the force, and of the drift at both ends of a step."""
+        return self.schedule.steps * (1 if self.drift is None else 3) + 1
+
     def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, z, 1)[:2]
 

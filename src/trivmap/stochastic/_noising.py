@@ -173,8 +173,7 @@ class HeatKernelNoising(AbstractNoising):
 
     @property
     def _group(self) -> AbstractGroup:
-        assert isinstance(self.manifold, LinkField)
-        return self.manifold.group
+        return self.manifold.local_group
 
     def marginal(self, tau):
         group = self._group

@@ -44,6 +44,11 @@ class StochasticSequence(AbstractStochasticFlow):
     def started_from(self, prior: AbstractPrior) -> "StochasticSequence":
         return StochasticSequence(self.flows[0].started_from(prior), *self.flows[1:])
 
+    @property
+    def evaluations(self) -> int | None:
+        known = [count for flow in self.flows if (count := flow.evaluations) is not None]
+        return sum(known) if len(known) == len(self.flows) else None
+
     def forward_and_log_weight(self, key: Key[Array, ""], z: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         log_weight = jnp.zeros((), accumulator_dtype())
         for flow, part in zip(self.flows, jax.random.split(key, len(self.flows)), strict=True):

@@ -1,7 +1,7 @@
 """Gauss-Newton minimisation of the variance of log w."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -67,45 +67,73 @@ def gauss_newton(
     at_least("gauss_newton: damping", damping, 0)
     within("gauss_newton: floor", floor, 0, 1, closed=True)
     checked_model("gauss_newton", model, theory)
-    chosen, fixed = eqx.partition(parameters(model), parameters(trainable(model)))
-    flat, unravel = ravel_pytree(chosen)
-    if flat.size == 0:
-        raise ValueError("gauss_newton: `parameters` picks no number to train; couplings and stored configurations are none.")
-
-    def changed(model: Any, fixed: PyTree, values: Array) -> Any:
-        return eqx.tree_at(parameters, model, eqx.combine(unravel(values), fixed))
-
-    if samples < 2 * flat.size:
-        raise ValueError(
-            f"gauss_newton: got {samples} samples for {flat.size} parameters, expected at least {2 * flat.size}."
-        )
+    flat, changed = _chosen(model, parameters, samples)
     count = -(-samples // batch_size)
-    best: dict[str, Any] = {"flat": flat, "variance": np.inf, "error": 0.0}
-    records: list[dict[str, Any]] = []
+    best, records = _Point(flat, np.inf, 0.0), []
     try:
         for step in tqdm(range(steps + 1), desc="Gauss-Newton", unit="step", disable=not progress):
             keys = jax.random.split(jax.random.fold_in(key, step), (count, batch_size))
-            batches = [_linearised(model, theory, changed, fixed, flat, batch, dtype, reverse) for batch in keys]
+            batches = [_linearised(model, theory, changed, flat, batch, dtype, reverse) for batch in keys]
             log_weights, slopes = (
                 np.concatenate([np.asarray(part, float) for part in parts]) for parts in zip(*batches, strict=True)
             )
             if not np.all(np.isfinite(log_weights)):
                 raise ValueError(f"gauss_newton: log weights are not finite in step {step}; start closer to the theory.")
-            variance = float(log_weights.var())
-            records.append({"step": step, "variance": variance, "ess": float(ess_fraction(jnp.asarray(log_weights)))})
-            error = float(np.std((log_weights - log_weights.mean()) ** 2)) / np.sqrt(len(log_weights))
-            if variance > best["variance"] + 2 * np.hypot(error, best["error"]):
+            point = _Point(flat, *_variance(log_weights))
+            records.append({"step": step, "variance": point.variance, "ess": float(ess_fraction(jnp.asarray(log_weights)))})
+            if point.rises_above(best):
                 break
-            # Samples are fresh: a rise within errors is noise at the minimum, where further steps still gain along directions
-            # that the floor slows down.
-            best = {"flat": flat, "variance": variance, "error": error}
+            best = point
             if step < steps:
                 flat = flat + jnp.asarray(_step(log_weights, slopes, damping, floor), flat.dtype)
     except KeyboardInterrupt as interrupt:
         if not records:
             raise
-        raise SamplingInterrupted((changed(model, fixed, best["flat"]), records), len(records), steps + 1) from interrupt
-    return changed(model, fixed, best["flat"]), records
+        raise SamplingInterrupted((changed(model, best.flat), records), len(records), steps + 1) from interrupt
+    return changed(model, best.flat), records
+
+
+class _Point(NamedTuple):
+    """Parameters, and the variance of the log weights there with its error."""
+
+    flat: Array
+    variance: float
+    error: float
+
+    def rises_above(self, best: "_Point") -> bool:
+        # Samples are fresh: a rise within errors is noise at the minimum, where further steps still gain along directions
+        # that the floor slows down.
+        return self.variance > best.variance + 2 * np.hypot(self.error, best.error)
+
+
+class _Changed(eqx.Module):
+    """A model with other values of the chosen parameters."""
+
+    fixed: PyTree
+    parameters: Callable[[Any], PyTree] = eqx.field(static=True)
+    unravel: Callable[[Array], PyTree] = eqx.field(static=True)
+
+    def __call__(self, model: Any, values: Array) -> Any:
+        return eqx.tree_at(self.parameters, model, eqx.combine(self.unravel(values), self.fixed))
+
+
+def _chosen(model: Any, parameters: Callable[[Any], PyTree], samples: int) -> tuple[Array, _Changed]:
+    """The chosen numbers in a row, and how they are put back."""
+    chosen, fixed = eqx.partition(parameters(model), parameters(trainable(model)))
+    flat, unravel = ravel_pytree(chosen)
+    if flat.size == 0:
+        raise ValueError("gauss_newton: `parameters` picks no number to train; couplings and stored configurations are none.")
+    if samples < 2 * flat.size:
+        raise ValueError(
+            f"gauss_newton: got {samples} samples for {flat.size} parameters, expected at least {2 * flat.size}."
+        )
+    return flat, _Changed(fixed, parameters, unravel)
+
+
+def _variance(log_weights: np.ndarray) -> tuple[float, float]:
+    """The variance and its statistical error."""
+    squares = (log_weights - log_weights.mean()) ** 2
+    return float(log_weights.var()), float(np.std(squares)) / np.sqrt(len(log_weights))
 
 
 def _step(log_weights: np.ndarray, slopes: np.ndarray, damping: float, floor: float) -> np.ndarray:
@@ -120,11 +148,11 @@ def _step(log_weights: np.ndarray, slopes: np.ndarray, damping: float, floor: fl
 
 
 @eqx.filter_jit
-def _linearised(model, theory, changed, fixed, flat, keys, dtype, reverse):
+def _linearised(model, theory, changed, flat, keys, dtype, reverse):
     """Log weights and their derivatives, shapes `(batch,)` and `(batch, parameters)`."""
 
     def log_weight(values: Array, key: Array) -> Array:
-        return sample_and_log_weight(key, changed(model, fixed, values).at(theory), theory, dtype)[1]
+        return sample_and_log_weight(key, changed(model, values).at(theory), theory, dtype)[1]
 
     def forward(key: Array) -> tuple[Array, Array]:
         value, linear = jax.linearize(lambda values: log_weight(values, key), flat)

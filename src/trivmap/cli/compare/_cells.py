@@ -2,25 +2,33 @@
 
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ...flows import ContinuousFlow
 from ...samplers import independence_metropolis, step_halving
-from ...statistics import Chain, Ensemble, acceptance_rate, ess_fraction, expectation, expected_acceptance, log_z
+from ...statistics import Ensemble, acceptance_rate, ess_fraction, expectation, expected_acceptance, log_z
 from .._build import build_theory
 from .._observables import observables
 from .._report import by_caution, pair
 from .._run_folder import RunFolder
 from ._clock import peak_megabytes, reset_peak
 from ._comparison import Comparison
-from ._methods import METHODS, evaluations
+from ._methods import METHODS, Method
 from ._sampling import Sampled, draw_configurations, particles, sample_heatbath, sample_hmc, sample_model, sample_populations
 from ._training import train_for
 
 _HALVING_SAMPLES = 128
+
+
+class _Trained(NamedTuple):
+    """A model with the seconds of its training and of compilation, and the loss over time; nothing for chains."""
+
+    model: Any = None
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    curve: Any = ()
 
 
 def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: dict[str, Any]) -> dict[str, Any]:
@@ -30,56 +38,72 @@ def run_cell(path: Any, name: str, seed: int, settings: Comparison, programs: di
     folder.path.mkdir(parents=True, exist_ok=True)
     theory, method = build_theory(settings.theory), METHODS[name]
     functions = programs.setdefault("observables", observables(theory))  # the same functions: compiled once
-    model_key, train_key, sample_key, chain_key = jax.random.split(jax.random.key(seed), 4)
-    model: Any = None
-    curve, trained, compiled = [], 0.0, 0.0
-    if method.build is None:
-        run: Any = {"hmc": sample_hmc, "heatbath": sample_heatbath}[method.run]
-        sampled: Any = run(folder, sample_key, theory, functions, settings)
-    else:
-        model = method.build(model_key, theory)
-        if method.rate > 0.0:
-            if "data" not in programs:  # one for all seeds, part of the compiled program
-                matches = method.matches is not None
-                # The key of the first seed, also where a run goes on with a later one.
-                first = jax.random.split(jax.random.key(settings.seed), 4)[3]
-                programs["data"] = draw_configurations(first, theory, settings) if matches else (None, 0.0, 0.0)
-            data, drawn, data_compile = programs["data"]
-            objective = method.objective if method.matches is None else method.matches(data)
-            training = train_for(
-                folder,
-                train_key,
-                model,
-                theory,
-                objective,
-                settings.training - drawn,
-                method.rate,
-                settings.batch_size,
-                programs,
-            )
-            model = method.finish(chain_key, training.model, data)
-            trained, compiled, curve = training.seconds + drawn, training.compile_seconds + data_compile, training.curve
-        cost = evaluations(model)
-        if method.run == "smc":
-            result = sample_populations(folder, sample_key, model, theory, functions, settings)
-            cost = None if cost is None else cost * particles()
-        else:
-            result = sample_model(folder, sample_key, model, theory, functions, settings)
-        data, seconds, first = result
-        sampled = Sampled(data, seconds, first, 0.0, None if cost is None else float(cost))
-    quality = _chain(sampled) if isinstance(sampled.data, Chain) else _weights(sampled, chain_key)
-    if method.run == "weights" and isinstance(model.transport, ContinuousFlow) and model.transport.steps is not None:
-        quality["cautions"] += _integration(chain_key, model, theory, quality["observables"]["log_z"][1])
+    *train_keys, sample_key, chain_key = jax.random.split(jax.random.key(seed), 4)
+    trained = _trained(folder, (*train_keys, chain_key), method, theory, settings, programs)
+    sampled = _SAMPLE[method.run](folder, sample_key, trained.model, theory, functions, settings)
+    quality = _weights(sampled, chain_key) if method.weighted else _chain(sampled)
+    if method.run == "weights" and trained.model.refinable:
+        quality["cautions"] += _integration(chain_key, trained.model, theory, quality["observables"]["log_z"][1])
     return quality | {
         "method": name,
         "seed": seed,
-        "compile": compiled + sampled.compile_seconds,
-        "training": trained + sampled.preparation,
+        "compile": trained.compile_seconds + sampled.compile_seconds,
+        "training": trained.seconds + sampled.preparation,
         "sampling": sampled.seconds,
         "memory": peak_megabytes(memory),
-        "curve": curve,
+        "curve": list(trained.curve),
         "total": time.perf_counter() - begin,
     }
+
+
+def _trained(
+    folder: RunFolder, keys: Any, method: Method, theory: Any, settings: Comparison, programs: dict[str, Any]
+) -> _Trained:
+    """The model of a method, trained for the seconds that it has."""
+    model_key, train_key, finish_key = keys
+    if method.build is None:
+        return _Trained()
+    model = method.build(model_key, theory)
+    if method.rate == 0.0:
+        return _Trained(model)
+    data, drawn, data_compile = _data(method, theory, settings, programs)
+    objective = method.objective if method.matches is None else method.matches(data)
+    seconds = settings.training - drawn
+    training = train_for(folder, train_key, model, theory, objective, seconds, method.rate, settings.batch_size, programs)
+    finished = method.finish(finish_key, training.model, data)
+    return _Trained(finished, training.seconds + drawn, training.compile_seconds + data_compile, training.curve)
+
+
+def _data(method: Method, theory: Any, settings: Comparison, programs: dict[str, Any]) -> tuple[Any, float, float]:
+    """Configurations to learn from, with their seconds: one chain for all seeds, part of the compiled program."""
+    if "data" not in programs:
+        # The key of the first seed, also where a run goes on with a later one.
+        first = jax.random.split(jax.random.key(settings.seed), 4)[3]
+        matches = method.matches is not None
+        programs["data"] = draw_configurations(first, theory, settings) if matches else (None, 0.0, 0.0)
+    return programs["data"]
+
+
+def _sample_weights(folder: RunFolder, key: Any, model: Any, theory: Any, functions: Any, settings: Comparison) -> Sampled:
+    data, seconds, compiled = sample_model(folder, key, model, theory, functions, settings)
+    return Sampled(data, seconds, compiled, 0.0, _number(model.transport.evaluations))
+
+
+def _sample_smc(folder: RunFolder, key: Any, model: Any, theory: Any, functions: Any, settings: Comparison) -> Sampled:
+    data, seconds, compiled = sample_populations(folder, key, model, theory, functions, settings)
+    return Sampled(data, seconds, compiled, 0.0, _number(model.transport.evaluations, particles()))
+
+
+def _number(evaluations: int | None, times: int = 1) -> float | None:
+    return None if evaluations is None else float(evaluations * times)
+
+
+_SAMPLE = {
+    "weights": _sample_weights,
+    "smc": _sample_smc,
+    "hmc": lambda folder, key, model, *others: sample_hmc(folder, key, *others),
+    "heatbath": lambda folder, key, model, *others: sample_heatbath(folder, key, *others),
+}
 
 
 def _weights(sampled: Sampled, key: jax.Array) -> dict[str, Any]:

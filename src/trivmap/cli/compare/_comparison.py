@@ -1,6 +1,7 @@
 """What a comparison is told, and the comparisons that are shipped."""
 
 import dataclasses
+import functools
 from typing import Any
 
 from ...theories import AbstractTheory
@@ -9,6 +10,8 @@ from .._errors import CommandError
 from .._reading import Naming, in_file, read_fields, suggestion, toml_file
 from ._methods import METHODS
 from ._own_theory import own_theory_as_json
+
+theory_as_json.register(AbstractTheory, own_theory_as_json)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +49,6 @@ class Comparison:
     def identity(self) -> dict[str, Any]:
         """What the results of one method and seed depend on: further methods and seeds may join a folder later."""
         plain = {name: value for name, value in vars(self).items() if name not in ("methods", "seeds", "seed")}
-        if isinstance(self.theory, AbstractTheory):
-            return plain | {"theory": own_theory_as_json(self.theory)}
         return plain | {"theory": theory_as_json(self.theory)}
 
     def within(self, budget: float) -> "Comparison":
@@ -59,12 +60,9 @@ class Comparison:
 
         **Raises:** `CommandError` for a theory of one's own, which nobody here can put on another lattice.
         """
-        if isinstance(self.theory, AbstractTheory):
-            raise CommandError(f"{type(self.theory).__name__}: build the theory on a small lattice for a small comparison.")
-        lattice = tuple(4 if len(self.theory.lattice) < 4 else 2 for _ in self.theory.lattice)
         return dataclasses.replace(
             self,
-            theory=dataclasses.replace(self.theory, lattice=lattice),
+            theory=_on_small_lattice(self.theory),
             methods=tuple(name for name in self.methods if METHODS[name].in_smoke),
             training=3.0,
             sampling=1.0,
@@ -73,6 +71,17 @@ class Comparison:
             sample_batch=64,
             chains=4,
         )
+
+
+@functools.singledispatch
+def _on_small_lattice(theory: Any) -> Any:
+    lattice = tuple(4 if len(theory.lattice) < 4 else 2 for _ in theory.lattice)
+    return dataclasses.replace(theory, lattice=lattice)
+
+
+@_on_small_lattice.register
+def _(theory: AbstractTheory) -> Any:
+    raise CommandError(f"{type(theory).__name__}: build the theory on a small lattice for a small comparison.")
 
 
 def _read_theory(value: Any, name: Naming, at: tuple[str, ...]) -> Any:

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -19,9 +18,7 @@ from ...flows import (
     ResidualFlow,
     SpectralCouplingFlow,
 )
-from ...groups import U1
 from ...kernels import HMCKernel
-from ...manifolds import LinkField, RealField
 from ...models import Model
 from ...priors import GaussianPrior, HaarPrior
 from ...stochastic import (
@@ -35,17 +32,7 @@ from ...stochastic import (
 from ...theories import WilsonAction
 from ...training import FlowMatching, ScoreMatching, continuity_residual, reverse_kl
 from ...transforms import Affine, Composition, RationalQuadraticSpline
-
-Kind = Literal["scalar", "u1", "su", "other"]
-
-
-def kind_of(theory: Any) -> Kind:
-    """By its fields: real numbers, links of U(1) or SU(N), anything else."""
-    if isinstance(theory.manifold, RealField):
-        return "scalar"
-    if not isinstance(theory.manifold, LinkField):
-        return "other"
-    return "u1" if isinstance(theory.manifold.group, U1) else "su"
+from .._kinds import Kind, kind_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +55,22 @@ class Method:
     matches: Callable[[Any], Callable] | None = None
     finish: Callable[[jax.Array, Model, Any], Model] = lambda key, model, chain: model
 
+    @property
+    def weighted(self) -> bool:
+        """Whether it gives weighted samples, instead of a chain."""
+        return self.run in ("weights", "smc")
+
+
+def _is_wilson(theory: Any) -> bool:
+    return isinstance(theory, WilsonAction)
+
 
 def _only(*kinds: Kind, why: str) -> Callable[[Any], str | None]:
-    return lambda theory: None if kind_of(theory) in kinds else why
+    return lambda theory: None if kind_of(theory.manifold) in kinds else why
 
 
 def _prior(theory: Any) -> Any:
-    return GaussianPrior(theory.manifold, width=0.5) if kind_of(theory) == "scalar" else HaarPrior(theory.manifold)
+    return GaussianPrior(theory.manifold, width=0.5) if kind_of(theory.manifold) == "scalar" else HaarPrior(theory.manifold)
 
 
 def _gated(key: jax.Array, theory: Any) -> Model:
@@ -82,7 +78,7 @@ def _gated(key: jax.Array, theory: Any) -> Model:
 
 
 def _loops(key: jax.Array, theory: Any) -> Model:
-    known = len(theory.lattice) == 2 and isinstance(theory, WilsonAction)
+    known = len(theory.lattice) == 2 and _is_wilson(theory)
     potential = LoopPotential.model_a(theory) if known else LoopPotential(theory.manifold, coefficient=0.0)
     field = GradientField(potential)  # pyright: ignore[reportCallIssue]
     return Model(_prior(theory), ContinuousFlow(field, steps=5))
@@ -95,7 +91,7 @@ def _ladder(key: jax.Array, theory: Any) -> Model:
 
 
 def _residual(key: jax.Array, theory: Any) -> Model:
-    if kind_of(theory) == "scalar":
+    if kind_of(theory.manifold) == "scalar":
         flow = FlowSequence(
             FourierFlow(theory.manifold), ResidualFlow(NeighbourPotential(key, theory.manifold), 4, checkpoint=False)
         )
@@ -106,11 +102,11 @@ def _residual(key: jax.Array, theory: Any) -> Model:
 
 def _coupling(key: jax.Array, theory: Any) -> Model:
     manifold = theory.manifold
-    if kind_of(theory) == "scalar":
+    if kind_of(theory.manifold) == "scalar":
         transform = Composition(RationalQuadraticSpline(8, (-2.0, 2.0)), Affine())  # pyright: ignore[reportCallIssue]
         couplings = CouplingFlow(key, manifold, 4, transform, hidden=(24, 24))
         return Model(GaussianPrior(manifold), FlowSequence(FourierFlow(manifold), couplings))
-    if kind_of(theory) == "u1":
+    if kind_of(theory.manifold) == "u1":
         return Model(_prior(theory), GaugeCouplingFlow(key, manifold, 16, hidden=(24, 24)))
     return Model(_prior(theory), SpectralCouplingFlow(key, manifold, 2, reach=0 if min(manifold.lattice) < 5 else 1))
 
@@ -118,7 +114,7 @@ def _coupling(key: jax.Array, theory: Any) -> Model:
 def _refuses_coupling(theory: Any) -> str | None:
     if why := _FIELDS(theory):
         return why
-    kind, lattice = kind_of(theory), theory.lattice
+    kind, lattice = kind_of(theory.manifold), theory.lattice
     if kind == "scalar" and any(extent % 2 for extent in lattice):
         return "the checkerboard needs even extents"
     if kind == "u1" and any(extent % 4 for extent in lattice):
@@ -129,17 +125,17 @@ def _refuses_coupling(theory: Any) -> str | None:
 
 
 def _refuses_ladder(theory: Any) -> str | None:
-    known = kind_of(theory) == "su" and len(theory.lattice) == 2 and isinstance(theory, WilsonAction)
+    known = kind_of(theory.manifold) == "su" and len(theory.lattice) == 2 and _is_wilson(theory)
     return None if known else "the ladder of plaquettes is for SU(N) in two dimensions, with Wilson's action"
 
 
 def _refuses_heatbath(theory: Any) -> str | None:
-    return None if isinstance(theory, WilsonAction) else "the heatbath knows Wilson's action only"
+    return None if _is_wilson(theory) else "the heatbath knows Wilson's action only"
 
 
 def _step(theory: Any) -> float:
     """Of Langevin noise, in units of 1/force^2."""
-    return 0.02 if kind_of(theory) == "scalar" else 0.1 / max(float(getattr(theory, "beta", 1.0)), 1.0)
+    return 0.02 if kind_of(theory.manifold) == "scalar" else 0.1 / max(float(getattr(theory, "beta", 1.0)), 1.0)
 
 
 def _langevin(key: jax.Array, theory: Any) -> Model:
@@ -153,7 +149,7 @@ def _kernel(theory: Any) -> HMCKernel:
 
 def _snf(key: jax.Array, theory: Any) -> Model:
     prior, levels = _prior(theory), 8
-    if kind_of(theory) == "scalar":
+    if kind_of(theory.manifold) == "scalar":
         layers = [CouplingFlow(k, theory.manifold, 2, Affine(), hidden=(8,)) for k in jax.random.split(key, levels)]  # pyright: ignore[reportCallIssue]
     else:
         potential = LoopPotential(theory.manifold, coefficient=0.0, time="constant")
@@ -172,7 +168,7 @@ def _nets(key: jax.Array, theory: Any) -> Model:
 
 
 def _diffusion(key: jax.Array, theory: Any) -> Model:
-    noising = (VariancePreserving if kind_of(theory) == "scalar" else HeatKernelNoising)(theory.manifold)
+    noising = (VariancePreserving if kind_of(theory.manifold) == "scalar" else HeatKernelNoising)(theory.manifold)
     return Model(noising.prior, ScoreDiffusion(noising, _field(theory), 32))
 
 
@@ -189,7 +185,7 @@ def _matched(key: jax.Array, theory: Any) -> Model:
 
 def _field(theory: Any) -> Any:
     """A drift, score or velocity to start from: zero."""
-    if kind_of(theory) == "su":
+    if kind_of(theory.manifold) == "su":
         return GradientField(LoopPotential(theory.manifold, coefficient=0.0, time="spline", times=6))  # pyright: ignore[reportCallIssue]
     return GatedConvolutionField(theory.manifold)
 
@@ -233,26 +229,3 @@ METHODS = {
     "hmc": Method("hybrid Monte Carlo, tuned", "hmc"),
     "heatbath": Method("heatbath and overrelaxation", "heatbath", refuses=_refuses_heatbath),
 }
-
-
-def evaluations(model: Model) -> int | None:
-    """Forces or fields computed for one sample: layers for discrete flows, `None` where there is no such number."""
-    flow: Any = model.transport
-    if isinstance(flow, ContinuousFlow):
-        solver: Any = flow.solver
-        return None if flow.steps is None else flow.steps * int(solver.tableau.stages)
-    if isinstance(flow, LangevinFlow):  # forces, and the drift at both ends of a step
-        return flow.schedule.steps * (1 if flow.drift is None else 3) + 1
-    if isinstance(flow, ScoreDiffusion):
-        return flow.schedule.steps
-    if isinstance(flow, AnnealedFlow):
-        per_step = (flow.kernel.force_evaluations or 0) + 1
-        return flow.schedule.steps * (flow.repeats * per_step + (flow.layers is not None))
-    if isinstance(flow, ResidualFlow):
-        return flow.layers
-    if isinstance(flow, FlowSequence):
-        return sum(evaluations(Model(model.prior, part)) or 0 for part in flow.flows)  # pyright: ignore[reportArgumentType]
-    if isinstance(flow, FourierFlow):
-        return 1
-    arrays = jax.tree.leaves(eqx.filter(flow, eqx.is_array))
-    return int(arrays[0].shape[0]) if arrays else None  # stacked layers

@@ -12,9 +12,9 @@ from ...io import read_checkpoint, read_header, write_checkpoint
 from ...samplers import heatbath, hmc, sample, smc
 from ...statistics import Chain, Ensemble, acceptance_rate
 from .._interrupt import interrupts_deferred
+from .._kinds import kind_of
 from .._run_folder import RunFolder
 from ._comparison import Comparison
-from ._methods import kind_of
 from ._parts import ChainParts, WeightParts
 
 STATE = "state.ckpt"
@@ -84,7 +84,7 @@ def particles() -> int:
 def sample_hmc(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison) -> Sampled:
     """Tunes the number of steps to an acceptance between 0.7 and 0.95, thermalises, samples."""
     plan = _plan(folder)
-    options = {"trajectory_length": _TRAJECTORY[kind_of(theory)], "chains": settings.chains, "measure": functions}
+    options = {"trajectory_length": _TRAJECTORY[kind_of(theory.manifold)], "chains": settings.chains, "measure": functions}
     options["dtype"] = jnp.dtype(settings.precision)
 
     def run(steps: int, n: int, initial: Any, thermalisation: int) -> Chain:
@@ -100,7 +100,7 @@ def sample_hmc(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, s
 
 def draw_configurations(key: jax.Array, theory: Any, settings: Comparison) -> tuple[Chain, float, float]:
     """Configurations by tuned HMC to learn from: (chain, seconds with tuning and thermalisation, seconds of compilation)."""
-    options = {"trajectory_length": _TRAJECTORY[kind_of(theory)], "chains": settings.chains}
+    options = {"trajectory_length": _TRAJECTORY[kind_of(theory.manifold)], "chains": settings.chains}
 
     def run(steps: int, n: int, initial: Any, thermalisation: int) -> Chain:
         return hmc(key, theory, n, steps=steps, initial=initial, thermalisation=thermalisation, chunk=50, **options)
