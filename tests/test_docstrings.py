@@ -18,7 +18,6 @@ import trivmap as tm
 # Results that functions return, states, errors: users read them, or catch them.
 WITHOUT = {
     *("HMCState", "ChainState", "Interpolation", "Letter", "Population", "StoredConfigurations", "Trace", "History"),
-    *("EstimateWarning",),
 }
 
 

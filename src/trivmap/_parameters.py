@@ -34,7 +34,10 @@ def parameters(tree: PyTree) -> PyTree:
 
 
 def parameter_count(tree: PyTree) -> int:
-    """How many numbers of a model, or of a part of it, training changes."""
+    """How many numbers of a model, or of a part of it, training changes.
+
+    >>> tm.training.parameter_count(model)
+    """
     return sum(leaf.size for leaf in jax.tree.leaves(parameters(tree)))
 
 

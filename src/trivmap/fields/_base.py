@@ -18,6 +18,9 @@ class AbstractVectorField(eqx.Module):
     `x` (an su(N) matrix on links, a real number on angles and scalars, coordinates of so(n) on spheres; the flow is
     dx/dt = velocity, on links dU/dt = velocity U) and `divergence` is sum_i d_i velocity^i, a scalar in the accumulator
     precision.
+
+        >>> field = tm.GatedConvolutionField(theory.manifold)
+        >>> velocity, divergence = field(jnp.zeros(()), links)
     """
 
     manifold: eqx.AbstractVar[AbstractManifold]
@@ -50,6 +53,9 @@ class AbstractPotential(eqx.Module):
     A potential gives `manifold`, `__call__(t, x)` and `gradient_and_laplacian(t, x)`, and `gradient` where that alone costs
     less. The other methods are capabilities: those that a class does not give raise an error that says what needs them, or
     are `None` where there is another way.
+
+        >>> potential = tm.LoopPotential(theory.manifold)
+        >>> gradient, laplacian = potential.gradient_and_laplacian(jnp.zeros(()), links)
     """
 
     manifold: eqx.AbstractVar[AbstractManifold]

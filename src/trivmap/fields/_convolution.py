@@ -28,6 +28,9 @@ class ConvolutionField(AbstractVectorField):
 
     **Arguments:** `key`: for the frequencies, uniform in (0, 5), and the orthogonal mixing matrices; `manifold`: a
     `RealField`; the sizes default to those of the paper (7469 parameters on 8x8); `dtype`: precision of the parameters.
+
+        >>> field = tm.ConvolutionField(key, scalar.manifold)
+        >>> flow = tm.ContinuousFlow(field, steps=4)
     """
 
     frequencies: Float[Array, " sines"]

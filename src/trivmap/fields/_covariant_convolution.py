@@ -49,6 +49,9 @@ class CovariantConvolutionField(AbstractVectorField):
 
     **Raises:** `TypeError` for scalar fields, `ValueError` for sizes out of range and loops that are not closed, repeated or
     meet a link twice.
+
+        >>> field = tm.fields.CovariantConvolutionField(theory.manifold, features=2)
+        >>> flow = tm.ContinuousFlow(field, steps=4)
     """
 
     linear: Float[Array, "times features orbits"]

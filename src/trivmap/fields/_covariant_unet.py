@@ -55,6 +55,9 @@ class CovariantUNet(eqx.Module):
     - `dtype`: precision of the parameters; the network computes in the precision of the links.
 
     **Raises:** `TypeError` for scalar fields and for other theories, `ValueError` for sizes below one.
+
+        >>> network = tm.fields.CovariantUNet(key, theory.manifold, channels=2, levels=1)
+        >>> network(jnp.zeros(()), links).shape
     """
 
     layers: tuple["_Layer", ...]

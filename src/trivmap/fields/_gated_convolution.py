@@ -144,6 +144,9 @@ class GatedConvolutionField(AbstractVectorField):
 
     **Raises:** `TypeError` for links of another group: their plaquettes do not commute. `ValueError` for sizes below one and
     for links on a one-dimensional lattice.
+
+        >>> field = tm.GatedConvolutionField(theory.manifold)
+        >>> flow = tm.ContinuousFlow(field, steps=4)
     """
 
     convolution: _GatedConvolution

@@ -15,6 +15,9 @@ class GradientField(AbstractVectorField):
     velocity = -d S~(t, x),   divergence = -sum_a d_a d_a S~(t, x).
 
     **Arguments:** `potential`: any `AbstractPotential`; equivariance under a symmetry follows from its invariance.
+
+        >>> field = tm.GradientField(tm.LoopPotential(theory.manifold))
+        >>> velocity, divergence = field(jnp.zeros(()), links)
     """
 
     potential: AbstractPotential

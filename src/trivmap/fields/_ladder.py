@@ -85,6 +85,9 @@ class LadderField(AbstractVectorField):
     - `times`: number of Chebyshev polynomials in b of every learned coefficient. `degree`: of the potential phi.
 
     **Raises:** `TypeError` for scalars and U(1) (use `GatedConvolutionField`), `ValueError` for extents below two.
+
+        >>> field = tm.LadderField(tm.LinkField(tm.SU(2), (4, 4)), beta=2.2)
+        >>> flow = tm.ContinuousFlow(field, steps=4)
     """
 
     potential: ClassPotential

@@ -36,6 +36,9 @@ class LocalField(AbstractVectorField):
     - `check`: compare the velocity at random links before and after all links out of reach are drawn anew.
 
     **Raises:** `ValueError` if the velocity depends on links out of reach, or is not a tangent vector.
+
+        >>> field = tm.fields.LocalField(lambda t, x: -x, scalar.manifold, reach=0)
+        >>> velocity, divergence = field(jnp.zeros(()), phi)
     """
 
     velocity: Velocity
@@ -75,6 +78,9 @@ class LocalPotential(AbstractPotential):
     term of the sum contains both.
 
     **Raises:** `ValueError` if the gradient depends on links out of reach.
+
+        >>> potential = tm.fields.LocalPotential(lambda t, x: jnp.sum(x**4), scalar.manifold, reach=0)
+        >>> gradient, laplacian = potential.gradient_and_laplacian(jnp.zeros(()), phi)
     """
 
     function: Callable[[Array, Array], Array]

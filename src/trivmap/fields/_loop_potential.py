@@ -38,6 +38,9 @@ class TimeDependence(eqx.Module):
     - `constant`: 1. `affine`: 1 - t and t, so that coefficients are values at both ends.
     - `spline`: coefficients are values at `size` equidistant knots of a cubic spline (not-a-knot ends).
     - `cosine`: cos(pi k t). `polynomial`: t^k, k < `size`.
+
+        >>> potential = tm.LoopPotential(theory.manifold, time="cosine", times=4)
+        >>> potential(jnp.ones(()), links)
     """
 
     kind: Literal["constant", "affine", "spline", "cosine", "polynomial"] = eqx.field(static=True)
@@ -129,6 +132,9 @@ class LoopPotential(AbstractPotential):
 
     **Raises:** `TypeError` for scalar fields; `ValueError` for lattices on which a term meets a link twice by wrapping
     around, and for shapes that do not fit. Source: arXiv:2212.08469.
+
+        >>> potential = tm.LoopPotential.model_a(theory)
+        >>> gradient, laplacian = potential.gradient_and_laplacian(jnp.zeros(()), links)
     """
 
     coefficients: Float[Array, "terms times"]

@@ -30,6 +30,9 @@ class NeighbourPotential(AbstractPotential):
     either kind; `times`: time functions of their strengths, which start at zero; `dtype`: precision of the parameters.
 
     **Raises:** `TypeError` for links; `ValueError` for sizes under one.
+
+        >>> potential = tm.fields.NeighbourPotential(key, scalar.manifold)
+        >>> flow = tm.ResidualFlow(potential, sweeps=1)
     """
 
     site_strengths: Float[Array, "times sites"]

@@ -51,6 +51,9 @@ class NeuralPotential(AbstractPotential):
 
     **Raises:** `TypeError` for scalar fields, `ValueError` for sizes out of range, loops that are not closed or meet a link
     twice, and a base on another manifold.
+
+        >>> potential = tm.fields.NeuralPotential(key, theory.manifold, hidden=(4,))
+        >>> flow = tm.ContinuousFlow(tm.GradientField(potential), steps=4)
     """
 
     first: Float[Array, "width inputs"]

@@ -123,6 +123,9 @@ def dependence(velocity: Velocity, manifold: AbstractManifold, *, key: PRNGKey |
     **Returns:** a bool array `(directions, directions, *lattice)` with one direction for scalar fields, and the
     directions of all components, sorted by name, for products: entry
     `[mu, nu, *d]` tells whether the velocity on (mu, x) depends on (nu, x + d).
+
+        >>> reach = tm.fields.dependence(lambda t, x: jnp.roll(x, 1, axis=0), scalar.manifold)
+        >>> int(reach.sum())
     """
     directions = len(manifold.generators)
     key = jax.random.key(0) if key is None else key

@@ -23,6 +23,9 @@ def trivializing_potential(theory: AbstractTheory, order: int = 1, *, dtype: Any
 
     **Raises:** `TypeError` for other theories, `ValueError` for lattices that are too small for the loops of that order
     (extents of order + 2 suffice). Source: arXiv:0907.5491.
+
+        >>> potential = tm.fields.trivializing_potential(theory, order=1)
+        >>> flow = tm.ContinuousFlow(tm.GradientField(potential), steps=4)
     """
     terms = series_terms(theory, order)
     coefficients = series_coefficients(theory, terms, order)  # pyright: ignore[reportArgumentType]

@@ -13,7 +13,11 @@ from ._transport import AbstractTransport
 
 
 class AbstractFlow(AbstractTransport):
-    """An invertible map of configurations; `forward` leads from the prior to the theory."""
+    """An invertible map of configurations; `forward` leads from the prior to the theory.
+
+    >>> x, log_det = flow.forward_and_log_det(links)
+    >>> z, minus = flow.inverse_and_log_det(x)
+    """
 
     @abc.abstractmethod
     def forward_and_log_det(self, z: Configuration) -> tuple[Configuration, Float[Array, ""]]:

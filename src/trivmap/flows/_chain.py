@@ -17,6 +17,9 @@ class FlowSequence(AbstractFlow):
     **Arguments:** `*flows`: one or more on the same manifold, of any kinds.
 
     **Raises:** `ValueError` for none, or for different manifolds.
+
+        >>> flow = tm.FlowSequence(tm.flows.Rescaling(scalar.manifold), tm.flows.FourierFlow(scalar.manifold))
+        >>> x, log_det = flow.forward_and_log_det(phi)
     """
 
     flows: tuple[AbstractFlow, ...]

@@ -24,6 +24,9 @@ class StepHalving(eqx.Module):
     """How one solution changes when every step is halved: the size of the integration error that its weight carries.
 
     `distance` is the geodesic distance of the two end points, `log_det_change` the refined minus the original log-det.
+
+        >>> change = flow.step_halving(links)
+        >>> float(change.log_det_change)
     """
 
     distance: Float[Array, ""]
@@ -49,6 +52,9 @@ class ContinuousFlow(AbstractFlow):
     - `max_steps`: bound for adaptive steps.
 
     **Raises:** `ValueError` unless exactly one of `steps` and `controller` is given, or if `steps` is not positive.
+
+        >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4)
+        >>> x, log_det = flow.forward_and_log_det(links)
     """
 
     field: AbstractVectorField

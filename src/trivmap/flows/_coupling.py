@@ -42,6 +42,9 @@ class CouplingFlow(AbstractFlow):
     `"sign"` evaluates g once, on the frozen field with the sign that makes the sum near the site positive.
 
     **Raises:** `TypeError` for links or a transform of the circle, `ValueError` for odd extents or sizes below one.
+
+        >>> flow = tm.CouplingFlow(key, scalar.manifold, 2, tm.transforms.Affine(), hidden=(4,))
+        >>> x, log_det = flow.forward_and_log_det(phi)
     """
 
     conditioners: Conditioner
@@ -173,6 +176,9 @@ class PointwiseFlow(AbstractFlow):
     `odd`: keep phi -> -phi; `dtype`: precision of the parameters.
 
     **Raises:** `TypeError` for links or a map of the circle.
+
+        >>> flow = tm.flows.PointwiseFlow(scalar.manifold, tm.transforms.RationalQuadraticSpline(8))
+        >>> x, log_det = flow.forward_and_log_det(phi)
     """
 
     parameters: Float[Array, " parameters"]

@@ -18,6 +18,9 @@ class Rescaling(AbstractFlow):
     lattice, not one in all. `dtype`: precision of the parameters, zeros at first.
 
     **Raises:** `TypeError` for links.
+
+        >>> flow = tm.flows.Rescaling(scalar.manifold)
+        >>> x, log_det = flow.forward_and_log_det(phi)
     """
 
     log_scale: Float[Array, " orbits"]
@@ -68,6 +71,9 @@ class FourierFlow(AbstractFlow):
     `dtype`: precision of the parameters.
 
     **Raises:** `TypeError` for links, `ValueError` for a mass that is not positive or too few knots.
+
+        >>> flow = tm.flows.FourierFlow(scalar.manifold, mass=0.5)
+        >>> x, log_det = flow.forward_and_log_det(phi)
     """
 
     log_mass: Float[Array, ""]

@@ -42,6 +42,9 @@ class GaugeCouplingFlow(AbstractFlow):
     - `equivariance`: how charge conjugation is kept, as phi -> -phi in `CouplingFlow`.
 
     **Raises:** `TypeError` for other manifolds and maps of the line, `ValueError` for extents that the masks do not tile.
+
+        >>> flow = tm.GaugeCouplingFlow(key, theory.manifold, 4, hidden=(4,))
+        >>> x, log_det = flow.forward_and_log_det(links)
     """
 
     conditioners: Conditioner

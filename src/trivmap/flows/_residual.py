@@ -65,6 +65,9 @@ class ResidualFlow(AbstractFlow):
     **Raises:** `ValueError` for `sweeps` < 1, a bound outside of (0, 1), or a potential that `hidden` does not apply to;
     `TypeError` for a potential of unknown curvature or reach, and for other fields than scalars and links.
     Source: arXiv:0907.5491 (invertible steps), arXiv:2401.10874.
+
+        >>> flow = tm.ResidualFlow(tm.LoopPotential(theory.manifold, time="constant", times=None), sweeps=1)
+        >>> x, log_det = flow.forward_and_log_det(links)
     """
 
     potential: AbstractPotential

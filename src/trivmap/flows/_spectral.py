@@ -34,6 +34,9 @@ class SpectralFlow(AbstractFlow):
 
     **Raises:** `TypeError` for other groups, `ValueError` for lattices of more than one link, whose links are no closed
     loops (use `SpectralCouplingFlow`). Source: arXiv:2008.05456.
+
+        >>> flow = tm.flows.SpectralFlow(key, tm.theories.MatrixAction(tm.SU(2), 1.0, (1.0,)).manifold, hidden=(4,))
+        >>> x, log_det = flow.forward_and_log_det(flow.manifold.reference_sample(key))
     """
 
     alcove_map: AlcoveMap
@@ -98,6 +101,9 @@ class SpectralCouplingFlow(AbstractFlow):
 
     **Raises:** `TypeError` for other groups, `ValueError` for lattices that are too small. Sources: arXiv:2008.05456,
     2305.02402.
+
+        >>> flow = tm.SpectralCouplingFlow(key, tm.LinkField(tm.SU(2), (4, 4)), 1, hidden=(4,))
+        >>> x, log_det = flow.forward_and_log_det(flow.manifold.reference_sample(key))
     """
 
     alcove_map: AlcoveMap

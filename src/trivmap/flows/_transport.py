@@ -17,6 +17,8 @@ class AbstractTransport(eqx.Module):
 
     Derive from `AbstractFlow` or `AbstractStochasticFlow`, which give all methods but their two directions; what only some
     transports can do raises an error with the reason until a class defines it.
+
+        >>> x, log_q = flow.sample_from(key, tm.HaarPrior(theory.manifold))
     """
 
     manifold: eqx.AbstractVar[AbstractManifold]

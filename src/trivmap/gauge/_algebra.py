@@ -58,6 +58,9 @@ class LoopAlgebra:
     """Terms of one gauge group in `dim` dimensions: canonical forms, Laplacians, inner products.
 
     **Arguments:** `n`: number of colours, 1 for U(1); `dim`: number of lattice dimensions.
+
+        >>> algebra = tm.gauge.LoopAlgebra(3, 2)
+        >>> algebra.laplacian(algebra.term((1, 2, -1, -2)))
     """
 
     n: int

@@ -9,5 +9,7 @@ def casimir(n: int) -> Fraction:
 
     $C_F = (n^2 - 1)/(2 n)$, and one for U(1), n = 1, whose only generator is i. A loop that meets every link at most once
     has $\sum_a \partial_a \partial_a \mathrm{tr}\, W = -C_F \cdot \text{length} \cdot \mathrm{tr}\, W$.
+
+        >>> tm.gauge.casimir(3)
     """
     return Fraction(n * n - 1, 2 * n) if n > 1 else Fraction(1)

@@ -35,6 +35,9 @@ class LoopFamily(eqx.Module):
     **Arguments:** `algebra`: gauge group and dimension; `terms`: canonical terms, without repetition.
 
     **Raises:** `ValueError` for terms that are not canonical or repeated.
+
+        >>> algebra = tm.gauge.LoopAlgebra(3, 2)
+        >>> family = tm.gauge.LoopFamily(algebra, [algebra.canonical(algebra.term((1, 2, -1, -2)))])
     """
 
     algebra: LoopAlgebra = eqx.field(static=True)

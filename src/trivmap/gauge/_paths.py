@@ -9,7 +9,11 @@ Site: TypeAlias = tuple[int, ...]
 
 
 class Loop(NamedTuple):
-    """A closed path that starts (and ends) at a site; its trace does not depend on where along the loop it starts."""
+    """A closed path that starts (and ends) at a site; its trace does not depend on where along the loop it starts.
+
+    >>> plaquette = tm.gauge.Loop((0, 0), (1, 2, -1, -2))
+    >>> tm.gauge.sites(plaquette)
+    """
 
     start: Site
     steps: Path

@@ -20,6 +20,8 @@ def staple_sum(group: AbstractGroup, links: Array) -> Array:
     r"""Sums of staples $V_\mu(x)$, the derivative of the sum of plaquettes: `sum_P Re tr U_P` changes by `Re tr(dU_mu V_mu)`.
 
     **Arguments:** `group`: SU(n); `links`: `(dim, n, n, *lattice)`. The result has the same shape.
+
+        >>> tm.gauge.plaquette_angle(links, 0, 1).shape
     """
     dim = links.shape[0]
     multiply, adjoint = group.multiply, group.adjoint

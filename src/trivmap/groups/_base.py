@@ -19,6 +19,9 @@ class AbstractGroup(eqx.Module):
     """A compact matrix group, acting site by site on arrays `(*element_shape, *sites)`.
 
     `dtype` arguments are real (float32, float64); complex elements take the matching complex type.
+
+        >>> group = tm.SU(2)
+        >>> u = group.exp(group.random_algebra(key, (4, 4)))
     """
 
     n: eqx.AbstractVar[int]

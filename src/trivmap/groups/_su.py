@@ -25,6 +25,9 @@ class SU(AbstractGroup):
 
     Generators `T_a = (i/2) lambda_a` with the generalised Gell-Mann matrices, ordered as: symmetric and antisymmetric
     partner for every pair j < k, then the diagonal ones.
+
+        >>> u = tm.SU(3).haar(key, (4, 4))
+        >>> tm.SU(3).real_trace(u).shape
     """
 
     n: int = eqx.field(static=True)

@@ -10,7 +10,10 @@ from ._base import AbstractGroup, real_dtype
 
 
 class U1(AbstractGroup):
-    """U(1) by real angles: the product is addition, `exp` the identity; wrap with `project` only when measuring."""
+    """U(1) by real angles: the product is addition, `exp` the identity; wrap with `project` only when measuring.
+
+    >>> tm.U1().haar(key, (4, 4)).shape
+    """
 
     n: int = eqx.field(default=1, init=False, static=True)
     dimension: int = eqx.field(default=1, init=False, static=True)

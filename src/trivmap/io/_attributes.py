@@ -20,6 +20,8 @@ def ensemble_attributes(
 
     **Arguments:** `theory`: its class, lattice, group or number of components, and couplings are noted; `data`: where given
     and made of links, the plaquette of its configurations (or of the stored measurement `plaquette`) is; `seed`.
+
+        >>> tm.write_ensemble(folder / "e.h5", ensemble, tm.io.ensemble_attributes(theory, ensemble, seed=0))
     """
     manifold = theory.manifold
     described: dict[str, Any] = {"name": type(theory).__name__, "lattice": list(theory.lattice)}

@@ -41,6 +41,8 @@ def write_checkpoint(path: str | os.PathLike, tree: PyTree, header: dict[str, An
     - `path`: the file; an existing one is replaced only once the new one is complete.
     - `tree`: arrays, typed keys and Python numbers are stored; functions and static fields are not.
     - `header`: anything JSON can hold, e.g. configuration and step. Versions and the structure of `tree` are added.
+
+        >>> tm.io.write_checkpoint(folder / "m.ckpt", model, {"step": 100})
     """
     full = dict(header or {}) | {"versions": versions(), "leaves": _describe(tree)}
     encoded = encode_json(full).encode()
@@ -73,6 +75,9 @@ def read_checkpoint(path: str | os.PathLike, like: PyTree) -> tuple[PyTree, dict
     are: earlier versions did not write the couplings of fields.
 
     **Raises:** `CheckpointError` as `read_header`, and if `like` has other leaves, shapes or dtypes than the file.
+
+        >>> tm.io.write_checkpoint(folder / "m.ckpt", model)
+        >>> again, header = tm.io.read_checkpoint(folder / "m.ckpt", like=model)
     """
     header, payload = _read(path)
     like, added = _partition(like, header["leaves"])
@@ -97,8 +102,8 @@ def save(path: str | os.PathLike, tree: PyTree, **header: Any) -> None:
 
     **Raises:** `TypeError` for a part without such a name (a lambda, say), which `write_checkpoint` can store.
 
-        tm.save("model.tm", model, step=1000)
-        model = tm.load("model.tm")
+        >>> tm.save(folder / "model.tm", model, step=1000)
+        >>> again = tm.load(folder / "model.tm")
     """
     if taken := set(header) & set(_RESERVED):
         raise ValueError(f"the header already has {sorted(taken)}; choose other names for extra values")
@@ -120,7 +125,8 @@ def load(path: str | os.PathLike, classes: Iterable[Any] = ()) -> PyTree:
     **Raises:** `CheckpointError` if the file is missing or damaged, was written without its structure, or holds a class that
     is unknown or has other fields in this version.
 
-        model = tm.load("model.tm", classes=[MyField])
+        >>> tm.save(folder / "model.tm", model)
+        >>> again = tm.load(folder / "model.tm")  # with classes of your own: classes=[MyField]
     """
     header = read_header(path)
     if _STRUCTURE not in header:

@@ -48,6 +48,8 @@ def write_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict
     - `ensemble`: data sets `log_weights`, `configurations` (unless `None`; `configurations/NAME` for products
       of manifolds) and `observables/NAME`, samples first.
     - `attributes`: JSON values to keep beside the data: theory, beta, seed. Versions are added.
+
+        >>> tm.write_ensemble(folder / "e.h5", ensemble, {"beta": 2.0})
     """
     check_kind("write_ensemble", ensemble, Ensemble, "write_chain")
     arrays = {"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}
@@ -65,6 +67,9 @@ def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dic
 
     **Raises:** `EnsembleFileError` if the file is damaged, of another kind, or does not fit; `LockedError` if another
     process keeps writing to it; `OSError` if it cannot be written.
+
+        >>> tm.io.append_ensemble(folder / "grows.h5", ensemble)
+        >>> tm.io.append_ensemble(folder / "grows.h5", ensemble)
     """
     check_kind("append_ensemble", ensemble, Ensemble, "write_chain")
     data = _named({"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}, ensemble.observables)
@@ -81,12 +86,18 @@ def read_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
 
     **Raises:** `EnsembleFileError` if the file is missing, damaged (every byte that is returned is under a checksum) or
     holds something else.
+
+        >>> tm.write_ensemble(folder / "e.h5", ensemble)
+        >>> again, attributes = tm.read_ensemble(folder / "e.h5")
     """
     return _load(path, Ensemble)
 
 
 def write_chain(path: str | os.PathLike, chain: Chain, attributes: dict[str, Any] | None = None) -> None:
-    """Write Markov chains to HDF5 like `write_ensemble`, axes (chains, n, ...); the sampler's state is not stored."""
+    """Write Markov chains to HDF5 like `write_ensemble`, axes (chains, n, ...); the sampler's state is not stored.
+
+    >>> tm.write_chain(folder / "c.h5", chain)
+    """
     check_kind("write_chain", chain, Chain, "write_ensemble")
     arrays = {name: getattr(chain, name) for name in _CHAIN_ARRAYS}
     given = {name: getattr(chain, name) for name in _CHAIN_NUMBERS}
@@ -95,7 +106,11 @@ def write_chain(path: str | os.PathLike, chain: Chain, attributes: dict[str, Any
 
 
 def read_chain(path: str | os.PathLike) -> tuple[Chain, dict[str, Any]]:
-    """Chains and their attributes, checked like `read_ensemble`."""
+    """Chains and their attributes, checked like `read_ensemble`.
+
+    >>> tm.write_chain(folder / "c.h5", chain)
+    >>> again, attributes = tm.read_chain(folder / "c.h5")
+    """
     return _load(path, Chain)
 
 

@@ -54,6 +54,8 @@ def write_ildg(
     - `info`: further lines of the record `xlf-info`, beside the plaquette, such as `{"beta": 6.0}`.
 
     **Raises:** `TypeError`, `ValueError` for other fields, and for links that are not unitary.
+
+        >>> tm.io.write_ildg(folder / "i", tm.LinkField(tm.SU(3), (2, 2, 2, 2)).reference_sample(key))
     """
     array, precision = checked_links(links, "write_ildg", precision)
     if array.shape[1] != 3:
@@ -108,6 +110,9 @@ def read_ildg(
     **Warns:** `GaugeFileWarning` where that plaquette is no number, or that of the data in another normalisation.
 
     **Raises:** `GaugeFileError` with the reason.
+
+        >>> tm.io.write_ildg(folder / "i", tm.LinkField(tm.SU(3), (2, 2, 2, 2)).reference_sample(key))
+        >>> u, header = tm.io.read_ildg(folder / "i")
     """
     name, content = source_bytes(source)
     records = _records(name, content)

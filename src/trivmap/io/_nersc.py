@@ -55,6 +55,8 @@ def write_nersc(
     - `header`: further entries, such as `{"ENSEMBLE_ID": ..., "SEQUENCE_NUMBER": ...}`, each on one line in ASCII.
 
     **Raises:** `TypeError`, `ValueError` for other fields, and for links that are not unitary.
+
+        >>> tm.io.write_nersc(folder / "n", tm.LinkField(tm.SU(3), (2, 2, 2, 2)).reference_sample(key))
     """
     array, precision = checked_links(links, "write_nersc", precision)
     n = array.shape[1]
@@ -105,6 +107,9 @@ def read_nersc(
     **Returns:** links `(4, n, n, t, x, y, z)`, complex64 or complex128 as stored, and the header, name to text.
 
     **Raises:** `GaugeFileError` with the reason.
+
+        >>> tm.io.write_nersc(folder / "n", tm.LinkField(tm.SU(3), (2, 2, 2, 2)).reference_sample(key))
+        >>> u, header = tm.io.read_nersc(folder / "n")
     """
     name, content = source_bytes(source)
     header, data = _split(name, content)

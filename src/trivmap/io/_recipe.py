@@ -21,6 +21,9 @@ class Recipe(eqx.Module):
 
     - `model`, `theory`, `key`, `n`, `batch_size`, `dtype`: as given to `tm.sample`. The batch size is part of the recipe:
       sample i has its own key, but its last bits may depend on its place in a vectorised batch.
+
+        >>> recipe = tm.io.Recipe(model, theory, key, 1000)
+        >>> recipe.sample(700, 720).log_weights.shape
     """
 
     model: Any
@@ -50,7 +53,10 @@ class _Header(msgspec.Struct):
 
 
 def write_recipe(path: str | os.PathLike, recipe: Recipe) -> None:
-    """Write a recipe with the structure of model and theory, atomically and with a checksum, like `save`."""
+    """Write a recipe with the structure of model and theory, atomically and with a checksum, like `save`.
+
+    >>> tm.io.write_recipe(folder / "r", tm.io.Recipe(model, theory, key, 1000))
+    """
     save(path, recipe, platform=_platform())
 
 
@@ -62,6 +68,9 @@ def read_recipe(path: str | os.PathLike, classes: Iterable[Any] = ()) -> Recipe:
     **Warns:** where versions or platform differ from those that wrote the recipe: samples may differ in the last bits.
 
     **Raises:** `CheckpointError` as `load`, and for a file that holds something else.
+
+        >>> tm.io.write_recipe(folder / "r", tm.io.Recipe(model, theory, key, 1000))
+        >>> some = tm.io.read_recipe(folder / "r").sample(0, 10)
     """
     try:
         stored = msgspec.convert(read_header(path), _Header)

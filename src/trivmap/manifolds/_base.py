@@ -27,6 +27,9 @@ class AbstractManifold(eqx.Module):
 
     Configurations and tangent vectors of a product are dictionaries of arrays: whoever moves them uses these methods and
     `jax.tree.map`, and never asks for the class of a manifold.
+
+        >>> v = theory.manifold.random_tangent(key)
+        >>> x = theory.manifold.exp(v, theory.manifold.cold())
     """
 
     lattice: eqx.AbstractVar[Shape]

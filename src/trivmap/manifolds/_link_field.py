@@ -17,6 +17,9 @@ class LinkField(AbstractManifold):
     Configurations are `(dim, *lattice)` angles for U(1) and `(dim, n, n, *lattice)` matrices for SU(n); the link
     `[mu, ..., x]` leads from x to x + mu. Tangent vectors are algebra valued, in the same shape: the motion is
     `exp(v) U` (right-trivialised).
+
+        >>> links = tm.LinkField(tm.SU(2), (4, 4)).reference_sample(key)
+        >>> links.shape
     """
 
     group: AbstractGroup = eqx.field(static=True)

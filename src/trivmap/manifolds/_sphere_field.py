@@ -25,8 +25,9 @@ class SphereField(AbstractManifold):
 
     **Raises:** `ValueError` for n < 2.
 
-        manifold = tm.SphereField(3, (4, 4))
-        x = manifold.reference_sample(jax.random.key(0))  # (3, 4, 4)
+        >>> manifold = tm.SphereField(3, (4, 4))
+        >>> manifold.reference_sample(key).shape
+        (3, 4, 4)
     """
 
     n: int = eqx.field(static=True)

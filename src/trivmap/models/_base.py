@@ -28,6 +28,9 @@ class AbstractModel(eqx.Module):
                 z = jax.random.normal(key, self.manifold.shape, dtype or float)
                 log_q = -jnp.sum(z**2) / 2 - z.size * (self.log_width + jnp.log(2 * jnp.pi) / 2)
                 return jnp.exp(self.log_width).astype(z.dtype) * z, log_q
+
+        >>> x, log_q = model.sample_and_log_prob(key)
+        >>> float(model.log_prob(x))
     """
 
     manifold: eqx.AbstractVar[AbstractManifold]

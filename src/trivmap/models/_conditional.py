@@ -34,6 +34,9 @@ class ConditionalModel(eqx.Module):
     **Raises:** `TypeError` for a theory without this coupling; `ValueError` for an empty range, one that reaches couplings
     which the theory refuses, a negative degree, models of different structures, or frozen numbers that depend on the coupling
     in another way, such as a stored ensemble for each.
+
+        >>> make = lambda t: tm.Model(tm.HaarPrior(t.manifold), flow)
+        >>> conditional = tm.ConditionalModel(make, theory, low=1.0, high=3.0)
     """
 
     coefficients: Any

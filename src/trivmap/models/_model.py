@@ -23,6 +23,9 @@ class Model(AbstractModel):
     **Arguments:** `prior`: an `AbstractPrior`. `transport`: a flow or stochastic flow on the same manifold.
 
     **Raises:** `ValueError` if prior and transport live on different manifolds.
+
+        >>> model = tm.Model(tm.HaarPrior(theory.manifold), flow)
+        >>> x, log_q = model.sample_and_log_prob(key)
     """
 
     prior: AbstractPrior

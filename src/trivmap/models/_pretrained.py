@@ -54,7 +54,10 @@ def _table() -> dict[str, Any]:
 
 
 def pretrained_models() -> dict[str, dict[str, Any]]:
-    """Name -> theory (n of SU(n), 1 for U(1); beta) of every pretrained model, how its numbers were found, and its ESS."""
+    """Name -> theory (n of SU(n), 1 for U(1); beta) of every pretrained model, how its numbers were found, and its ESS.
+
+    >>> sorted(tm.models.pretrained_models())[0]
+    """
     return {name: {"n": entry["n"], "beta": entry["beta"], **entry["provenance"]} for name, entry in _table().items()}
 
 
@@ -65,6 +68,8 @@ def load_pretrained(name: str, lattice: Shape | None = None) -> Model:
     `lattice`: extents. Move it to another coupling with `transfer`.
 
     **Raises:** `KeyError` with the known names.
+
+        >>> ladder = tm.load_pretrained("su2-2d-ladder-beta2.2", lattice=(8, 8))
     """
     table = _table()
     if name not in table:

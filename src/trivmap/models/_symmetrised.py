@@ -23,6 +23,9 @@ class SymmetrisedModel(AbstractModel):
     conjugation).
 
     **Raises:** `TypeError` for complex configurations.
+
+        >>> prior = tm.GaussianPrior(scalar.manifold)
+        >>> symmetric = tm.models.SymmetrisedModel(tm.Model(prior, tm.flows.Rescaling(scalar.manifold)))
     """
 
     model: AbstractModel

@@ -13,6 +13,8 @@ def clover_charge(x: Array) -> RealScalar:
 
     with the Hermitian field strength $F_{\mu\nu}$ averaged over the four plaquettes that meet at a site (their traceless
     anti-Hermitian part over i). It is not an integer: smear or flow the configuration first.
+
+        >>> tm.observables.clover_charge(tm.LinkField(tm.SU(2), (2, 2, 2, 2)).reference_sample(key))
     """
     group = link_group(x)
     if not group.complex_elements or x.shape[0] != 4:

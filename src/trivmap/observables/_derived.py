@@ -16,6 +16,9 @@ class DerivedObservable(eqx.Module):
     **Arguments:** `primary`: maps a configuration to a vector of primary observables; `function`: maps the vector of their
     means to a scalar. Errors follow by linear propagation or resampling: `expectation(data, derived)` from configurations,
     `expectation(data, NAME, function=derived)` from primary values that were measured under a name.
+
+        >>> moments = lambda x: jnp.stack([jnp.mean(x**2), jnp.mean(x**4)])
+        >>> tm.expectation(chain, tm.observables.DerivedObservable(moments, lambda m: m[1] / m[0] ** 2))
     """
 
     primary: Callable[[Array], Array] = eqx.field(static=True)
@@ -84,6 +87,8 @@ def pole_mass(axis: int = 0, t: int | None = None, connected: bool = False) -> D
     reads $\mathrm{arccosh}\, C(L/2-1)/C(L/2)$; `connected`: subtract $(V/L) \langle |M|\rangle^2$.
 
     **Raises:** `ValueError` when it is evaluated on an extent below 3 or with `t` outside of 1 ... L - 1.
+
+        >>> tm.expectation(chain, tm.observables.pole_mass(t=1))
     """
     if t is not None:
         integer("pole_mass: t", t, 1)
@@ -110,6 +115,8 @@ def second_moment_mass(axis: int = 0, connected: bool = False) -> DerivedObserva
     **Arguments:** as for `pole_mass`.
 
     **Raises:** `ValueError` when it is evaluated on an extent of 1, which has no momentum but zero.
+
+        >>> tm.expectation(chain, tm.observables.second_moment_mass)
     """
 
     def function(means: Array) -> RealScalar:

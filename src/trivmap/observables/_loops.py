@@ -15,6 +15,8 @@ def plaquette(x: Array, plane: tuple[int, int] | None = None) -> RealScalar:
     r"""Mean plaquette $\mathrm{Re\,tr}\, U_P / N$ ($\cos\theta_P$ for U(1)).
 
     **Arguments:** `x`: links; `plane`: directions `(mu, nu)`, by default the average over all planes.
+
+        >>> tm.plaquette(links)
     """
     return wilson_loop(x, 1, 1, plane)
 
@@ -29,6 +31,8 @@ def wilson_loop(x: Array, r: int, t: int, plane: tuple[int, int] | None = None) 
     sides, no contractible rectangle (which `trivmap.exact` has).
 
     **Raises:** `ValueError` for sides longer than the lattice, which would cover links twice.
+
+        >>> tm.wilson_loop(links, 2, 2)
     """
     group, dim = link_group(x), x.shape[0]
     integer("wilson_loop: r", r, 1)
@@ -54,6 +58,8 @@ def topological_charge(x: Array) -> RealScalar:
     $\theta_P \in (-\pi, \pi]$: an integer, and returned as one (of real type).
 
     A charge that never changes is constant, then, instead of varying by rounding.
+
+        >>> tm.topological_charge(links)
     """
     group = link_group(x)
     if group.complex_elements or x.shape[0] != 2:

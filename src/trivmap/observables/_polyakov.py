@@ -11,6 +11,8 @@ def polyakov_lines(x: Array, axis: int = 0) -> Complex[Array, "*transverse"]:
     r"""Traced Polyakov lines $\mathrm{tr}\, P / N$, $P = U_\mu(0) U_\mu(1) \cdots$ once around the lattice along `axis`.
 
     **Returns:** a complex array over the transverse coordinates.
+
+        >>> tm.observables.polyakov_lines(links, 0).shape
     """
     group, dim = link_group(x), x.shape[0]
     check_axis("polyakov", axis, dim)
@@ -20,7 +22,10 @@ def polyakov_lines(x: Array, axis: int = 0) -> Complex[Array, "*transverse"]:
 
 
 def polyakov_loop(x: Array, axis: int = 0) -> Complex[Array, ""]:
-    r"""Polyakov loop: $\mathrm{tr}\, P / N$ averaged over the transverse lattice, complex."""
+    r"""Polyakov loop: $\mathrm{tr}\, P / N$ averaged over the transverse lattice, complex.
+
+    >>> tm.observables.polyakov_loop(links, 0)
+    """
     lines = polyakov_lines(x, axis)
     return site_sum(lines) / lines.size
 
@@ -32,6 +37,8 @@ def polyakov_correlator(x: Array, distance: int, axis: int = 0, direction: int |
     lines; `direction`: direction of the separation, by default the average over all transverse ones.
 
     **Raises:** `ValueError` for distances beyond the lattice.
+
+        >>> tm.observables.polyakov_correlator(links, 0, 1)
     """
     lines, dim = polyakov_lines(x, axis), x.shape[0]
     directions = [mu for mu in range(dim) if mu != axis]

@@ -10,7 +10,11 @@ from ..manifolds import AbstractManifold
 
 
 class AbstractPrior(eqx.Module):
-    """A normalised density on a manifold of configurations, with independent samples."""
+    """A normalised density on a manifold of configurations, with independent samples.
+
+    >>> prior = tm.GaussianPrior(scalar.manifold)
+    >>> prior.log_prob(prior.sample(key))
+    """
 
     manifold: eqx.AbstractVar[AbstractManifold]
 

@@ -32,6 +32,9 @@ class EnsemblePrior(AbstractPrior):
     are too small. Data and couplings are constants for training.
 
     **Raises:** `ValueError` when observables were kept instead of configurations, or for the shape of another lattice.
+
+        >>> prior = tm.EnsemblePrior(scalar, chain)
+        >>> prior.sample(key).shape
     """
 
     theory: AbstractTheory

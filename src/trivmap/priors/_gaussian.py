@@ -21,6 +21,9 @@ class GaussianPrior(AbstractPrior):
     logarithm is a parameter that training adapts.
 
     **Raises:** `ValueError` unless the width is positive; `TypeError` for links, whose prior is `HaarPrior`.
+
+        >>> prior = tm.GaussianPrior(scalar.manifold, width=0.5)
+        >>> prior.sample(key).shape
     """
 
     manifold: RealField

@@ -19,8 +19,8 @@ class HaarPrior(AbstractPrior):
 
     **Raises:** `TypeError` for scalar fields, whose prior is `GaussianPrior`.
 
-        prior = tm.HaarPrior(tm.SphereField(3, (4, 4)))
-        x = prior.sample(jax.random.key(0))
+        >>> prior = tm.HaarPrior(tm.SphereField(3, (4, 4)))
+        >>> x = prior.sample(key)
     """
 
     manifold: AbstractManifold

@@ -45,6 +45,9 @@ def heatbath(
     **Returns:** a `Chain` with `state`.
 
     **Raises:** `TypeError` for a theory other than `WilsonAction`; `SamplingInterrupted`, which carries the chain so far.
+
+        >>> chain = tm.heatbath(key, theory, 50, chains=2)
+        >>> tm.expectation(chain, tm.plaquette)
     """
     integers("heatbath", 1, chains=chains, attempts=attempts)
     integers("heatbath", 0, overrelaxation=overrelaxation)

@@ -59,6 +59,9 @@ def hmc(
     `unitarity_defect` (largest before the field is projected back onto its manifold, after every trajectory) and `state`.
 
     **Raises:** `SamplingInterrupted`, which carries the chain so far, on an interrupt from the keyboard.
+
+        >>> chain = tm.hmc(key, scalar, 50, steps=5, chains=2)
+        >>> tm.expectation(chain, tm.observables.susceptibility)
     """
     integrator = integrator_of(integrator)
     integers("hmc", 1, steps=steps, chains=chains)

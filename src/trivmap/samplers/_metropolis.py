@@ -32,6 +32,9 @@ def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensembl
     **Returns:** one `Chain` of length `len(ensemble)`, with `accepted`, `indices` (the proposal held at each step,
     -1 for `initial`) and the cautions of the weights, since a chain misses what its proposals miss; see also
     `acceptance_rate`, `longest_rejection`, `expectation`.
+
+        >>> chain = tm.independence_metropolis(key, ensemble)
+        >>> tm.acceptance_rate(chain)
     """
     log_weights = check_log_weights(ensemble)
     uniform = host_generator(key).random(len(log_weights))

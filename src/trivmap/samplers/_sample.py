@@ -48,6 +48,9 @@ def sample(
 
     **Raises:** `TypeError` for what is no model, `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries
     the samples drawn so far, on an interrupt from the keyboard.
+
+        >>> ensemble = tm.sample(key, model, theory, 100)
+        >>> tm.ess_fraction(ensemble.log_weights)
     """
     _check(n, batch_size, first)
     checked_model("sample", model, theory)

@@ -51,8 +51,9 @@ def smc(
     **Raises:** `TypeError` for another transport, `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries
     the populations so far.
 
-        model = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), 8))
-        print(tm.log_z(tm.smc(jax.random.key(0), model, theory, 32, particles=64)))
+        >>> prior = tm.HaarPrior(theory.manifold)
+        >>> annealed = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), 4))
+        >>> tm.log_z(tm.smc(key, annealed, theory, 8, particles=16))
     """
     integer("smc: n", n, 1, 2**32)
     integers("smc", 1, particles=particles)

@@ -16,6 +16,9 @@ class StepHalvingReport(eqx.Module):
 
     `ess`, `ess_halved`: effective sample size as a fraction; `mean`, `std`: of the change of the log weight over samples.
     The mean shifts log Z, the standard deviation is the error that enters normalised weights.
+
+        >>> report = tm.step_halving(key, model, theory, 64)
+        >>> report.mean, report.std
     """
 
     ess: float
@@ -39,6 +42,9 @@ def step_halving(
     **Arguments:** as for `sample`; `ensemble`: the result of `sample(key, model, theory, n)`, if it is at hand.
 
     **Raises:** `ValueError` for a transport without fixed steps, or an ensemble of another size.
+
+        >>> report = tm.step_halving(key, model, theory, 64)
+        >>> report.ess_halved
     """
     if ensemble is None:
         ensemble = sample(key, model, theory, n, batch_size=batch_size, measure={}, dtype=dtype)

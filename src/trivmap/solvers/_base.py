@@ -18,7 +18,11 @@ VectorField: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class Integration(eqx.Module):
-    """Solution of dx/dt = v(t, x) x with the integral of the divergence and the embedded errors of its steps."""
+    """Solution of dx/dt = v(t, x) x with the integral of the divergence and the embedded errors of its steps.
+
+    >>> result = tm.solvers.integrate(model.transport.field, theory.manifold, links, steps=4)
+    >>> float(result.log_det)
+    """
 
     x: Configuration
     """Configuration at t1."""

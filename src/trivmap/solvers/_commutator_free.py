@@ -16,7 +16,10 @@ from ._tableau import CommutatorFreeTableau, LowStorageTableau
 
 
 class AbstractCommutatorFree(AbstractGroupSolver):
-    """A commutator-free scheme given by a tableau. Subclasses set `tableau`; nothing else differs between them."""
+    """A commutator-free scheme given by a tableau. Subclasses set `tableau`; nothing else differs between them.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.CF4())
+    """
 
     term_structure: ClassVar = diffrax.AbstractTerm
 
@@ -53,7 +56,10 @@ class AbstractCommutatorFree(AbstractGroupSolver):
 
 
 class AbstractLowStorage(AbstractCommutatorFree):
-    """A commutator-free scheme with a low-storage form, which `integrate` scans over steps and stages."""
+    """A commutator-free scheme with a low-storage form, which `integrate` scans over steps and stages.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.LSCFRK3W7())
+    """
 
     low_storage: AbstractClassVar[LowStorageTableau]
 
@@ -88,6 +94,8 @@ class LSCFRK4(AbstractLowStorage):
     """Five-stage fourth-order low-storage commutator-free scheme, the default for fixed steps.
 
     Coefficients of Carpenter and Kennedy (NASA TM-109112, 1994); order on groups: arXiv 2007.04225.
+
+        >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.LSCFRK4())
     """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
@@ -96,7 +104,10 @@ class LSCFRK4(AbstractLowStorage):
 
 
 class LuescherW3(AbstractLowStorage):
-    """Three-stage third-order scheme of the Wilson flow, arXiv 1006.4518 appendix C."""
+    """Three-stage third-order scheme of the Wilson flow, arXiv 1006.4518 appendix C.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.LuescherW3())
+    """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
     low_storage: ClassVar[LowStorageTableau] = _schemes.LUESCHER_W3
@@ -104,7 +115,10 @@ class LuescherW3(AbstractLowStorage):
 
 
 class LSCFRK3W7(AbstractLowStorage):
-    """Three-stage third-order low-storage scheme of arXiv 2101.05320."""
+    """Three-stage third-order low-storage scheme of arXiv 2101.05320.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.LSCFRK3W7())
+    """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
     low_storage: ClassVar[LowStorageTableau] = _schemes.LSCFRK3W7
@@ -112,7 +126,10 @@ class LSCFRK3W7(AbstractLowStorage):
 
 
 class EES25(AbstractLowStorage):
-    """Explicit effectively symmetric scheme: order 2, reversible up to order 5; arXiv 2509.20599."""
+    """Explicit effectively symmetric scheme: order 2, reversible up to order 5; arXiv 2509.20599.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.EES25())
+    """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
     low_storage: ClassVar[LowStorageTableau] = _schemes.EES25
@@ -120,7 +137,10 @@ class EES25(AbstractLowStorage):
 
 
 class EES27(AbstractLowStorage):
-    """Explicit effectively symmetric scheme: order 2, reversible up to order 7; arXiv 2509.20599."""
+    """Explicit effectively symmetric scheme: order 2, reversible up to order 7; arXiv 2509.20599.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.EES27())
+    """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
     low_storage: ClassVar[LowStorageTableau] = _schemes.EES27
@@ -128,35 +148,50 @@ class EES27(AbstractLowStorage):
 
 
 class CF3(AbstractCommutatorFree):
-    """Third-order commutator-free scheme of Celledoni, Marthinsen and Owren (2003), 3 exponentials."""
+    """Third-order commutator-free scheme of Celledoni, Marthinsen and Owren (2003), 3 exponentials.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.CF3())
+    """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
     tableau: ClassVar[CommutatorFreeTableau] = _schemes.CF3
 
 
 class CF4(AbstractCommutatorFree):
-    """Fourth-order commutator-free scheme of Celledoni, Marthinsen and Owren (2003), 4 evaluations, 5 exponentials."""
+    """Fourth-order commutator-free scheme of Celledoni, Marthinsen and Owren (2003), 4 evaluations, 5 exponentials.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.CF4())
+    """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
     tableau: ClassVar[CommutatorFreeTableau] = _schemes.CF4
 
 
 class CG2(AbstractCommutatorFree):
-    """Second-order Crouch-Grossman scheme (midpoint rule). Its embedded error is O(h^2), of first order."""
+    """Second-order Crouch-Grossman scheme (midpoint rule). Its embedded error is O(h^2), of first order.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.CG2())
+    """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
     tableau: ClassVar[CommutatorFreeTableau] = _schemes.CG2
 
 
 class CG3(AbstractCommutatorFree):
-    """Third-order Crouch-Grossman scheme (1993), 3 evaluations, 6 exponentials."""
+    """Third-order Crouch-Grossman scheme (1993), 3 evaluations, 6 exponentials.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.CG3())
+    """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
     tableau: ClassVar[CommutatorFreeTableau] = _schemes.CG3
 
 
 class CG4(AbstractCommutatorFree):
-    """Fourth-order Crouch-Grossman scheme of Owren and Marthinsen (1999), 5 evaluations, 15 exponentials."""
+    """Fourth-order Crouch-Grossman scheme of Owren and Marthinsen (1999), 5 evaluations, 15 exponentials.
+
+    >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.CG4())
+    """
 
     manifold: AbstractManifold | None = eqx.field(static=True, default=None)
     tableau: ClassVar[CommutatorFreeTableau] = _schemes.CG4

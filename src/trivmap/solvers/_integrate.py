@@ -72,6 +72,9 @@ def integrate(
     suffice.
 
     Schemes: arXiv 2007.04225, 1006.4518; embedded error as regulariser: arXiv 2105.03918.
+
+        >>> result = tm.solvers.integrate(model.transport.field, theory.manifold, links, steps=4)
+        >>> float(result.log_det)
     """
     manifold.check(x)
     solver = _fit_solver(solver, manifold)
@@ -87,7 +90,11 @@ def integrate(
 
 
 class DensePath(eqx.Module):
-    """A solution of `integrate_dense`: a function of time with values on the manifold."""
+    """A solution of `integrate_dense`: a function of time with values on the manifold.
+
+    >>> path = tm.solvers.integrate_dense(model.transport.field, theory.manifold, links, steps=4)
+    >>> halfway = path(0.5)
+    """
 
     solution: diffrax.Solution
 
@@ -119,6 +126,8 @@ def integrate_dense(
     **Returns:** a function of t, which gives (x, log_det); `jax.vmap` it over times.
 
     **Raises:** as `integrate`.
+
+        >>> path = tm.solvers.integrate_dense(model.transport.field, theory.manifold, links, steps=4)
     """
     manifold.check(x)
     solver = _fit_solver(diffrax.Tsit5() if solver is None else solver, manifold)

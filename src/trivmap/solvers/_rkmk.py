@@ -60,6 +60,9 @@ class RKMK(AbstractGroupSolver, diffrax.AbstractWrappedSolver):
     **Raises:** `TypeError` for solvers that cannot work in a moving chart.
 
     Munthe-Kaas, Appl. Numer. Math. 29 (1999) 115.
+
+        >>> solver = tm.solvers.RKMK(diffrax.Dopri5(), theory.manifold)
+        >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=solver)
     """
 
     solver: diffrax.AbstractSolver

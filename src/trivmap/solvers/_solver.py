@@ -29,6 +29,8 @@ class AbstractGroupSolver(diffrax.AbstractAdaptiveSolver):
     The state is a configuration, or a tuple `(configuration, ...)` whose other entries live in vector spaces, typically
     `(x, log_det)`. The vector field returns tangent vectors in the same structure: the velocity v of dx/dt = v x and the
     divergence. With a float32 state give times in float32, or diffrax promotes the state.
+
+        >>> flow = tm.ContinuousFlow(tm.GatedConvolutionField(theory.manifold), steps=4, solver=tm.solvers.LSCFRK4())
     """
 
     manifold: eqx.AbstractVar[AbstractManifold | None]

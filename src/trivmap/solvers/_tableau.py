@@ -53,6 +53,9 @@ class CommutatorFreeTableau:
 
     Raises:
         ValueError: a row uses a slope that is not known yet, or sums do not agree with `c`.
+
+        >>> tableau = tm.solvers.CF4().tableau
+        >>> tableau.order
     """
 
     name: str
@@ -135,6 +138,9 @@ class LowStorageTableau:
 
     Raises:
         ValueError: lengths differ, A_1 is not zero, or the scheme is not consistent (weights do not sum to one).
+
+        >>> tableau = tm.solvers.LSCFRK4().tableau
+        >>> tableau.order
     """
 
     name: str

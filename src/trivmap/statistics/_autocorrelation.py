@@ -16,6 +16,9 @@ class Autocorrelation:
     - `rho`, `drho`: $\rho(t) = \Gamma(t)/\Gamma(0)$ for t = 0, 1, ... and its error (hep-lat/0409106, equation E.11);
     - `tau_int`, `dtau_int`: the integrated autocorrelation time up to each window W and its error;
     - `window`: the automatic choice of W, at which `gamma_method` reads `tau_int`.
+
+        >>> result = tm.statistics.analyse_autocorrelation(np.random.default_rng(0).normal(size=1000))
+        >>> result.tau_int
     """
 
     rho: np.ndarray
@@ -31,6 +34,8 @@ def analyse_autocorrelation(data: Any, s: float = 2.0) -> Autocorrelation:
     All numbers are nan for data that never change.
 
     **Arguments:** `data`; `s`: as for `gamma_method`.
+
+        >>> tm.statistics.analyse_autocorrelation(np.random.default_rng(0).normal(size=1000)).tau_int
     """
     check_s(s)
     deltas = scalar_fluctuations(data, "analyse_autocorrelation")

@@ -18,6 +18,8 @@ def n_eff(chain: Chain, observable: Any, *, batch_size: int = 256) -> Any:
     """Effective number of independent measurements, `N / (2 tau_int)`, over all chains together.
 
     More than N for anticorrelated data, nan for data that never change. `expectation` says where it cannot be trusted.
+
+        >>> tm.n_eff(chain, tm.magnetisation)
     """
     chains, n = chain.shape
     tau_int = np.asarray(expectation(chain, observable, batch_size=batch_size).tau_int, float)
@@ -26,7 +28,10 @@ def n_eff(chain: Chain, observable: Any, *, batch_size: int = 256) -> Any:
 
 
 def acceptance_rate(chain: Chain) -> float:
-    """Fraction of accepted proposals, over all chains."""
+    """Fraction of accepted proposals, over all chains.
+
+    >>> tm.acceptance_rate(chain)
+    """
     if chain.accepted is None:
         raise ValueError("this chain records no Metropolis decisions")
     return float(np.mean(chain.accepted))
@@ -37,6 +42,8 @@ def longest_rejection(chain: Chain) -> int:
 
     A plateau much longer than `tau_int` suggests tells of a region that the proposal density underrates
     (arXiv:2202.11712 met runs beyond 1000).
+
+        >>> tm.statistics.longest_rejection(chain)
     """
     if chain.accepted is None:
         raise ValueError("this chain records no Metropolis decisions")
@@ -52,6 +59,8 @@ def creutz(chain: Chain) -> Estimate:
 
     A mean of weights, and cautioned like one where few trajectories make it. Infinite where an energy has fallen by more than
     600, as it does on the way to equilibrium.
+
+        >>> tm.statistics.creutz(chain)
     """
     if chain.delta_h is None:
         raise ValueError("this chain records no energy violations; only HMC does")

@@ -21,6 +21,9 @@ class CorrelatorFit:
     - `masses`, `amplitudes`: `Estimate`s with one component per state, lightest first, in lattice units;
     - `chi2`, `degrees`, `probability`: quality of the fit, with the covariance of the data;
     - `times`, `data`: the fitted times and the `Estimate` of the correlator there; `fitted`: the curve at these times.
+
+        >>> fit = tm.statistics.fit_correlator(chain, tm.observables.two_point, 0, 2)
+        >>> fit.masses
     """
 
     masses: Estimate
@@ -62,6 +65,9 @@ def fit_correlator(
     - `correlated`: `False` drops the off-diagonal part of the covariance, for data too few to tell it.
 
     **Raises:** `ValueError` for a range with fewer times than parameters, or data without a decaying signal.
+
+        >>> fit = tm.statistics.fit_correlator(chain, tm.observables.two_point, 0, 2)
+        >>> fit.masses
     """
     values = stored_or_measured(data, correlator, batch_size)
     extent = values.shape[-1]

@@ -47,6 +47,9 @@ class Ensemble(eqx.Module):
       manifolds, or `None` where only observables were kept;
     - `observables`: measured values by name, each of shape `(samples, ...)`;
     - `cautions`: reasons not to trust errors from these samples, which every estimate from them repeats.
+
+        >>> ensemble = tm.Ensemble(None, np.zeros(500), {"plaquette": np.random.default_rng(0).normal(size=500)})
+        >>> tm.expectation(ensemble, "plaquette")
     """
 
     configurations: Any  # an array or None; Any spares users of type checkers a cast
@@ -98,6 +101,9 @@ class Chain(eqx.Module):
     - `state`: what the sampler needs to continue, bit for bit;
     - `info`: what else a kernel says of its steps, by name, each `(chains, steps, ...)`; files do not hold it;
     - `cautions`: reasons not to trust errors from these chains, which every estimate from them repeats.
+
+        >>> chain = tm.Chain(None, {"plaquette": np.random.default_rng(0).normal(size=(2, 500))})
+        >>> tm.expectation(chain, "plaquette")
     """
 
     configurations: Any

@@ -48,6 +48,8 @@ class Estimate:
       independent data (U. Wolff, hep-lat/0306017); `None` where the data carry no Monte Carlo time;
     - `derror`: the error of `error`, where known;
     - `cautions`: reasons why the error cannot be trusted, sentences: a short chain, few effective weights, two modes.
+
+        >>> print(tm.Estimate(0.69753, 0.00012))
     """
 
     value: Any

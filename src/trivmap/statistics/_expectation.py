@@ -45,6 +45,9 @@ def expectation(
       measurements; also a `DerivedObservable`, whose primary values were stored.
     - `batch_size`: configurations measured at once.
     - `s`: the parameter of the automatic window for chains.
+
+        >>> tm.expectation(chain, tm.observables.susceptibility)
+        >>> tm.expectation(ensemble, tm.plaquette)
     """
     if _is_derived(observable):
         if function is not None:
@@ -68,6 +71,8 @@ def measure(observable: Callable, configurations: Any, batch_size: int = 256) ->
     """Values of an observable, compiled once, on a stack of configurations `(samples, ...)`.
 
     The last batch is padded, so that any number of configurations needs a single compilation.
+
+        >>> values = tm.statistics.measure(tm.plaquette, ensemble.configurations)
     """
     configurations = jax.tree.map(np.asarray, configurations)
     n = length(configurations)

@@ -60,6 +60,9 @@ def gamma_method(
 
     **Raises:** `ValueError` for fewer than four measurements per chain, nan, infinite or masked values, or a bad `s`;
     `TypeError` for complex data.
+
+        >>> estimate = tm.statistics.gamma_method(np.random.default_rng(0).normal(size=(4, 1000)))
+        >>> estimate.tau_int
     """
     check_s(s)
     function = of_means(function)
@@ -109,6 +112,8 @@ def autocorrelation(data: Any) -> np.ndarray:
     """Normalised autocorrelation function rho(t), t = 0 ... n/2 - 1, of scalar data `(n,)` or `(chains, n)`.
 
     Data that never change have none: nan.
+
+        >>> rho = tm.statistics.autocorrelation(np.random.default_rng(0).normal(size=1000))
     """
     deltas = scalar_fluctuations(data, "autocorrelation")
     gamma = autocovariance(deltas)

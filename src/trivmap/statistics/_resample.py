@@ -45,6 +45,8 @@ def jackknife(
     - `correct_bias`: subtract the jackknife estimate $(B - 1)(\overline{f_b} - f)$ of the O(1/N) bias.
 
     **Returns:** an `Estimate` with the cautions of the Gamma method, or of the weights.
+
+        >>> tm.statistics.jackknife(np.random.default_rng(0).normal(size=1000))
     """
     samples, weights = _prepare(data, log_weights)
     function = of_means(function)
@@ -82,6 +84,8 @@ def bootstrap(
 
     Blocks of `block` consecutive samples are drawn with replacement; by default they are as long as the bins of `jackknife`.
     `data`, `function` and `log_weights`, and what is returned, are as for `jackknife`.
+
+        >>> tm.statistics.bootstrap(key, np.random.default_rng(0).normal(size=1000))
     """
     samples, weights = _prepare(data, log_weights)
     function = of_means(function)

@@ -44,7 +44,10 @@ def relative_weights(log_weights: Any) -> np.ndarray:
 
 
 def normalised_weights(log_weights: Any) -> np.ndarray:
-    """Weights with sum one."""
+    """Weights with sum one.
+
+    >>> weights = tm.statistics.normalised_weights(ensemble.log_weights)
+    """
     w = relative_weights(log_weights)
     return w / w.sum()
 
@@ -54,6 +57,8 @@ def ess_fraction(log_weights: Any) -> float:
 
     Biased upwards for few samples, and blind to modes that the model never visits: see also `forward_ess`.
     `log_weights` is a vector or an `Ensemble`.
+
+        >>> tm.ess_fraction(ensemble.log_weights)
     """
     w = relative_weights(log_weights)
     return min(float(np.mean(w) ** 2 / np.mean(w**2)), 1.0)
@@ -64,6 +69,8 @@ def forward_ess(log_weights: Any) -> float:
 
     The log weights $-S - \log q$ are those of configurations drawn from the theory (by HMC, say). Unlike
     `ess_fraction` it sees modes that the model misses.
+
+        >>> tm.statistics.forward_ess(np.zeros(100))
     """
     lw = check_log_weights(log_weights)
     if np.any(lw == -np.inf):
@@ -77,6 +84,8 @@ def log_z(ensemble: Any) -> Estimate:
     The normalisation is that of the reference measure: Haar measure of volume one for SU(N), $d\theta/2\pi$ for U(1),
     plain $d\phi$ for scalars. Biased downwards where the effective sample size is small. `ensemble` is an `Ensemble` or
     a vector of log weights (arXiv:2007.07115).
+
+        >>> tm.log_z(ensemble)
     """
     lw = check_log_weights(ensemble)
     w = relative_weights(lw)
@@ -90,6 +99,8 @@ def expected_acceptance(log_weights: Any) -> float:
     r"""Acceptance of independence Metropolis in equilibrium, $E_{w \sim p,\,w' \sim q}\min(1, w'/w)$.
 
     The average runs over all pairs, $\sum_{i \ne j}\min(w_i, w_j) / ((M - 1)\sum_i w_i)$, by sorting once.
+
+        >>> tm.statistics.expected_acceptance(ensemble.log_weights)
     """
     lw = np.sort(check_log_weights(log_weights))
     if lw.size < 2:
@@ -103,6 +114,8 @@ def lognormal_acceptance(ess: float) -> float:
     r"""Acceptance $\mathrm{erfc}(s/2)$ that belongs to an effective sample size $e^{-s^2}$ when weights are lognormal.
 
     A consistency check between a reported `ess_fraction` and a reported acceptance; a large difference tells of tails.
+
+        >>> tm.statistics.lognormal_acceptance(0.9)
     """
     if not 0.0 <= ess <= 1.0 + _ROUNDING:
         raise ValueError(f"an effective sample size per sample lies in [0, 1], got {ess}")

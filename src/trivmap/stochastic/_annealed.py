@@ -41,6 +41,9 @@ class AnnealedFlow(AbstractStochasticFlow):
     `stack_layers`), or `None`; `checkpoint`: recompute levels in the backward pass.
 
     **Raises:** `ValueError` for different manifolds, a number of layers that is not K, or a kernel that is not reversible.
+
+        >>> prior = tm.HaarPrior(theory.manifold)
+        >>> annealed = tm.Model(prior, tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), 4))
     """
 
     prior: AbstractPrior
@@ -150,6 +153,9 @@ class AnnealedFlow(AbstractStochasticFlow):
 
 
 def stack_layers(layers: list) -> AbstractFlow:
-    """Layers of one kind as a single module with a leading axis on its arrays."""
+    """Layers of one kind as a single module with a leading axis on its arrays.
+
+    >>> layers = tm.stochastic.stack_layers([flow] * 4)
+    """
     arrays, static = zip(*(eqx.partition(layer, eqx.is_array) for layer in layers), strict=True)
     return eqx.combine(jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays), static[0])

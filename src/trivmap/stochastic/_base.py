@@ -20,6 +20,9 @@ class AbstractStochasticFlow(AbstractTransport):
 
     which takes the place of the log-det of a bijection: with $\log w = -S(x_K) - \log r(x_0) + \ell$ the mean of w is Z,
     whatever the step sizes, and weighted averages over the end points are exact.
+
+        >>> noisy = tm.LangevinFlow(tm.HaarPrior(theory.manifold), theory, 4)
+        >>> x, log_weight = noisy.forward_and_log_weight(key, links)
     """
 
     @abc.abstractmethod

@@ -22,6 +22,8 @@ class GeometricEuler(diffrax.AbstractItoSolver):
 
     On real fields it is `diffrax.Euler`. On groups noise of this form is Brownian motion, Ito and Stratonovich alike.
     `diffrax.HalfSolver(GeometricEuler(manifold))` has an error estimate for adaptive steps.
+
+        >>> solver = tm.stochastic.GeometricEuler(theory.manifold)
     """
 
     manifold: AbstractManifold

@@ -55,6 +55,9 @@ class ScoreDiffusion(AbstractStochasticFlow):
     **Raises:** `ValueError` for different manifolds, or a number or size of corrections that is not allowed.
 
     Scores and their ODE: arXiv:2011.13456; on groups arXiv:2202.02763, 2605.06134.
+
+        >>> noising = tm.stochastic.VariancePreserving(scalar.manifold)
+        >>> diffusion = tm.ScoreDiffusion(noising, tm.GatedConvolutionField(scalar.manifold), 4)
     """
 
     noising: AbstractNoising
@@ -212,7 +215,11 @@ def _missed(diffusion: ScoreDiffusion, level: Any, key: Array, x: Any) -> Array:
 
 
 class ProbabilityFlowField(AbstractVectorField):
-    r"""The velocity $\dot x = -f + \tfrac12 g^2 s$ in the time t = 1 - tau, for the noise dx = f dtau + g dW."""
+    r"""The velocity $\dot x = -f + \tfrac12 g^2 s$ in the time t = 1 - tau, for the noise dx = f dtau + g dW.
+
+    >>> noising = tm.stochastic.HeatKernelNoising(theory.manifold)
+    >>> field = tm.stochastic.ProbabilityFlowField(noising, model.transport.field)
+    """
 
     noising: AbstractNoising
     field: AbstractVectorField

@@ -26,6 +26,8 @@ def log_heat_kernel(
     **Arguments:** `u`: angles `(*sites)` or matrices `(n, n, *sites)`; `images`: bound of |n|, enough for a variance up to
     10. Images cancel where two eigenvalues coincide, with the limits of value and score; not where three do, which noise
     meets with probability zero.
+
+        >>> tm.stochastic.log_heat_kernel(tm.SU(2), tm.SU(2).haar(key, (4, 4)), jnp.asarray(0.5)).shape
     """
     if not group.complex_elements:
         turns = jnp.arange(-images, images + 1, dtype=u.dtype).reshape(-1, *(1 for _ in u.shape))
@@ -48,7 +50,10 @@ def log_heat_kernel(
 def heat_kernel_score(
     group: AbstractGroup, u: Inexact[Array, "*shape"], variance: Float[Array, ""]
 ) -> Inexact[Array, "*shape"]:
-    r"""The gradient $\sum_a T_a \partial_a \log K(u)$, near the identity $-\log(u)/\sigma^2$."""
+    r"""The gradient $\sum_a T_a \partial_a \log K(u)$, near the identity $-\log(u)/\sigma^2$.
+
+    >>> tm.stochastic.heat_kernel_score(tm.SU(2), tm.SU(2).haar(key, (4, 4)), jnp.asarray(0.5)).shape
+    """
     return group.gradient(u, jax.grad(lambda v: jnp.sum(log_heat_kernel(group, v, variance)))(u))
 
 

@@ -47,6 +47,9 @@ class LangevinFlow(AbstractStochasticFlow):
     **Raises:** `ValueError` for different manifolds, or step sizes that are not positive.
 
     Path weights: arXiv:1810.00813 and 2201.08862; drift with both signs: arXiv:2307.01050.
+
+        >>> prior = tm.HaarPrior(theory.manifold)
+        >>> langevin = tm.Model(prior, tm.LangevinFlow(prior, theory, 8, step_size=0.02))
     """
 
     prior: AbstractPrior

@@ -23,6 +23,9 @@ class AbstractNoising(eqx.Module):
     r"""A diffusion over the time $\tau$ from 0 (the theory) to 1 (the prior): $x_\tau = \alpha x_0 + \sigma \xi$.
 
     On links alpha is one and the sum stands for Brownian motion on the group.
+
+        >>> noising = tm.stochastic.HeatKernelNoising(theory.manifold)
+        >>> diffusion = tm.ScoreDiffusion(noising, model.transport.field, 4)
     """
 
     manifold: eqx.AbstractVar[AbstractManifold]
@@ -90,6 +93,9 @@ class VariancePreserving(_GaussianNoising):
 
     **Arguments:** `manifold`: a `RealField`; `data_width`: the width w of the prior, best that of the theory; `rates`: beta
     at 0 and 1.
+
+        >>> noising = tm.stochastic.VariancePreserving(scalar.manifold)
+        >>> diffusion = tm.ScoreDiffusion(noising, tm.GatedConvolutionField(scalar.manifold), 4)
     """
 
     manifold: AbstractManifold = eqx.field(static=True)
@@ -109,6 +115,9 @@ class SubVariancePreserving(_GaussianNoising):
     `VariancePreserving` with the smaller variance $w^2 (1 - e^{-B})^2$ (arXiv:2011.13456).
 
     **Arguments:** those of `VariancePreserving`; the prior has the width w up to a factor of order $e^{-B}$.
+
+        >>> noising = tm.stochastic.SubVariancePreserving(scalar.manifold)
+        >>> diffusion = tm.ScoreDiffusion(noising, tm.GatedConvolutionField(scalar.manifold), 4)
     """
 
     manifold: AbstractManifold = eqx.field(static=True)
@@ -129,6 +138,9 @@ class VarianceExploding(_GaussianNoising):
 
     **Arguments:** `manifold`: a `RealField`; `data_width`: standard deviation per site of the theory; `sigma`: the last
     $\sigma$; `ratio`: of the last to the first scale of the geometric schedule $\sigma^2 \propto ratio^{2 \tau} - 1$.
+
+        >>> noising = tm.stochastic.VarianceExploding(scalar.manifold)
+        >>> diffusion = tm.ScoreDiffusion(noising, tm.GatedConvolutionField(scalar.manifold), 4)
     """
 
     manifold: AbstractManifold = eqx.field(static=True)
@@ -154,6 +166,9 @@ class HeatKernelNoising(AbstractNoising):
 
     **Arguments:** `manifold`: a `LinkField`; `remainder`: the share of the plaquette left at the end, where the prior is
     Haar measure; `walk`: steps of the random walk that stands for Brownian motion on SU(N).
+
+        >>> noising = tm.stochastic.HeatKernelNoising(theory.manifold)
+        >>> diffusion = tm.ScoreDiffusion(noising, model.transport.field, 4)
     """
 
     manifold: AbstractManifold = eqx.field(static=True)

@@ -110,6 +110,9 @@ class Schedule(eqx.Module):
     **Arguments:** `levels`: the number K of steps, for equal distances, or the values $\lambda_0 \dots \lambda_K$ themselves.
 
     **Raises:** `ValueError` for values that do not increase from 0 to 1.
+
+        >>> schedule = tm.stochastic.Schedule((0.0, 0.2, 0.5, 1.0))
+        >>> noisy = tm.LangevinFlow(tm.HaarPrior(theory.manifold), theory, schedule)
     """
 
     log_increments: Float[Array, " steps"]

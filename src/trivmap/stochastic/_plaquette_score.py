@@ -46,6 +46,8 @@ def plaquette_score(
     **Arguments:** `noising`, `theory`: on one manifold of two-dimensional U(1) links; sizes as for `GatedConvolutionField`.
 
     **Raises:** `TypeError` for another theory or dimension: plaquettes are independent in two dimensions only.
+
+        >>> score = tm.stochastic.plaquette_score(tm.stochastic.HeatKernelNoising(theory.manifold), theory)
     """
     manifold = noising.manifold
     if not isinstance(theory, WilsonAction) or not isinstance(theory.group, U1) or len(theory.lattice) != 2:

@@ -22,6 +22,10 @@ class StochasticSequence(AbstractStochasticFlow):
     **Arguments:** `flows`: one or more, on one manifold.
 
     **Raises:** `TypeError` for deterministic flows, `ValueError` for no flow or different manifolds.
+
+        >>> noisy = tm.LangevinFlow(tm.HaarPrior(theory.manifold), theory, 4)
+        >>> metropolis = tm.stochastic.KernelFlow(theory, tm.kernels.HMCKernel(steps=2))
+        >>> sequence = tm.stochastic.StochasticSequence(noisy, metropolis)
     """
 
     flows: tuple[AbstractStochasticFlow, ...]
@@ -75,6 +79,9 @@ class KernelFlow(AbstractStochasticFlow):
     **Arguments:** `theory`; `kernel`: reversible, such as `HMCKernel`; `repeats`: number of steps.
 
     **Raises:** `ValueError` for fewer than one repeat, or a kernel that is not reversible.
+
+        >>> metropolis = tm.stochastic.KernelFlow(theory, tm.kernels.HMCKernel(steps=2), repeats=2)
+        >>> x, log_weight = metropolis.forward_and_log_weight(key, links)
     """
 
     theory: AbstractTheory

@@ -16,6 +16,12 @@ class AbstractTheory(eqx.Module):
     """An action on a manifold of field configurations; the weight is `exp(-action)`.
 
     A new theory gives `manifold` and `action`; everything else follows.
+
+        >>> class Quartic(tm.AbstractTheory):
+        ...     manifold: tm.RealField
+        ...     def action(self, x): return jnp.sum(x**4)
+        ...
+        >>> float(Quartic(tm.RealField((2, 2))).action(jnp.ones((2, 2))))
     """
 
     manifold: eqx.AbstractVar[AbstractManifold]

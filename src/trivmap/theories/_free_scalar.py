@@ -17,6 +17,9 @@ class FreeScalarAction(AbstractTheory):
     **Arguments:** `lattice`: extents; `m2`: squared mass, a positive scalar.
 
     **Raises:** `ValueError` unless m2 > 0: the zero mode would have no normalisable weight.
+
+        >>> free = tm.theories.FreeScalarAction((4, 4), m2=0.5)
+        >>> tm.exact.log_z(free)
     """
 
     manifold: RealField = eqx.field(static=True)

@@ -24,6 +24,9 @@ class MatrixAction(AbstractTheory):
     **Arguments:** `group`: `SU(n)`; `beta`: a scalar; `coefficients`: $(c_1, c_2, \dots)$. Source: arXiv:2008.05456.
 
     **Raises:** `TypeError` for other groups, `ValueError` for no coefficients or numbers that are not finite.
+
+        >>> matrix = tm.theories.MatrixAction(tm.SU(3), beta=1.0, coefficients=(1.0, -0.5))
+        >>> matrix.action(matrix.manifold.cold())
     """
 
     manifold: LinkField = eqx.field(static=True)

@@ -23,8 +23,8 @@ class NonlinearSigmaModel(AbstractTheory):
 
     **Raises:** `ValueError` for n < 2, and for a coupling that is no finite real scalar (`TypeError` if complex).
 
-        theory = tm.NonlinearSigmaModel(3, (16,), beta=1.0)
-        chain = tm.hmc(jax.random.key(0), theory, 1000)
+        >>> theory = tm.NonlinearSigmaModel(3, (16,), beta=1.0)
+        >>> chain = tm.hmc(key, theory, 100)
     """
 
     manifold: SphereField = eqx.field(static=True)

@@ -22,6 +22,9 @@ class Phi4Action(AbstractTheory):
     Source of the convention: arXiv:1904.12072.
 
     **Raises:** `ValueError` for an action without lower bound, lam < 0, or flat directions, lam = 0 with m2 <= 0.
+
+        >>> critical = tm.Phi4Action((8, 8), m2=-4.0, lam=5.113)
+        >>> critical.action(critical.manifold.cold())
     """
 
     manifold: RealField = eqx.field(static=True)

@@ -24,6 +24,9 @@ class WilsonAction(AbstractTheory):
     **Arguments:** `group`: `U1()` or `SU(n)`; `lattice`: extents; `beta`: inverse coupling, a scalar of either sign.
 
     **Raises:** `ValueError` for one dimension, `TypeError` or `ValueError` for a beta that is no finite number.
+
+        >>> su3 = tm.WilsonAction(tm.SU(3), (4, 4), beta=6.0)
+        >>> su3.action(su3.manifold.cold())
     """
 
     manifold: LinkField = eqx.field(static=True)

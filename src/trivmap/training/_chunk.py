@@ -34,6 +34,10 @@ class Chunk(eqx.Module):
 
     **Arguments:** `objective`, `optimiser`, `ema`, `batch_size`, `dtype`: as for `fit`, gradients are not clipped;
     `length`: most updates per call. **Returns:** the new state and a `Trace`.
+
+        >>> chunk = tm.training.Chunk(tm.reverse_kl, optax.adam(1e-3), None, batch_size=8, length=2, dtype=None)
+        >>> state = tm.training.initial_state(key, model, optax.adam(1e-3), None)
+        >>> state, trace = chunk(state, theory, jnp.asarray(2, jnp.int32))
     """
 
     objective: Callable

@@ -92,6 +92,9 @@ def fit(
     without parameters or a `state` of another run; `TrainingDiverged` at the first loss or gradient that is not finite;
     `TrainingInterrupted` (a `KeyboardInterrupt`) on
     Ctrl-C. The last two carry the last good `state`.
+
+        >>> trained, history = tm.fit(key, model, theory, steps=2, batch_size=8, progress=False)
+        >>> history[-1]["ess"]
     """
     _check(model, theory, steps=steps, batch_size=batch_size, chunk=chunk)
     if ema is not None:

@@ -59,6 +59,9 @@ def gauss_newton(
     **Raises:** `ValueError` for fewer samples than twice the parameters, no parameter at all, a floor outside of [0, 1], or
     when log weights are not finite; `SamplingInterrupted` on an interrupt, which carries model and records of the
     evaluations so far.
+
+        >>> few = lambda m: m.transport.field.convolution.linear
+        >>> better, history = tm.gauss_newton(key, model, theory, parameters=few, steps=1, samples=256)
     """
     from tqdm import tqdm  # keeps `import trivmap` light
 
@@ -103,7 +106,7 @@ class _Point(NamedTuple):
     def rises_above(self, best: "_Point") -> bool:
         # Samples are fresh: a rise within errors is noise at the minimum, where further steps still gain along directions
         # that the floor slows down.
-        return self.variance > best.variance + 2 * np.hypot(self.error, best.error)
+        return bool(self.variance > best.variance + 2 * np.hypot(self.error, best.error))
 
 
 class _Changed(eqx.Module):

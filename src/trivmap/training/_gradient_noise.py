@@ -35,6 +35,8 @@ def gradient_noise(
     **Returns:** for every name, `norm` $|\bar g|$ of the mean gradient, `noise` $\sqrt{\mathrm{tr\,Cov}\, g}$ of one batch,
     `cosine` of the angle between the mean gradient and that of the first objective, `seconds` per gradient after
     compilation.
+
+        >>> noise = tm.training.gradient_noise(key, model, theory, {"reverse KL": tm.reverse_kl}, batch_size=8, repeats=2)
     """
     integers("gradient_noise", 1, batch_size=batch_size)
     integers("gradient_noise", 2, repeats=repeats)  # a variance needs two

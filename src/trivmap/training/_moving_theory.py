@@ -55,6 +55,9 @@ class AnnealedTheory(AbstractMovingTheory):
     couplings move, in (0, 1].
 
     **Raises:** `ValueError` for different manifolds or kinds, or a fraction outside of (0, 1].
+
+        >>> moving = tm.training.AnnealedTheory(tm.WilsonAction(tm.U1(), (4, 4), 1.0), theory)
+        >>> trained, history = tm.fit(key, model, moving, steps=2, batch_size=8, progress=False)
     """
 
     start: AbstractTheory
@@ -83,6 +86,9 @@ class CouplingRange(AbstractMovingTheory):
     **Arguments:** `start`, `end`: theories of one kind on one manifold.
 
     **Raises:** `ValueError` for different manifolds or kinds.
+
+        >>> couplings = tm.training.CouplingRange(tm.WilsonAction(tm.U1(), (4, 4), 1.0), theory)
+        >>> trained, history = tm.fit(key, model, couplings, steps=2, batch_size=8, progress=False)
     """
 
     start: AbstractTheory

@@ -15,6 +15,9 @@ class TrainingState(eqx.Module):
     """Model, optimiser, moving average, key and step count; a run resumed from it continues bit for bit.
 
     The random numbers of step n depend on `key` and n alone, so that neither chunks nor interruptions change them.
+
+        >>> state = tm.training.initial_state(key, model, optax.adam(1e-3), None)
+        >>> int(state.step)
     """
 
     model: Any

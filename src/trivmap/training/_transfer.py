@@ -17,6 +17,8 @@ def transfer(model: AbstractModel, theory: AbstractTheory) -> AbstractModel:
 
     **Raises:** `TypeError` for parameters that belong to one lattice, `ValueError` for another group or dimension, a coupling
     that the field does not reach, or a lattice too small for the networks.
+
+        >>> larger = tm.transfer(model, tm.WilsonAction(tm.U1(), (8, 8), beta=2.0))
     """
     old, new = model.manifold, theory.manifold
     same = type(old) is type(new) and getattr(old, "group", None) == getattr(new, "group", None)

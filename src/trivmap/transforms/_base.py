@@ -13,6 +13,9 @@ class AbstractTransform(eqx.Module):
 
     Parameters come as `(parameters, *shape)`, any real numbers; zeros give the identity or a map close to it. Maps of the
     circle take angles without wrapping and commute with x -> x + 2 pi.
+
+        >>> transform = tm.transforms.Affine()
+        >>> y, log_slope = transform.forward(jnp.ones(5), jnp.zeros((transform.parameters, 5)))
     """
 
     periodic: eqx.AbstractVar[bool]

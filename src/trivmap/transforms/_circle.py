@@ -20,7 +20,10 @@ def wrap(x: Array) -> tuple[Array, Array]:
 
 
 class Phase(AbstractTransform):
-    """The rotation y = x + t; parameter t."""
+    """The rotation y = x + t; parameter t.
+
+    >>> transform = tm.transforms.Composition(tm.transforms.CircularSpline(4), tm.transforms.Phase())
+    """
 
     periodic: ClassVar[bool] = True
 
@@ -47,6 +50,8 @@ class NonCompactProjection(AbstractTransform):
     **Arguments:** `mixtures`: number of components. `limit`: bound for |s_i|.
 
     **Raises:** `ValueError` for no component or a limit that is not positive.
+
+        >>> flow = tm.GaugeCouplingFlow(key, theory.manifold, 4, tm.transforms.NonCompactProjection(2), hidden=(4,))
     """
 
     mixtures: int = eqx.field(static=True)
@@ -98,6 +103,8 @@ class Moebius(AbstractTransform):
     **Arguments:** `mixtures`: number of components. `limit`: bound for |w|, in (0, 1).
 
     **Raises:** `ValueError` for no component or a limit out of range.
+
+        >>> flow = tm.GaugeCouplingFlow(key, theory.manifold, 4, tm.transforms.Moebius(2), hidden=(4,))
     """
 
     mixtures: int = eqx.field(static=True)

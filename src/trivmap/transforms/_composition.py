@@ -13,6 +13,9 @@ class Composition(AbstractTransform):
     **Arguments:** `*transforms`: such as `CircularSpline(8), Phase()`.
 
     **Raises:** `ValueError` for none, or for maps of the line together with maps of the circle.
+
+        >>> transform = tm.transforms.Composition(tm.transforms.Moebius(2), tm.transforms.Phase())
+        >>> flow = tm.GaugeCouplingFlow(key, theory.manifold, 4, transform, hidden=(4,))
     """
 
     transforms: tuple[AbstractTransform, ...]

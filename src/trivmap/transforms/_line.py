@@ -16,6 +16,8 @@ class Affine(AbstractTransform):
     **Arguments:** `limit`: bound for the logarithm of the slope, which keeps a chain of layers invertible to rounding.
 
     **Raises:** `ValueError` unless the limit is positive.
+
+        >>> flow = tm.CouplingFlow(key, scalar.manifold, 2, tm.transforms.Affine(limit=2.0), hidden=(4,))
     """
 
     limit: float = eqx.field(default=3.0, static=True)
@@ -44,7 +46,10 @@ class Affine(AbstractTransform):
 
 
 class Shift(AbstractTransform):
-    """y = x + t, the volume-preserving coupling of NICE; parameter t. arXiv:1410.8516."""
+    """y = x + t, the volume-preserving coupling of NICE; parameter t. arXiv:1410.8516.
+
+    >>> flow = tm.CouplingFlow(key, scalar.manifold, 2, tm.transforms.Shift(), hidden=(4,))
+    """
 
     periodic: ClassVar[bool] = False
 

@@ -131,6 +131,9 @@ class RationalQuadraticSpline(AbstractTransform):
 
     **Raises:** `ValueError` for an empty interval or too many bins. With fixed ends, values outside of the interval (beyond
     rounding) raise `ValueError` as well, and give NaN inside of `jax.jit`, where values are not known.
+
+        >>> spline = tm.transforms.RationalQuadraticSpline(8)
+        >>> flow = tm.CouplingFlow(key, scalar.manifold, 2, spline, hidden=(4,))
     """
 
     bins: int = eqx.field(static=True)
@@ -201,6 +204,8 @@ class CircularSpline(AbstractTransform):
     `Phase` to move the fixed point. arXiv:2002.02428.
 
     **Arguments:** `bins`: number of pieces, two or more.
+
+        >>> flow = tm.GaugeCouplingFlow(key, theory.manifold, 4, tm.transforms.CircularSpline(8), hidden=(4,))
     """
 
     bins: int = eqx.field(static=True)

@@ -52,6 +52,8 @@ def log_z(theory: Any) -> float:
     Haar measure of volume one for links ($d\theta/2\pi$ for U(1): with plain $d\theta$ add $\log 2\pi$ per link), plain
     $\prod_x d\phi_x$ for scalars, the uniform measure of volume one for unit vectors. Sources: Migdal (1975) for gauge
     theory; transfer matrix for $\phi^4$; H. E. Stanley, Phys. Rev. 179 (1969) 570 for O(n) chains.
+
+        >>> tm.exact.log_z(theory)
     """
     return _evaluate("log_z", theory)
 
@@ -75,6 +77,8 @@ def plaquette(theory: Any) -> float:
     r"""Mean plaquette $\frac1N \langle \mathrm{Re\,tr}\, U_P \rangle$ ($\langle \cos\theta_P \rangle$ for U(1)) on the torus.
 
     $\langle p \rangle = \frac1V\, d \log Z / d\beta$, differentiated exactly.
+
+        >>> tm.exact.plaquette(theory)
     """
     return _evaluate("plaquette", theory)
 
@@ -84,6 +88,8 @@ def wilson_loop(theory: Any, r: int, t: int, plane: tuple[int, int] | None = Non
 
     **Arguments:** `r`, `t`: extents, smaller than the lattice; `plane`: axes of r and t, by default the average of both
     orientations (which have the same value where both fit).
+
+        >>> tm.exact.wilson_loop(theory, 2, 2)
     """
     return _evaluate("wilson_loop", theory, r, t, plane)
 
@@ -115,7 +121,10 @@ def charge_moment(theory: Any, power: int) -> float:
 
 
 def charge_squared(theory: Any) -> float:
-    r"""Two-dimensional U(1): $\langle Q^2 \rangle$ of the whole lattice (divide by V for the susceptibility)."""
+    r"""Two-dimensional U(1): $\langle Q^2 \rangle$ of the whole lattice (divide by V for the susceptibility).
+
+    >>> tm.exact.charge_squared(theory)
+    """
     return _evaluate("charge_squared", theory)
 
 
@@ -168,7 +177,10 @@ def binder_cumulant(theory: Any) -> float:
 
 
 def susceptibility(theory: Any) -> float:
-    r"""$\sum_x \langle \phi_x \phi_0 \rangle = V \langle M^2 \rangle$, nothing subtracted."""
+    r"""$\sum_x \langle \phi_x \phi_0 \rangle = V \langle M^2 \rangle$, nothing subtracted.
+
+    >>> tm.exact.susceptibility(scalar)
+    """
     return _evaluate("susceptibility", theory)
 
 

@@ -20,6 +20,8 @@ class OneMatrixModel:
     by the Weyl integration formula; the trapezoid rule on the torus of eigenangles converges faster than any power.
 
     **Arguments:** `n`: N, at least 2; `beta`; `coefficients`: $(c_1, c_2, \dots)$. Source: arXiv:2008.05456.
+
+        >>> tm.exact.OneMatrixModel(3, 1.0, (1.0, -0.5)).log_z()
     """
 
     n: int

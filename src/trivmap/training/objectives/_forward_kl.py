@@ -26,6 +26,8 @@ class ForwardKL(eqx.Module):
     along its first axis.
 
     **Raises:** `ValueError` when observables were kept instead of configurations.
+
+        >>> objective = tm.objectives.ForwardKL(chain)
     """
 
     data: StoredConfigurations

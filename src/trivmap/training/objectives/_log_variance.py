@@ -26,6 +26,8 @@ def log_variance(
     flow through the samples, as in arXiv:2212.08469. Far from the theory prefer `reverse_kl`.
 
     **Arguments, returns:** as for `reverse_kl`; the batch needs two samples or more.
+
+        >>> loss, log_weights = tm.objectives.log_variance(key, model, theory, 8)
     """
     if batch_size < 2:
         raise ValueError(f"The log-variance of a batch needs batch_size >= 2, but {batch_size} was given.")

@@ -43,6 +43,8 @@ class ScoreMatching(eqx.Module):
     The log weights that an objective reports are not known here and are NaN: sample to see them.
 
     **Raises:** `ValueError` when observables were kept instead of configurations; `TypeError` for another transport.
+
+        >>> objective = tm.objectives.ScoreMatching(chain)
     """
 
     data: StoredConfigurations
@@ -119,6 +121,8 @@ class FlowMatching(eqx.Module):
 
     **Raises:** `ValueError` when observables were kept instead of configurations, or for negative noise; `TypeError` for
     another transport.
+
+        >>> objective = tm.objectives.FlowMatching(chain)
     """
 
     data: StoredConfigurations

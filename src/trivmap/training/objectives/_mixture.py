@@ -15,6 +15,8 @@ class MixedObjective(eqx.Module):
 
     **Arguments:** `terms`: pairs of a weight and an objective, as in `[(1.0, reverse_kl), (0.5, ForwardKL(chain))]`. The log
     weights reported are those of the first.
+
+        >>> objective = tm.objectives.MixedObjective([(1.0, tm.reverse_kl), (0.5, tm.objectives.ForwardKL(chain))])
     """
 
     weights: tuple[float, ...] = eqx.field(static=True)

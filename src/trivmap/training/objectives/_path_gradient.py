@@ -33,6 +33,8 @@ def path_gradient(
     about two thirds more than one of `reverse_kl`.
 
     **Arguments, returns:** as for `reverse_kl`, with the same value of the loss.
+
+        >>> loss, log_weights = tm.objectives.path_gradient(key, model, theory, 8)
     """
 
     def one(key, model, theory):

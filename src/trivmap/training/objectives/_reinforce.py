@@ -29,6 +29,8 @@ def reinforce(
     theory (arXiv:2202.01314, 2308.13294). It wants larger batches than `path_gradient`.
 
     **Arguments, returns:** as for `reverse_kl`, with the same value of the loss; two samples or more.
+
+        >>> loss, log_weights = tm.objectives.reinforce(key, model, theory, 8)
     """
     if batch_size < 2:
         raise ValueError(f"The control variate needs batch_size >= 2, but {batch_size} was given.")

@@ -29,6 +29,8 @@ def reverse_kl(
     `error_weight`: strength of the penalty on the integrator's error, zero to switch it off.
 
     **Returns:** the loss and the log weights -S - log q of the batch.
+
+        >>> loss, log_weights = tm.reverse_kl(key, model, theory, 8)
     """
     log_weights, error = log_weights_and_errors(key, model, theory, batch_size, dtype)
     return error_weight * jnp.mean(error) - jnp.mean(log_weights), log_weights
