@@ -251,6 +251,15 @@ def test_families_of_derived_observables():
     )
     with pytest.raises(ValueError, match=r"'pole'.*function=DERIVED"):
         expectation(named, tm.observables.pole_mass)
+    with pytest.raises(TypeError, match=r"write expectation\(data, pole_mass\)"):
+        expectation(chain, lambda x: tm.observables.pole_mass(x))
+    binder = tm.observables.binder_cumulant
+    assert isinstance(binder(), tm.observables.DerivedObservable)
+    assert expectation(chain, binder).value == expectation(chain, binder()).value
+    falling = lambda x: jnp.stack([-x[0, 0], x[0, 0]])  # noqa: E731
+    noise = expectation(tm.Ensemble(x[0], np.zeros(100)), falling, function=lambda m: jnp.sqrt(-jnp.abs(m[0])))
+    assert np.isnan(noise.value)
+    assert said(noise, "not finite")
     with pytest.raises(TypeError, match="takes other arguments"):
         expectation(chain, tm.observables.moment)
     assert said(gamma_method(x[:, :, 0, 0], lambda m: jnp.log(-jnp.abs(m))), "not finite")

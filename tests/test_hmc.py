@@ -17,7 +17,7 @@ from trivmap.observables import plaquette, topological_charge, wilson_loop
 from trivmap.samplers import SamplingInterrupted, hmc
 from trivmap.samplers import _run_chain as chain_loop
 from trivmap.statistics import acceptance_rate, creutz, expectation
-from trivmap.theories import FreeScalarAction, NonlinearSigmaModel, Phi4Action, WilsonAction
+from trivmap.theories import AbstractTheory, FreeScalarAction, NonlinearSigmaModel, Phi4Action, WilsonAction
 
 REFERENCE = Path(__file__).parent / "reference"
 INTEGRATORS = {"leapfrog": leapfrog, "omf2": omf2, "omf4": omf4}
@@ -267,8 +267,8 @@ def test_single_precision_fields():
 # Bookkeeping
 
 
-class Quadratic(eqx.Module):
-    """A user's theory: only manifold, action and gradient; counts the calls of the gradient at run time."""
+class Quadratic(AbstractTheory):
+    """A user's theory: manifold, action and gradient; counts the calls of the gradient at run time."""
 
     calls: list = eqx.field(static=True)
     manifold: RealField = eqx.field(default=RealField((3,)), static=True)

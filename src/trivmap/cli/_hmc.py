@@ -1,5 +1,6 @@
 """`trivmap hmc`."""
 
+import dataclasses
 import time
 from typing import Any
 
@@ -109,17 +110,7 @@ class _Runner:
         flat = stored.reshape(chains * n, *stored.shape[2:])
         values = {name: measure(f, flat) for name, f in self.functions.items()}
         shaped = {name: v.reshape(chains, n, *v.shape[1:]) for name, v in values.items()}
-        return Chain(
-            stored,
-            shaped,
-            chain.accepted,
-            chain.delta_h,
-            chain.force_evaluations,
-            chain.unitarity_defect,
-            state=chain.state,
-            cautions=chain.cautions,
-            info=chain.info,
-        )
+        return dataclasses.replace(chain, observables=shaped)
 
 
 def _part(done: int) -> str:
@@ -205,6 +196,7 @@ def join_chains(chains: list[Chain]) -> Chain:
         force_evaluations=chains[0].force_evaluations,
         unitarity_defect=max(defects, default=None),
         cautions=merged_cautions(*(chain.cautions for chain in chains)),
+        phases=joined([chain.phases for chain in chains]),
     )
 
 

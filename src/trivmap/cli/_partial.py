@@ -1,12 +1,11 @@
 """Samples that are being drawn: stored piece by piece beside the complete ones."""
 
+import dataclasses
 import hashlib
 from typing import Any
 
-import numpy as np
-
 from ..io import EnsembleFileError, append_ensemble, read_ensemble, write_ensemble
-from ..statistics import Ensemble, merged_cautions
+from ..statistics import Ensemble, join_ensembles
 from ._config import SampleCommand
 from ._interrupt import interrupts_deferred
 from ._report import say
@@ -49,7 +48,7 @@ class PartialEnsemble:
         """
         piece = _part(piece, self.n - self.done)
         if not self.keep:
-            piece = Ensemble(None, piece.log_weights, piece.observables, piece.cautions)
+            piece = dataclasses.replace(piece, configurations=None)
         with interrupts_deferred():
             if store or self.done + len(piece) < self.n:
                 append_ensemble(self.file, piece, self.marked)
@@ -70,16 +69,3 @@ def _part(ensemble: Ensemble, n: int) -> Ensemble:
     if len(ensemble) <= n:
         return ensemble
     return ensemble[:n]
-
-
-def join_ensembles(pieces: list[Ensemble]) -> Ensemble:
-    """One ensemble from consecutive pieces."""
-    if len(pieces) == 1:
-        return pieces[0]
-    bare = pieces[0].configurations is None
-    return Ensemble(
-        None if bare else np.concatenate([np.asarray(piece.configurations) for piece in pieces]),
-        np.concatenate([piece.log_weights for piece in pieces]),
-        {name: np.concatenate([piece.observables[name] for piece in pieces]) for name in pieces[0].observables},
-        merged_cautions(*(piece.cautions for piece in pieces)),
-    )

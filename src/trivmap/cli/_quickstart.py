@@ -1,5 +1,6 @@
 """`trivmap quickstart`: 2D U(1) by a flow, by HMC, and exactly."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def _quickstart(folder: RunFolder, command: QuickstartCommand, config: dict[str,
     clock = time.perf_counter()
     ensemble = draw(keys[0], model, theory, command.samples, 512, jnp.dtype("float64"))
     halving = halving_report(keys[0], model, theory, ensemble, 512, jnp.dtype("float64"))
-    measured = Ensemble(None, ensemble.log_weights, ensemble.observables, ensemble.cautions)
+    measured = dataclasses.replace(ensemble, configurations=None)
     flow_chain = independence_metropolis(keys[1], measured)
     sampled, clock = time.perf_counter() - clock, time.perf_counter()
     hmc_chain = hmc(keys[2], theory, command.trajectories, measure=observables(theory), progress=True, **_HMC)

@@ -102,7 +102,7 @@ def draw(
 
 def measured(ensemble: Ensemble, theory: AbstractTheory, batch_size: int) -> Ensemble:
     values = {name: measure(f, ensemble.configurations, batch_size) for name, f in observables(theory).items()}
-    return Ensemble(ensemble.configurations, ensemble.log_weights, values, ensemble.cautions)
+    return dataclasses.replace(ensemble, observables=values)
 
 
 def ensemble_estimates(ensemble: Ensemble) -> dict[str, Estimate]:

@@ -52,6 +52,10 @@ class AbstractTransport(eqx.Module):
         **Raises:** `TypeError` where it is not known.
         """
 
+    def prior_key(self, key: Key[Array, ""]) -> Key[Array, ""]:
+        """The key by which `sample_from(key, prior)` draws from the prior: the whole of it, where nothing else is random."""
+        return key
+
     @property
     def refinable(self) -> bool:
         """Whether there are integration steps that `refined` makes smaller."""

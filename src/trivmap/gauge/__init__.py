@@ -20,6 +20,7 @@ from ._algebra import LoopAlgebra as LoopAlgebra
 from ._algebra import Term as Term
 from ._algebra import translated as translated
 from ._casimir import casimir as casimir
+from ._charge import geometric_charge as geometric_charge
 from ._evaluate import expression_values as expression_values
 from ._evaluate import family_gradient as family_gradient
 from ._evaluate import family_values as family_values

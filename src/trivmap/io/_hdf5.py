@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from ..statistics import Chain, Ensemble
+from ..statistics import Chain, Ensemble, Source
 from ._atomic import write_bytes
 from ._content import check_arrays, check_kind, file_bytes, parse_json
 from ._fields import flat, nested
@@ -27,10 +27,13 @@ from ._lock import locked
 from ._versions import versions
 
 _CHUNK_BYTES = 1 << 20
-_FORMAT = 3  # 1: one checksum of the data; 2: segments; 3: sealed
+_FORMAT = 4  # 1: one checksum of the data; 2: segments; 3: sealed; 4: phases, noisy weights, sources
+_WITHOUT = 3  # the format of a file that has none of these
 _UNDER_SEAL = ""  # in the place of the checksum of a segment
 _WAIT = 60.0  # seconds for another process that appends
-_CHAIN_ARRAYS = ("configurations", "accepted", "delta_h", "indices")
+_CHAIN_ARRAYS = ("configurations", "accepted", "delta_h", "indices", "phases")
+_ENSEMBLE_ARRAYS = ("configurations", "log_weights", "phases", "noisy_log_weights", "source")
+_NEW_ARRAYS = {"phases", "noisy_log_weights", "source"}
 _GROUPS = ("configurations/", "observables/")
 _CHAIN_NUMBERS = {"force_evaluations": int, "unitarity_defect": float}
 
@@ -45,15 +48,15 @@ def write_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict
     **Arguments:**
 
     - `path`: the file; an existing one is replaced only once the new one is complete.
-    - `ensemble`: data sets `log_weights`, `configurations` (unless `None`; `configurations/NAME` for products
-      of manifolds) and `observables/NAME`, samples first.
+    - `ensemble`: data sets `log_weights`, `observables/NAME` and, unless `None`, `configurations` (`configurations/NAME` for
+      products of manifolds), `phases`, `noisy_log_weights` and `source`, samples first.
     - `attributes`: JSON values to keep beside the data: theory, beta, seed. Versions are added.
 
         >>> tm.write_ensemble(folder / "e.h5", ensemble, {"beta": 2.0})
     """
     check_kind("write_ensemble", ensemble, Ensemble, "write_chain")
-    arrays = {"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}
-    _write(path, "ensemble", arrays, ensemble.observables, {}, ensemble.cautions, attributes)
+    shape = None if ensemble.source is None else ensemble.source.shape
+    _write(path, "ensemble", _ensemble_arrays(ensemble), ensemble.observables, {}, ensemble.cautions, attributes, shape)
 
 
 def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dict[str, Any] | None = None) -> None:
@@ -72,13 +75,13 @@ def append_ensemble(path: str | os.PathLike, ensemble: Ensemble, attributes: dic
         >>> tm.io.append_ensemble(folder / "grows.h5", ensemble)
     """
     check_kind("append_ensemble", ensemble, Ensemble, "write_chain")
-    data = _named({"configurations": ensemble.configurations, "log_weights": ensemble.log_weights}, ensemble.observables)
+    data = _named(_ensemble_arrays(ensemble), ensemble.observables)
     check_arrays("append_ensemble", data)
     with locked(path, wait=_WAIT):
         if not Path(path).exists():
             write_ensemble(path, ensemble, attributes)
             return
-        _write_sealed(path, _extended(path, data, ensemble.cautions, attributes))
+        _write_sealed(path, _extended(path, data, ensemble, attributes))
 
 
 def read_ensemble(path: str | os.PathLike) -> tuple[Ensemble, dict[str, Any]]:
@@ -127,6 +130,12 @@ class _Header(msgspec.Struct):
     data: list[str]
     attributes: dict[str, Any]
     cautions: list[str] = []
+    source_shape: tuple[int, int] | None = None  # (chains, configurations per chain) behind `source`
+
+
+def _ensemble_arrays(ensemble: Ensemble) -> dict[str, Any]:
+    arrays = {name: getattr(ensemble, name) for name in _ENSEMBLE_ARRAYS}
+    return arrays | {"source": None if ensemble.source is None else ensemble.source.index}
 
 
 def _named(arrays: dict, observables: dict) -> dict[str, np.ndarray]:
@@ -135,12 +144,22 @@ def _named(arrays: dict, observables: dict) -> dict[str, np.ndarray]:
 
 
 def _write(
-    path, kind: str, arrays: dict, observables: dict, numbers: dict, cautions: Sequence[str], attributes: dict | None
+    path,
+    kind: str,
+    arrays: dict,
+    observables: dict,
+    numbers: dict,
+    cautions: Sequence[str],
+    attributes: dict | None,
+    source_shape: tuple[int, int] | None = None,
 ) -> None:
     data = _named(arrays, observables)
     check_arrays(f"write_{kind}", data)
-    header = {"format": _FORMAT, "kind": kind, "numbers": numbers, "versions": versions(), "data": sorted(data)}
+    version = _FORMAT if _NEW_ARRAYS & set(data) else _WITHOUT
+    header = {"format": version, "kind": kind, "numbers": numbers, "versions": versions(), "data": sorted(data)}
     header |= {"cautions": list(cautions), "attributes": attributes or {}}
+    if source_shape is not None:
+        header["source_shape"] = source_shape
     encoded = encode_json(header)
     import h5py
 
@@ -173,7 +192,7 @@ def _sign(file: Any, header: str, segments: Sequence[Sequence[Any]]) -> None:
     file.attrs["sha256"] = hashlib.sha256((header + encoded).encode()).hexdigest()
 
 
-def _extended(path, data: dict[str, np.ndarray], cautions: Sequence[str], attributes: dict[str, Any] | None) -> io.BytesIO:
+def _extended(path, data: dict[str, np.ndarray], ensemble: Ensemble, attributes: dict[str, Any] | None) -> io.BytesIO:
     import h5py
 
     content, under_seal = _content(path)
@@ -182,7 +201,7 @@ def _extended(path, data: dict[str, np.ndarray], cautions: Sequence[str], attrib
         if not under_seal and not _intact(*read_image(content), under_seal):
             raise ValueError("its checksum is wrong")
         with h5py.File(extended, "r+") as file:
-            _extend(path, file, len(content), data, cautions, attributes)
+            _extend(path, file, len(content), data, ensemble, attributes)
             file.flush()
     except EnsembleFileError:
         raise
@@ -192,7 +211,7 @@ def _extended(path, data: dict[str, np.ndarray], cautions: Sequence[str], attrib
 
 
 def _extend(
-    path, file: Any, size: int, data: dict[str, np.ndarray], cautions: Sequence[str], attributes: dict[str, Any] | None
+    path, file: Any, size: int, data: dict[str, np.ndarray], ensemble: Ensemble, attributes: dict[str, Any] | None
 ) -> None:
     texts, stored = image_attributes(file), datasets(file, size)
     header, segments = _header(path, texts["trivmap"]), _segments(texts)
@@ -200,7 +219,10 @@ def _extend(
         raise EnsembleFileError(f"{path}: holds {header.kind!r}; samples can be appended to ensembles only")
     if attributes is not None and json.loads(encode_json(attributes)) != header.attributes:
         raise EnsembleFileError(f"{path}: holds samples of {header.attributes}, not of {attributes}")
-    if new := set(cautions) - set(header.cautions):
+    shape = None if ensemble.source is None else ensemble.source.shape
+    if shape != header.source_shape:
+        raise EnsembleFileError(f"{path}: holds samples from stored chains of {header.source_shape}, not of {shape}")
+    if new := set(ensemble.cautions) - set(header.cautions):
         said = "; ".join(sorted(new))
         raise EnsembleFileError(f"{path}: cannot add samples with cautions of their own ({said}); write a new file")
     found = {name: f"{dataset.dtype}{list(dataset.shape[1:])}" for name, dataset in stored.items()}
@@ -293,12 +315,16 @@ def _header(path, text: str) -> _Header:
     if isinstance(given.get("format"), int) and given["format"] > _FORMAT:
         raise EnsembleFileError(f"{path}: is of format {given['format']} of a later trivmap; this one reads up to {_FORMAT}")
     header = parse_json(text, _Header)
-    known = _CHAIN_ARRAYS if header.kind == "chain" else ("configurations", "log_weights")
+    known = _CHAIN_ARRAYS if header.kind == "chain" else _ENSEMBLE_ARRAYS
     unknown = [name for name in header.data if name not in known and not name.startswith(_GROUPS)]
     unknown += [name for name in header.numbers if name not in _CHAIN_NUMBERS or header.kind != "chain"]
-    if unknown or (header.kind == "ensemble" and "log_weights" not in header.data):
+    if unknown or (header.kind == "ensemble" and "log_weights" not in header.data) or not _source_complete(header):
         raise ValueError(f"its header names {[*header.data, *header.numbers]}, not the parts of one {header.kind}")
     return header
+
+
+def _source_complete(header: _Header) -> bool:
+    return ("source" in header.data) == (header.source_shape is not None)
 
 
 def _read(path: str | os.PathLike, kind: str | None = None) -> tuple[_Header, dict[str, np.ndarray]]:
@@ -321,6 +347,8 @@ def _load(path: str | os.PathLike, kind: type) -> tuple[Any, dict[str, Any]]:
     header, data = _read(path, kind.__name__.lower())
     try:
         arrays = {"configurations": None} | nested(data)
+        if header.source_shape is not None:
+            arrays["source"] = Source(arrays["source"], header.source_shape)
         loaded = kind(**arrays, cautions=header.cautions, **header.numbers)
     except (TypeError, ValueError) as error:
         raise _damaged(path, str(error)) from error

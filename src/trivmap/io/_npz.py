@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..statistics import Ensemble
+from ..statistics import Ensemble, Source
 from ._atomic import write_bytes
 from ._content import check_arrays, check_kind, file_bytes, npy_record, record_array
 from ._fields import flat, nested
@@ -19,19 +19,24 @@ _COMMENT = b"trivmap, SHA-256 of the bytes before: "
 _COMMENT_BYTES = len(_COMMENT) + 64
 _CAUTIONS = "cautions"
 _GROUPS = ("configurations/", "observables/")
+_OPTIONAL = ("phases", "noisy_log_weights")
+_SOURCE = ("source", "source_shape")
 _END = b"PK\x05\x06"  # the record that ends a ZIP file: 22 bytes, of which the last two count those of the comment
 _END_BYTES = 22
 
 
 def write_npz(path: str | os.PathLike, ensemble: Ensemble) -> None:
     """Write an ensemble as a NumPy archive, atomically: `configurations`, or `configurations/NAME` for products,
-    `log_weights`, `observables/NAME`.
+    `log_weights`, `observables/NAME`, `phases`, `noisy_log_weights`, `source` and `source_shape`, as far as there are such.
 
     SU(N) links are written matrix last, `(samples, d, *lattice, n, n)`; angles and scalars as they are. Cautions of the
     ensemble are the bytes of `cautions`, one a line.
     """
     check_kind("write_npz", ensemble, Ensemble, "write_chain")
     arrays: dict[str, Any] = {"log_weights": ensemble.log_weights}
+    arrays |= {name: getattr(ensemble, name) for name in _OPTIONAL if getattr(ensemble, name) is not None}
+    if ensemble.source is not None:
+        arrays |= dict(zip(_SOURCE, (ensemble.source.index, np.asarray(ensemble.source.shape)), strict=True))
     arrays |= flat("observables", ensemble.observables)
     fields = flat("configurations", ensemble.configurations)
     arrays |= {name: to_matrix_last(x, batch_axes=1) if np.iscomplexobj(x) else x for name, x in fields.items()}
@@ -59,8 +64,13 @@ def read_npz(path: str | os.PathLike) -> Ensemble:
                 arrays[name] = from_matrix_last(arrays[name], batch_axes=1)
         if "log_weights" not in arrays:
             raise ValueError("it has no log_weights")
+        if "source" in arrays:
+            index, shape = (arrays.pop(name) for name in _SOURCE)
+            more = {"source": Source(index, tuple(shape.tolist()))}
+        else:
+            more = {}
         cautions = arrays.pop(_CAUTIONS, np.empty(0, np.uint8)).tobytes().decode().splitlines()
-        return Ensemble(cautions=cautions, **({"configurations": None} | nested(arrays)))
+        return Ensemble(cautions=cautions, **({"configurations": None} | nested(arrays) | more))
     except OSError as error:
         raise GaugeFileError(f"{path}: cannot be read: {error.strerror or error}") from error
     # zipfile reports damage by many exceptions.
@@ -77,7 +87,8 @@ def _members(content: bytes) -> dict[str, np.ndarray]:
             raise ValueError("it claims more data than it has bytes")
         for member in members:
             name = member.filename.removesuffix(".npy")
-            known = name in ("configurations", "log_weights", _CAUTIONS) or name.startswith(_GROUPS)
+            plain = ("configurations", "log_weights", _CAUTIONS, *_OPTIONAL, *_SOURCE)
+            known = name in plain or name.startswith(_GROUPS)
             if name == member.filename or not known:
                 raise ValueError(f"it has a member {member.filename!r}")
             if name in arrays:

@@ -85,7 +85,7 @@ class HMCKernel(AbstractKernel):
         return HMCState(state.configuration, state.action, state.gradient, state.adaptation.ended())
 
     def belongs(self, theory: Any, state: HMCState) -> Bool[Array, ""]:
-        action = theory.action(state.configuration).astype(state.action.dtype)
+        action = theory.real_action(state.configuration).astype(state.action.dtype)
         scale = jnp.abs(action) + theory.manifold.dimension
         rounding = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(state.gradient))
         return jnp.abs(action - state.action) <= 100 * rounding * scale
@@ -104,7 +104,7 @@ class HMCKernel(AbstractKernel):
         defect = manifold.defect(moved)
         # The gradient of the unprojected field serves on: they differ by rounding.
         moved = manifold.project(moved)
-        action = theory.action(moved).astype(state.action.dtype)
+        action = theory.real_action(moved).astype(state.action.dtype)
         delta_h = energy(theory, action, p_moved) - energy(theory, state.action, p)
         # A diverged trajectory has weight zero, also in the Creutz equality.
         delta_h = jnp.where(jnp.isfinite(delta_h), delta_h, jnp.inf)
@@ -119,5 +119,5 @@ class HMCKernel(AbstractKernel):
         return adaptation.updated(jnp.minimum(1.0, jnp.exp(-delta_h)), self.target_acceptance)
 
     def _state(self, theory: Any, x: Any, adaptation: DualAveraging | None) -> HMCState:
-        action = theory.action(x).astype(accumulator_dtype())
+        action = theory.real_action(x).astype(accumulator_dtype())
         return HMCState(x, action, self.integrator.gradient(theory, x), adaptation)

@@ -8,6 +8,9 @@ from ._symmetrised import SymmetrisedModel as SymmetrisedModel
 from ._weight import checked_model as checked_model
 from ._weight import log_weight as log_weight
 from ._weight import log_weight_and_error as log_weight_and_error
+from ._weight import log_weight_and_phase as log_weight_and_phase
 from ._weight import log_weight_and_score as log_weight_and_score
 from ._weight import log_weight_of as log_weight_of
+from ._weight import noisy_log_weights as noisy_log_weights
+from ._weight import phase_of as phase_of
 from ._weight import sample_and_log_weight as sample_and_log_weight

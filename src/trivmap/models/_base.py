@@ -5,7 +5,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Key
+from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from .._parameters import fixed_numbers
 from .._types import Configuration
@@ -67,6 +67,15 @@ class AbstractModel(eqx.Module):
         """
         x, log_q, error = self.sample_with_error(key, dtype)
         return x, log_q, jax.grad(fixed_numbers(self).log_prob)(jax.lax.stop_gradient(x)), error
+
+    @property
+    def source_shape(self) -> tuple[int, int] | None:
+        """(chains, configurations per chain) of stored configurations from which samples start, where they do."""
+        return None
+
+    def source_index(self, key: Key[Array, ""]) -> Int[Array, " 2"] | None:
+        """Chain and position of the stored configuration from which `sample_and_log_prob(key)` starts, where it does."""
+        return None
 
     @property
     def refinable(self) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from jaxtyping import Array, DTypeLike, Float, Key
+from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from .._types import Configuration
 from ..flows import AbstractTransport
@@ -64,6 +64,13 @@ class Model(AbstractModel):
         self, key: Key[Array, ""], dtype: DTypeLike | None = None
     ) -> tuple[Configuration, Float[Array, ""], Configuration, Float[Array, ""]]:
         return self.transport.sample_with_score(key, self.prior, dtype)
+
+    @property
+    def source_shape(self) -> tuple[int, int] | None:
+        return self.prior.source_shape
+
+    def source_index(self, key: Key[Array, ""]) -> Int[Array, " 2"] | None:
+        return self.prior.source_index(self.transport.prior_key(key))
 
     @property
     def refinable(self) -> bool:

@@ -4,7 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Key
+from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from .._types import Configuration
 from ..manifolds import AbstractManifold, RealField
@@ -52,6 +52,13 @@ class SymmetrisedModel(AbstractModel):
         key, sign_key = jax.random.split(key)
         x, log_q, error = self.model.sample_with_error(key, dtype)
         return *self._mirrored(sign_key, x, log_q), error
+
+    @property
+    def source_shape(self) -> tuple[int, int] | None:
+        return self.model.source_shape
+
+    def source_index(self, key: Key[Array, ""]) -> Int[Array, " 2"] | None:
+        return self.model.source_index(jax.random.split(key)[0])
 
     @property
     def refinable(self) -> bool:

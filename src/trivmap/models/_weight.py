@@ -1,5 +1,7 @@
 r"""The weight of a sample towards a theory, $\log w = -S(x) - \log q(x)$: the one place where it is put together.
 
+Of a complex action the log weight is that of the magnitude, $-\mathrm{Re}\,S - \log q$, and the phase stands beside it.
+
 For paths with noise, log q stands for log r(z) - l with the log weight l of the path, which is what a model with a stochastic
 transport returns with its samples. Sums are in the accumulator precision.
 """
@@ -7,7 +9,8 @@ transport returns with its samples. Sums are in the accumulator precision.
 from typing import Any
 
 import jax
-from jaxtyping import Array, DTypeLike, Float, Key
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from .._types import Configuration
 from ..lattice import accumulator_dtype
@@ -16,8 +19,37 @@ from ._base import AbstractModel
 
 
 def log_weight(theory: AbstractTheory, x: Configuration, log_q: Float[Array, ""]) -> Float[Array, ""]:
-    """-S(x) - log q(x), from the log density that came with the configuration."""
-    return _combined(theory.action(x), log_q)
+    """-Re S(x) - log q(x), from the log density that came with the configuration."""
+    return _combined(theory.real_action(x), log_q)
+
+
+def log_weight_and_phase(
+    theory: AbstractTheory, x: Configuration, log_q: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""] | None]:
+    """Magnitude and angle of a weight, -Re S(x) - log q(x) and -Im S(x) (`None` for a real action)."""
+    action = theory.action(x)
+    return _combined(jnp.real(action), log_q), phase_of(action)
+
+
+def noisy_log_weights(
+    key: Key[Array, ""], theory: AbstractTheory, x: Configuration, log_q: Float[Array, ""], estimates: int
+) -> Float[Array, " estimates"]:
+    """Logs of independent unbiased estimates of the weight.
+
+    **Raises:** `TypeError` for a complex action: an estimate has to be positive.
+    """
+    actions = jax.vmap(lambda k: theory.noisy_action(k, x))(jax.random.split(key, estimates))
+    if jnp.iscomplexobj(actions):
+        raise TypeError(
+            f"estimates= takes the mean of positive estimates of the weight, but the action of {type(theory).__name__} is "
+            "complex. Leave estimates= away, or estimate the magnitude: theory.phase_quenched."
+        )
+    return jax.vmap(_combined, in_axes=(0, None))(actions, log_q)
+
+
+def phase_of(action: Inexact[Array, ""]) -> Float[Array, ""] | None:
+    """The angle -Im S of exp(-S), `None` for a real action."""
+    return -jnp.imag(action).astype(accumulator_dtype()) if jnp.iscomplexobj(action) else None
 
 
 def sample_and_log_weight(
@@ -44,7 +76,7 @@ def log_weight_and_score(
     **Raises:** `TypeError` for a model whose density is not known.
     """
     x, log_q, score, error = model.sample_with_score(key, dtype)
-    action, force = jax.value_and_grad(theory.action)(jax.lax.stop_gradient(x))
+    action, force = jax.value_and_grad(theory.real_action)(jax.lax.stop_gradient(x))
     return x, _combined(action, log_q), jax.tree.map(lambda a, b: -a - b, force, score), error
 
 

@@ -34,10 +34,6 @@ def _binder(means: Float[Array, " 2"]) -> RealScalar:
     return 1 - means[1] / (3 * means[0] ** 2)
 
 
-binder_cumulant = DerivedObservable(_even_moments, _binder)
-r"""$U_4 = 1 - \langle M^4\rangle / (3 \langle M^2\rangle^2)$."""
-
-
 def _scaled_moments(phi: Array) -> Float[Array, " 2"]:
     m = magnetisation(phi)
     return jnp.stack([phi.size * m**2, phi.size**0.5 * jnp.abs(m)])
@@ -45,10 +41,6 @@ def _scaled_moments(phi: Array) -> Float[Array, " 2"]:
 
 def _variance(means: Float[Array, " 2"]) -> RealScalar:
     return means[0] - means[1] ** 2
-
-
-connected_susceptibility = DerivedObservable(_scaled_moments, _variance)
-r"""$V (\langle M^2\rangle - \langle |M|\rangle^2)$."""
 
 
 def _correlator_primary(axis: int, connected: bool) -> Callable[[Array], Array]:
@@ -72,9 +64,33 @@ def _family(derived: Callable[..., DerivedObservable]) -> Any:
 
     Equal arguments give the same object: no recompilation where it is a static argument.
     """
-    family: Any = functools.cache(derived)
-    family.primary, family.function = derived().primary, derived().function
-    return family
+    cached, name = functools.cache(derived), derived.__name__
+
+    @functools.wraps(derived)
+    def family(*arguments: Any, **parameters: Any) -> DerivedObservable:
+        if any(hasattr(argument, "shape") for argument in (*arguments, *parameters.values())):
+            raise TypeError(
+                f"{name} is a function of means and has no value on one configuration: write expectation(data, {name}) for "
+                f"a chain or an ensemble of configurations, measure={{'{name}': {name}}} while sampling and then "
+                f"expectation(data, '{name}', function={name})."
+            )
+        return cached(*arguments, **parameters)
+
+    named: Any = family
+    named.primary, named.function = derived().primary, derived().function
+    return named
+
+
+@_family
+def binder_cumulant() -> DerivedObservable:
+    r"""$U_4 = 1 - \langle M^4\rangle / (3 \langle M^2\rangle^2)$. `binder_cumulant` itself stands for `binder_cumulant()`."""
+    return DerivedObservable(_even_moments, _binder)
+
+
+@_family
+def connected_susceptibility() -> DerivedObservable:
+    r"""$V (\langle M^2\rangle - \langle |M|\rangle^2)$. `connected_susceptibility` itself stands for its value."""
+    return DerivedObservable(_scaled_moments, _variance)
 
 
 @_family

@@ -1,12 +1,10 @@
 import itertools
 import math
 
-import jax.numpy as jnp
-
 from .._checks import integer
 from .._types import Array, RealScalar
-from ..gauge import planes, plaquette_angle
-from ..groups import U1, AbstractGroup
+from ..gauge import geometric_charge, planes
+from ..groups import AbstractGroup
 from ..lattice import shift, site_sum
 from ._links import check_plane, link_group
 
@@ -67,7 +65,7 @@ def topological_charge(x: Array) -> RealScalar:
             f"topological_charge: got {x.shape[0]}-dimensional links of {group.name}, expected two-dimensional U(1); "
             "for SU(n) in four dimensions use clover_charge."
         )
-    return jnp.round(site_sum(U1().project(plaquette_angle(x, 0, 1))) / (2 * jnp.pi))
+    return geometric_charge(x)
 
 
 def _loop_trace(group: AbstractGroup, x: Array, mu: int, r: int, nu: int, t: int) -> Array:

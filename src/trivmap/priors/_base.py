@@ -3,7 +3,7 @@
 import abc
 
 import equinox as eqx
-from jaxtyping import Array, DTypeLike, Float, Key
+from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from .._types import Configuration
 from ..manifolds import AbstractManifold
@@ -30,6 +30,15 @@ class AbstractPrior(eqx.Module):
     def uniform(self) -> bool:
         """Whether the density is constant, so that it has no part in gradients and in theories on the way."""
         return False
+
+    @property
+    def source_shape(self) -> tuple[int, int] | None:
+        """(chains, configurations per chain) of stored configurations from which samples are drawn, where there are such."""
+        return None
+
+    def source_index(self, key: Key[Array, ""]) -> Int[Array, " 2"] | None:
+        """Chain and position of the stored configuration that `sample(key)` draws, where there are such."""
+        return None
 
     def on(self, manifold: AbstractManifold) -> "AbstractPrior":
         """The prior with the same parameters on another lattice.

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Key
+from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from .._checks import finite
 from .._parameters import all_fields
@@ -28,8 +28,9 @@ class EnsemblePrior(AbstractPrior):
     or an array with configurations along its first axis; `log_z`: log Z_0, zero if it is not known: then `log_z` of the
     samples is log(Z/Z_0).
 
-    Configurations are drawn with replacement: errors hold if there are several independent ones per sample, otherwise they
-    are too small. Data and couplings are constants for training.
+    Configurations are drawn with replacement. Samples of `sample` know from which one they start (`Ensemble.source`), and
+    errors hold the autocorrelation of the chains and repeated draws. An array counts as one chain, in its order. Data and
+    couplings are constants for training.
 
     **Raises:** `ValueError` when observables were kept instead of configurations, or for the shape of another lattice.
 
@@ -42,6 +43,11 @@ class EnsemblePrior(AbstractPrior):
     log_z: Float[Array, ""]
 
     def __init__(self, theory: AbstractTheory, data: Any, log_z: float = 0.0):
+        if theory.complex_action:
+            raise ValueError(
+                f"EnsemblePrior: the action of {type(theory).__name__} is complex, and exp(-S) no density. Chains of it "
+                "follow its magnitude: pass theory.phase_quenched."
+            )
         self.theory = theory
         self.data = StoredConfigurations(data, type(self).__name__)
         finite("EnsemblePrior: log_z", log_z)
@@ -58,6 +64,13 @@ class EnsemblePrior(AbstractPrior):
 
     def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Configuration:
         return _first(self.data.draw(key, 1, float if dtype is None else dtype))
+
+    @property
+    def source_shape(self) -> tuple[int, int] | None:
+        return self.data.source_shape
+
+    def source_index(self, key: Key[Array, ""]) -> Int[Array, " 2"] | None:
+        return self.data.source(self.data.indices(key, 1)[0])
 
     def log_prob(self, x: Configuration) -> Float[Array, ""]:
         theory, log_z = jax.lax.stop_gradient((self.theory, self.log_z))

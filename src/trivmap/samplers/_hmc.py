@@ -38,7 +38,8 @@ def hmc(
 
     **Arguments:**
 
-    - `theory`: any theory; only `manifold`, `action` and `gradient` are used.
+    - `theory`: any `AbstractTheory`. Of a complex action the chain follows the
+      magnitude |exp(-S)| and keeps the phases, by which `expectation` reweights.
     - `n`: measurements kept per chain.
     - `trajectory_length`, `steps`: integration time in units in which the kinetic term is p^2/2, and steps per
       trajectory. Aim at an acceptance of 0.7 to 0.95.

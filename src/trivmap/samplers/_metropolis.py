@@ -20,7 +20,9 @@ def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensembl
     r"""Metropolis chain that proposes the samples of an ensemble in turn, accepted with $\min(1, w'/w)$.
 
     On rejection the configuration and its measurements repeat. The decisions are a scan over scalars, done in float64
-    on the host whatever the precision of JAX, so proposals come from `sample` in batches (arXiv:1904.12072).
+    on the host whatever the precision of JAX, so proposals come from `sample` in batches (arXiv:1904.12072). A proposal with
+    a noisy weight keeps its estimate as long as it is held, which makes the chain exact (arXiv:0903.5480); of complex
+    weights the magnitude decides, and the phases are left to `expectation`.
 
     **Arguments:**
 
@@ -58,8 +60,10 @@ def independence_metropolis(key: jax.Array, ensemble: Ensemble, initial: Ensembl
         name: held(values, None if initial is None else _initial_observable(initial, name))
         for name, values in ensemble.observables.items()
     }
-    cautions = merged_cautions(ensemble.cautions, weight_cautions(normalised_weights(log_weights)))
-    return Chain(configurations, observables, accepted=accepted[None], indices=indices[None], cautions=cautions)
+    phases = None if ensemble.phases is None else held(ensemble.phases, _initial_phase(initial))
+    cautions = merged_cautions(ensemble.cautions, weight_cautions(normalised_weights(log_weights)), _of_source(ensemble))
+    chain = {"accepted": accepted[None], "indices": indices[None], "phases": phases}
+    return Chain(configurations, observables, cautions=cautions, **chain)
 
 
 def _scan(log_weights: np.ndarray, log_uniform: np.ndarray, start: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -85,6 +89,19 @@ def _initial_log_weight(initial: Ensemble) -> float:
     if len(initial) != 1:
         raise ValueError(f"initial must be an Ensemble of one sample, got {len(initial)}")
     return float(check_log_weights(initial)[0])
+
+
+def _initial_phase(initial: Ensemble | None) -> np.ndarray | None:
+    if initial is not None and initial.phases is None:
+        raise ValueError("the weights of the ensemble have phases, so `initial` must bring its own")
+    return None if initial is None else initial.phases
+
+
+def _of_source(ensemble: Ensemble) -> tuple[str, ...]:
+    """The Gamma method sees the order of the proposals, not that of the stored chain from which they were drawn."""
+    if ensemble.source is None:
+        return ()
+    return ("the proposals start from stored configurations, whose autocorrelation this chain does not show",)
 
 
 def _initial_configuration(initial: Ensemble | None) -> Any:

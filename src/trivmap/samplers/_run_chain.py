@@ -13,6 +13,7 @@ from .._trees import length
 from ..kernels import AbstractKernel
 from ..statistics import Chain
 from ._interrupt import SamplingInterrupted, progress_bar
+from ._phases import chain_phases, with_phase
 from ._sample import primary_functions
 from ._start import ChainState, initial_state
 
@@ -47,7 +48,8 @@ def run_chain(
 
     **Arguments:**
 
-    - `theory`: one that the kernel accepts.
+    - `theory`: one that the kernel accepts. Of a complex action chains follow the magnitude |exp(-S)| and keep the phases,
+      by which `expectation` reweights.
     - `kernel`: an `AbstractKernel`.
     - `n`: measurements kept per chain.
     - `chains`: independent chains, computed together.
@@ -94,7 +96,8 @@ def chain_of(
     """`run_chain` for a sampler that goes by another name in errors and progress bars."""
     if not isinstance(kernel, AbstractKernel):
         raise TypeError(f"{name}: got a {type(kernel).__name__} as kernel, expected an AbstractKernel such as HMCKernel()")
-    functions = None if measure is None else primary_functions(measure)
+    complete, theory = theory, theory.phase_quenched
+    functions = None if measure is None else primary_functions(with_phase(complete, measure))
     if thermalisation is None:
         thermalisation = 100 if isinstance(initial, str) else 0
     integers(name, 1, n=n, chains=chains, thin=thin, chunk=chunk)
@@ -124,25 +127,28 @@ def chain_of(
         except KeyboardInterrupt as interrupt:
             if not parts:
                 raise
-            partial = _assembled(kernel, functions, parts, state)
+            partial = _assembled(complete, kernel, functions, parts, state)
             raise SamplingInterrupted(partial, partial.shape[1], n) from interrupt
-    return _assembled(kernel, functions, parts, state)
+    return _assembled(complete, kernel, functions, parts, state)
 
 
-def _assembled(kernel: AbstractKernel, functions: Any, parts: list[Record], state: ChainState) -> Chain:
+def _assembled(theory: Any, kernel: AbstractKernel, functions: Any, parts: list[Record], state: ChainState) -> Chain:
     joined = lambda *a: np.concatenate(a, axis=1)  # noqa: E731
     kept = jax.tree.map(joined, *(part.kept for part in parts))
     info = jax.tree.map(joined, *(part.info for part in parts))
     defects = [float(np.max(part.defect)) for part in parts if part.defect is not None]
+    configurations, observables = (kept, None) if functions is None else (None, kept)
+    observables, phases = chain_phases(theory, configurations, observables)
     return Chain(
-        kept if functions is None else None,
-        None if functions is None else kept,
+        configurations,
+        observables,
         accepted=info.pop("accepted", None),
         delta_h=info.pop("delta_h", None),
         force_evaluations=kernel.force_evaluations,
         unitarity_defect=max(defects, default=None),
         state=state,
         info=info,
+        phases=phases,
     )
 
 

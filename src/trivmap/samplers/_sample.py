@@ -10,12 +10,14 @@ import numpy as np
 
 from .._checks import integers
 from ..lattice import warn_of_single_precision
-from ..models import checked_model, sample_and_log_weight
-from ..statistics import Ensemble
+from ..models import checked_model, log_weight_and_phase, noisy_log_weights
+from ..statistics import Ensemble, Source
 from ._interrupt import in_batches
 
 # `fold_in` takes 32 bits.
 _INDICES = 2**32
+# Keys of the estimates of weights, apart from those into which models split the key of a sample.
+_NOISE = 0x6E6F6973
 
 
 def sample(
@@ -26,6 +28,7 @@ def sample(
     *,
     batch_size: int = 256,
     measure: Any = None,
+    estimates: int | None = None,
     dtype: Any = None,
     first: int = 0,
     progress: bool = False,
@@ -42,9 +45,14 @@ def sample(
     - `batch_size`: samples computed at once; memory grows in proportion.
     - `measure`: observables by name, functions of one configuration (or a `DerivedObservable`, whose primary values
       are kept). With it observables are stored instead of configurations.
+    - `estimates`: independent estimates of each weight by `theory.noisy_action`, kept as `noisy_log_weights`; their mean is
+      the weight, and everything computed with it is exact. By default the weight is that of `theory.action`.
     - `dtype`: real precision of the fields, JAX's default when `None`; log weights are float64 when x64 is on.
     - `first`: index of the first sample, to draw a later part of the same ensemble.
     - `progress`: show a progress bar.
+
+    **Returns:** an `Ensemble`. Of a complex action, `log_weights` hold the magnitude and `phases` the angles -Im S; samples
+    that start from stored configurations (`EnsemblePrior`) have a `source`.
 
     **Raises:** `TypeError` for what is no model, `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries
     the samples drawn so far, on an interrupt from the keyboard.
@@ -56,15 +64,20 @@ def sample(
     checked_model("sample", model, theory)
     model = model.at(theory)
     warn_of_single_precision("sample")
+    if estimates is not None:
+        integers("sample", 1, estimates=estimates)
     size = min(batch_size, n)
     functions = None if measure is None else primary_functions(measure)
 
-    def batch(start: int) -> tuple[Any, jax.Array]:
-        return _sample_batch(model, theory, functions, key, sample_indices(first + start, size), dtype)
+    def batch(start: int) -> tuple[Any, dict[str, Any]]:
+        return _sample_batch(model, theory, (functions, estimates, dtype), key, sample_indices(first + start, size))
 
-    def assemble(parts: tuple[Any, np.ndarray]) -> Ensemble:
-        kept, log_weights = parts
-        return Ensemble(kept, log_weights) if functions is None else Ensemble(None, log_weights, kept)
+    def assemble(parts: tuple[Any, dict[str, Any]]) -> Ensemble:
+        kept, weights = parts
+        source = weights.pop("source")
+        source = None if source is None else Source(source, model.source_shape)
+        stored = (kept, None) if functions is None else (None, kept)
+        return Ensemble(stored[0], observables=stored[1], source=source, **weights)
 
     return in_batches("sample", batch, n, size, assemble, progress)
 
@@ -86,11 +99,20 @@ def primary_functions(measure: Any) -> dict[str, Callable]:
 
 
 @eqx.filter_jit
-def _sample_batch(model, theory, functions, key, indices, dtype):
+def _sample_batch(model, theory, static, key, indices):
+    functions, estimates, dtype = static
+
     def one(index):
         k = jax.random.fold_in(key, index)
-        x, log_w = sample_and_log_weight(k, model, theory, dtype)
-        return (x if functions is None else {name: f(x) for name, f in functions.items()}), log_w
+        x, log_q = model.sample_and_log_prob(k, dtype)
+        if estimates is None:
+            log_w, phase = log_weight_and_phase(theory, x, log_q)
+            weights = {"log_weights": log_w, "phases": phase, "noisy_log_weights": None}
+        else:
+            noisy = noisy_log_weights(jax.random.fold_in(k, _NOISE), theory, x, log_q, estimates)
+            weights = {"log_weights": None, "phases": None, "noisy_log_weights": noisy}
+        weights["source"] = model.source_index(k)
+        return (x if functions is None else {name: f(x) for name, f in functions.items()}), weights
 
     return jax.vmap(one)(indices)
 

@@ -13,6 +13,7 @@ from ..statistics import Ensemble
 from ..stochastic import AnnealedFlow, run_population
 from ..theories import AbstractTheory
 from ._interrupt import in_batches
+from ._phases import chain_phases
 from ._sample import primary_functions, sample_indices
 
 
@@ -39,6 +40,7 @@ def smc(
 
     - `model`: its transport is an `AnnealedFlow`, with or without layers. Particles start from the prior of the model.
     - `theory`: the end of the levels, in place of the theory inside of the flow: one on the same manifold, usually the same.
+      Of a complex action populations follow the magnitude, and the kept configurations have `phases`.
     - `n`: number of populations.
     - `particles`: of each. Memory grows in proportion.
     - `resample_below`: populations are resampled (systematically) at levels where the ESS is below this fraction; zero for
@@ -60,6 +62,11 @@ def smc(
     within("smc: resample_below", resample_below, 0, 1, closed=True)
     flow = transport_of("smc runs on the levels of", model, AnnealedFlow).started_from(model.prior).towards(theory)
     functions = None if measure is None else primary_functions(measure)
+    if functions is not None and theory.complex_action:
+        raise ValueError(
+            f"smc: the action of {type(theory).__name__} is complex, and means over a population have real weights. Keep "
+            "configurations (no measure=): they carry their phases."
+        )
     size = min(n, _POPULATIONS_PER_CALL)
     threshold = jnp.asarray(resample_below, float)
 
@@ -67,14 +74,19 @@ def smc(
         indices = sample_indices(start, size)
         return _populations(model.prior, flow, functions, (particles, dtype), key, indices, threshold)
 
+    cautions = () if model.prior.source_shape is None else (_STORED,)
+
     def assemble(parts: Any) -> Ensemble:
         kept, log_z, report = parts
-        return Ensemble(kept, log_z, report) if functions is None else Ensemble(None, log_z, kept | report)
+        stored, report = (kept, report) if functions is None else (None, kept | report)
+        _, phases = chain_phases(theory, jax.tree.map(lambda a: a[None], stored), None)
+        return Ensemble(stored, log_z, report, cautions, phases=None if phases is None else phases[0])
 
     return in_batches("smc", batch, n, size, assemble, progress)
 
 
 _POPULATIONS_PER_CALL = 16
+_STORED = "particles start from stored configurations, and errors between populations do not know their autocorrelation"
 
 
 @eqx.filter_jit

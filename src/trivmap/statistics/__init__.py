@@ -10,6 +10,7 @@ from ._correlator_fit import CorrelatorFit as CorrelatorFit
 from ._correlator_fit import fit_correlator as fit_correlator
 from ._data import Chain as Chain
 from ._data import Ensemble as Ensemble
+from ._data import join_ensembles as join_ensembles
 from ._estimate import Estimate as Estimate
 from ._estimate import format_estimate as format_estimate
 from ._estimate import merged_cautions as merged_cautions
@@ -17,9 +18,13 @@ from ._expectation import expectation as expectation
 from ._expectation import measure as measure
 from ._gamma import autocorrelation as autocorrelation
 from ._gamma import gamma_method as gamma_method
+from ._noise import WeightNoise as WeightNoise
+from ._noise import weight_noise as weight_noise
+from ._phases import average_phase as average_phase
 from ._resample import bootstrap as bootstrap
 from ._resample import host_generator as host_generator
 from ._resample import jackknife as jackknife
+from ._source import Source as Source
 from ._stored import StoredConfigurations as StoredConfigurations
 from ._weight_cautions import weight_cautions as weight_cautions
 from ._weights import check_log_weights as check_log_weights

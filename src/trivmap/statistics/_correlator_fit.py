@@ -10,6 +10,8 @@ from ._estimate import Estimate, merged_cautions
 from ._expectation import stored_or_measured
 from ._gamma import gamma_method
 from ._input import real_array
+from ._source import Source
+from ._source_errors import sum_errors
 from ._weight_cautions import weight_cautions
 from ._weights import normalised_weights
 
@@ -69,6 +71,7 @@ def fit_correlator(
         >>> fit = tm.statistics.fit_correlator(chain, tm.observables.two_point, 0, 2)
         >>> fit.masses
     """
+    _check_real(data)
     values = stored_or_measured(data, correlator, batch_size)
     extent = values.shape[-1]
     last = extent // 2 if t_max is None else t_max
@@ -80,13 +83,14 @@ def fit_correlator(
         )
     series, weights = _series(data, values, connected, batch_size)
     series = series[..., times]
-    estimate, covariance = _covariance(series, weights, correlated)
+    source = getattr(data, "source", None)
+    estimate, covariance = _covariance(series, weights, source, correlated)
     whitener = np.linalg.inv(np.linalg.cholesky(covariance))
     mean = np.asarray(estimate.value)
     parameters = _minimise(mean, whitener, times, extent, states)
     jacobian = whitener @ _model(parameters, times, extent)[1]
     response = np.linalg.pinv(jacobian) @ whitener  # d parameters / d data at fixed covariance
-    errors, further = _propagate(series, mean, weights, response)
+    errors, further = _propagate(series, mean, weights, source, response)
     cautions = merged_cautions(data.cautions, estimate.cautions, further)
     order = np.argsort(np.exp(parameters[:states]))
     masses, amplitudes = (
@@ -96,6 +100,14 @@ def fit_correlator(
     fitted = _model(parameters, times, extent)[0]
     chi2, degrees = float(np.sum((whitener @ (mean - fitted)) ** 2)), len(times) - 2 * states
     return CorrelatorFit(masses, amplitudes, chi2, degrees, _probability(chi2, degrees), times, estimate, fitted)
+
+
+def _check_real(data: Any) -> None:
+    if getattr(data, "phases", None) is not None:
+        raise ValueError(
+            "fit_correlator: the weights have phases, and the covariance of complex means is not known to the fit; take "
+            "expectation(data, correlator, function=...) for an effective mass"
+        )
 
 
 def _series(data: Any, values: np.ndarray, connected: Any, batch_size: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -112,7 +124,9 @@ def _series(data: Any, values: np.ndarray, connected: Any, batch_size: int) -> t
     return values - (2.0 * mean * scalar - mean**2)[..., None], weights
 
 
-def _covariance(series: np.ndarray, weights: np.ndarray | None, correlated: bool) -> tuple[Estimate, np.ndarray]:
+def _covariance(
+    series: np.ndarray, weights: np.ndarray | None, source: Source | None, correlated: bool
+) -> tuple[Estimate, np.ndarray]:
     """The correlator and the covariance of its mean."""
     if weights is None:
         estimate = gamma_method(series)
@@ -122,7 +136,8 @@ def _covariance(series: np.ndarray, weights: np.ndarray | None, correlated: bool
         mean = np.tensordot(weights, series[0], axes=1)
         deltas = weights[:, None] * (series[0] - mean)
         single = deltas.T @ deltas
-        estimate = Estimate.of(mean, np.sqrt(np.diag(single)), cautions=weight_cautions(weights))
+        sigma, found = (np.sqrt(np.diag(single)), ()) if source is None else sum_errors(deltas, source)
+        estimate = Estimate.of(mean, sigma, cautions=merged_cautions(weight_cautions(weights), found))
     sigma = np.asarray(estimate.error)
     if not np.all(sigma > 0.0):
         raise ValueError("fit_correlator: the correlator does not vary from sample to sample: it has no error")
@@ -164,13 +179,15 @@ def _minimise(mean: np.ndarray, whitener: np.ndarray, times: np.ndarray, extent:
 
 
 def _propagate(
-    series: np.ndarray, mean: np.ndarray, weights: np.ndarray | None, response: np.ndarray
+    series: np.ndarray, mean: np.ndarray, weights: np.ndarray | None, source: Source | None, response: np.ndarray
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Errors of the parameters, and cautions of their series."""
     projected = (series - mean) @ response.T
     if weights is None:
         found = gamma_method(projected)
         return np.atleast_1d(found.error), found.cautions
+    if source is not None:
+        return sum_errors(weights[:, None] * projected[0], source)
     return np.sqrt(np.tensordot(weights**2, projected[0] ** 2, axes=1)), ()
 
 

@@ -11,15 +11,12 @@ import numpy as np
 
 from .._trees import length
 from ._data import Chain, Ensemble
-from ._derived import linearise, of_means, project, undefined_cautions
-from ._estimate import Estimate, merged_cautions
+from ._derived import of_means
+from ._estimate import Estimate
 from ._fields import flat_chains
 from ._gamma import gamma_method
-from ._input import real_array
-from ._outliers import outlier_cautions
-from ._rounding import fluctuations, resolution, root_sum_squares, rounding_cautions
-from ._weight_cautions import weight_cautions
-from ._weights import normalised_weights
+from ._reweighting import reweighted, reweighted_chain
+from ._rounding import resolution
 
 
 def expectation(
@@ -36,11 +33,16 @@ def expectation(
     $\sigma^2 = \sum_i \hat w_i^2 (O_i - \bar O)^2$, $\sum\hat w = 1$. In a `Chain` the error is that of the Gamma
     method (`gamma_method`) and the estimate carries `tau_int`.
 
+    Where weights have phases (a complex action), $w = |w| e^{i\theta}$ and the estimate is complex, with an error of each
+    part that knows the covariance of phase and observable (real where `function` has real values); a chain follows $|w|$,
+    and its estimate is $\langle e^{i\theta} O\rangle / \langle e^{i\theta}\rangle$. Where samples start from stored chains
+    (`Ensemble.source`), errors hold the autocorrelation of these.
+
     **Arguments:**
 
     - `data`: an `Ensemble` or a `Chain`.
-    - `observable`: a function of one configuration, real and of any shape; a `DerivedObservable`; or the name of a
-      stored measurement.
+    - `observable`: a function of one configuration, real (or complex, where weights have phases) and of any shape; a
+      `DerivedObservable`; or the name of a stored measurement.
     - `function`: optional map from the vector of means to a scalar or vector, for derived quantities of stored
       measurements; also a `DerivedObservable`, whose primary values were stored.
     - `batch_size`: configurations measured at once.
@@ -62,9 +64,11 @@ def expectation(
     function = of_means(function)
     values = stored_or_measured(data, observable, batch_size)
     epsilon = resolution(values, *data.precisions)
-    if isinstance(data, Chain):
-        return gamma_method(values, function, s, cautions=data.cautions, epsilon=epsilon)
-    return _reweighted(values, data, function, epsilon)
+    if isinstance(data, Ensemble):
+        return reweighted(values, data, function, epsilon)
+    if data.phases is not None:
+        return reweighted_chain(values, data, function, s, epsilon)
+    return gamma_method(values, function, s, cautions=data.cautions, epsilon=epsilon)
 
 
 def measure(observable: Callable, configurations: Any, batch_size: int = 256) -> np.ndarray:
@@ -145,32 +149,3 @@ def stored_or_measured(data: Ensemble | Chain, observable: Any, batch_size: int)
     chains, n = data.shape
     values = measure(observable, flat_chains(data.configurations), batch_size)
     return values.reshape(chains, n, *values.shape[1:])
-
-
-def _reweighted(values: np.ndarray, data: Ensemble, function: Callable | None, epsilon: float) -> Estimate:
-    samples = real_array(values, "the observable", "estimate")
-    weights = normalised_weights(data.log_weights)
-    if len(weights) < 2:
-        raise ValueError("an error needs at least two samples")
-    cautions = merged_cautions(data.cautions, weight_cautions(weights))
-    # A sample of weight zero may hold anything, nan included.
-    kept = weights > 0.0
-    weights, samples = weights[kept], samples[kept]
-    bad = samples.size - np.isfinite(samples).sum()
-    if bad:
-        raise ValueError(f"{bad} of {samples.size} measured values are nan or infinite at samples of non-zero weight")
-    centre, deltas = fluctuations(samples, (0,), epsilon)
-    shift = np.tensordot(weights, deltas, axes=1)
-    means, deltas = centre + shift, deltas - shift
-    cautions = merged_cautions(cautions, rounding_cautions(samples, deltas, (0,), epsilon))
-    if not np.all(np.any(deltas, axis=0)):
-        cautions = merged_cautions(cautions, ("the data never change: their error is unknown",))
-    terms = weights.reshape(-1, *[1] * (samples.ndim - 1)) * deltas
-    spread = root_sum_squares(terms)
-    if function is None:
-        return Estimate.of(means, spread, cautions=merged_cautions(cautions, outlier_cautions(terms)))
-    value, jacobian = linearise(function, means, spread)
-    projected = project(deltas, jacobian, samples.ndim - 1)
-    cautions = merged_cautions(cautions, undefined_cautions(value))
-    terms = weights.reshape(-1, *[1] * (projected.ndim - 1)) * projected
-    return Estimate.of(value, root_sum_squares(terms), cautions=merged_cautions(cautions, outlier_cautions(terms)))

@@ -39,3 +39,9 @@ def real_array(data: Any, what: str, advice: str) -> np.ndarray:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what}: expected real numbers, got an array of dtype {array.dtype}") from error
+
+
+def complex_array(data: Any, what: str, advice: str) -> np.ndarray:
+    """In complex128. **Raises:** `TypeError` for text or objects."""
+    array = plain_array(data, what)
+    return array.astype(np.complex128) if np.iscomplexobj(array) else real_array(array, what, advice).astype(np.complex128)

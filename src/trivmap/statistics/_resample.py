@@ -11,8 +11,10 @@ from .._checks import integer, integers
 from ._derived import of_means
 from ._estimate import Estimate, merged_cautions
 from ._gamma import MIN_LENGTH, gamma_method
-from ._input import real_array
+from ._input import complex_array, real_array
 from ._rounding import resolution, root_sum_squares
+from ._source import Source
+from ._source_errors import source_time
 from ._weight_cautions import weight_cautions
 from ._weights import normalised_weights
 
@@ -37,8 +39,9 @@ def jackknife(
 
     - `data`: `(samples, ...)`; in Monte Carlo order when autocorrelated.
     - `function`: map from the mean (shape of one sample) to a scalar or array, or a `DerivedObservable`; identity by default.
-    - `log_weights`: `(samples,)` for reweighted means of independent samples; the bins then carry unequal weights and the
-      error refers to the ratio of sums.
+    - `log_weights`: `(samples,)` for reweighted means of independent samples, or the `Ensemble` itself, whose phases and
+      `source` then count as well; the bins carry unequal weights and the error refers to the ratio of sums. Where samples
+      start from stored chains, bins are of consecutive configurations of these, with all samples from them.
     - `bins`: number of bins, each much longer than the autocorrelation time. By default at most 200, and so few that their
       length changes the variance by a tenth at most: of $20 |a| / (1 - a^2)$ measurements with
       $a = (2\tau_{int} - 1) / (2\tau_{int} + 1)$.
@@ -50,22 +53,23 @@ def jackknife(
     """
     samples, weights = _prepare(data, log_weights)
     function = of_means(function)
-    n = len(weights)
-    length, cautions = _length_and_cautions(samples, None if log_weights is None else weights, resolution(data))
+    source = getattr(log_weights, "source", None)
+    centre, deltas = _centred(samples, weights)
+    weighted = deltas * weights.reshape(-1, *[1] * (samples.ndim - 1))
+    length, cautions = _length_and_cautions(samples, log_weights, weights, weighted, resolution(data))
+    n: int = len(weights) if source is None else source.shape[0] * source.shape[1]
     bins = max(min(n // length, _MOST_BINS), min(n, 2)) if bins is None else bins
     integer("jackknife: bins", bins)
     if not 2 <= bins <= n:
         raise ValueError(f"the number of bins must lie between 2 and the number of samples {n}, got {bins}")
     edges = np.linspace(0, n, bins + 1).astype(int)[:-1]
-    centre, deltas = _centred(samples, weights)
-    weighted = deltas * weights.reshape(-1, *[1] * (samples.ndim - 1))
-    sums, norms = np.add.reduceat(weighted, edges, axis=0), np.add.reduceat(weights, edges)
+    sums, norms = _binned(weighted, edges, source), _binned(weights, edges, source)
     rest = 1.0 - norms
-    if np.any(rest <= 0.0):
+    if np.any(np.abs(rest) <= 0.0) or np.any(rest.real <= 0.0):
         raise ValueError("one bin holds all of the weight: the effective sample size is too small for a jackknife")
     shifts = -sums / rest.reshape(-1, *[1] * (samples.ndim - 1))
     replica, value = _apply(function, centre, shifts), _apply(function, centre, np.zeros((1, *centre.shape)))[0]
-    error = math.sqrt((bins - 1) / bins) * root_sum_squares(replica - replica.mean(axis=0))
+    error = math.sqrt((bins - 1) / bins) * _spread(replica - replica.mean(axis=0))
     bias = (bins - 1) * (replica.mean(axis=0) - value) if correct_bias else 0.0
     value = value + (centre if function is None else 0.0) - bias
     return Estimate.of(value, error, cautions=merged_cautions(cautions, _short(n / bins, length, bins)))
@@ -89,49 +93,73 @@ def bootstrap(
     """
     samples, weights = _prepare(data, log_weights)
     function = of_means(function)
-    n = len(weights)
+    source = getattr(log_weights, "source", None)
+    n = len(weights) if source is None else source.shape[0] * source.shape[1]
     integers("bootstrap", 2, resamples=resamples)
-    length, cautions = _length_and_cautions(samples, None if log_weights is None else weights, resolution(data))
+    centre, deltas = _centred(samples, weights)
+    weighted = deltas * weights.reshape(-1, *[1] * (samples.ndim - 1))
+    length, cautions = _length_and_cautions(samples, log_weights, weights, weighted, resolution(data))
     block = min(length, max(n // 2, 1)) if block is None else block
     integers("bootstrap", 1, block=block)
     blocks = n // block
     if blocks < 2:
         raise ValueError(f"a block of {block} samples leaves fewer than two blocks of {n} samples")
     edges = np.arange(blocks) * block
-    centre, deltas = _centred(samples, weights)
-    weighted = deltas * weights.reshape(-1, *[1] * (samples.ndim - 1))
     kept = blocks * block
-    sums = np.add.reduceat(weighted[:kept], edges, axis=0)
-    norms = np.add.reduceat(weights[:kept], edges)
-    if not np.all(norms > 0.0) and np.count_nonzero(norms) < 2:
+    sums, norms = _binned(weighted, edges, source, kept), _binned(weights, edges, source, kept)
+    if not np.all(np.abs(norms) > 0.0) and np.count_nonzero(norms) < 2:
         raise ValueError("one block holds all of the weight: the effective sample size is too small for a bootstrap")
     rng = host_generator(key)
     replica = []
     while len(replica) < resamples:
         counts = rng.multinomial(blocks, np.full(blocks, 1.0 / blocks)).astype(float)
-        if (norm := np.dot(counts, norms)) > 0.0:
+        if abs(norm := np.dot(counts, norms)) > 0.0:
             replica.append(np.tensordot(counts, sums, axes=1) / norm)
     values = _apply(function, centre, np.stack(replica))
     # Resampled blocks vary by (blocks - 1) / blocks of what the blocks do.
-    error = root_sum_squares(values - values.mean(axis=0)) * math.sqrt(blocks / ((blocks - 1) * (resamples - 1)))
+    error = _spread(values - values.mean(axis=0)) * math.sqrt(blocks / ((blocks - 1) * (resamples - 1)))
     value = _apply(function, centre, np.zeros((1, *centre.shape)))[0] + (centre if function is None else 0.0)
     return Estimate.of(value, error, cautions=merged_cautions(cautions, _short(float(block), length, blocks)))
 
 
-def _length_and_cautions(samples: np.ndarray, weights: np.ndarray | None, epsilon: float) -> tuple[int, tuple[str, ...]]:
+def _length_and_cautions(
+    samples: np.ndarray, log_weights: Any, weights: np.ndarray, weighted: np.ndarray, epsilon: float
+) -> tuple[int, tuple[str, ...]]:
     """Of bins that lower the variance by a tenth at most, from the slowest component of the data."""
     n = len(samples)
-    if weights is not None:
-        return 1, weight_cautions(weights)
-    if n < MIN_LENGTH:
+    source = getattr(log_weights, "source", None)
+    if log_weights is None and n < MIN_LENGTH:
         return 1, (f"only {n} samples: their autocorrelation is unknown",)
-    estimate = gamma_method(samples.reshape(1, n, -1), epsilon=epsilon)
-    tau = np.nan_to_num(np.asarray(estimate.tau_int), nan=0.5)
+    if log_weights is None:
+        estimate = gamma_method(samples.reshape(1, n, -1), epsilon=epsilon)
+        tau, cautions = np.nan_to_num(np.asarray(estimate.tau_int), nan=0.5), estimate.cautions
+    else:
+        cautions = merged_cautions(getattr(log_weights, "cautions", ()), weight_cautions(normalised_weights(log_weights)))
+        if source is None or source.shape[1] < MIN_LENGTH:
+            return 1, cautions
+        tau, n = np.asarray(source_time(weighted, source)), source.shape[0] * source.shape[1]
     # A bin of b measurements lacks 2 sum_t t rho(t) / (2 tau_int b) of the variance, with rho(t) = a^t; it has too much of it
     # where the data are anticorrelated.
     a = np.abs((2.0 * tau - 1.0) / (2.0 * tau + 1.0))
     length = math.ceil(float(np.max(2.0 * a / (1.0 - a * a))) / _TRUNCATION)
-    return min(max(length, 1), max(n // 2, 1)), estimate.cautions
+    return min(max(length, 1), max(n // 2, 1)), cautions
+
+
+def _binned(terms: np.ndarray, edges: np.ndarray, source: Source | None, kept: int | None = None) -> np.ndarray:
+    """Sums over bins that begin at the edges: of samples in their order, or of the configurations from which they start."""
+    if source is None:
+        return np.add.reduceat(terms[:kept], edges, axis=0)
+    sums = np.zeros((len(edges), *terms.shape[1:]), terms.dtype)
+    inside = slice(None) if kept is None else source.flat < kept
+    np.add.at(sums, np.searchsorted(edges, source.flat[inside], side="right") - 1, terms[inside])
+    return sums
+
+
+def _spread(deltas: np.ndarray) -> np.ndarray:
+    """Root of the sum of squares, of both parts where numbers are complex."""
+    if np.iscomplexobj(deltas):
+        return np.asarray(root_sum_squares(np.real(deltas)) + 1j * root_sum_squares(np.imag(deltas)))
+    return root_sum_squares(deltas)
 
 
 def _short(given: float, length: int, bins: int) -> tuple[str, ...]:
@@ -146,7 +174,7 @@ def _short(given: float, length: int, bins: int) -> tuple[str, ...]:
 
 def _centred(samples: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean, and deviations from it: differences of means keep the digits that an offset would take."""
-    first = samples[int(np.argmax(weights))]
+    first = samples[int(np.argmax(np.abs(weights)))]
     centre = first + np.tensordot(weights, samples - first, axes=1)
     return np.asarray(centre), samples - centre
 
@@ -158,12 +186,16 @@ def host_generator(key: jax.Array) -> np.random.Generator:
 
 
 def _prepare(data: Any, log_weights: Any) -> tuple[np.ndarray, np.ndarray]:
-    samples = real_array(data, "the data", "resample")
+    phases = getattr(log_weights, "phases", None)
+    samples = (real_array if phases is None else complex_array)(data, "the data", "resample")
     if samples.ndim == 0 or len(samples) < 2:
         raise ValueError(f"got data of shape {samples.shape}, expected a leading axis of two samples or more")
     weights = np.full(len(samples), 1.0 / len(samples)) if log_weights is None else normalised_weights(log_weights)
     if len(weights) != len(samples):
         raise ValueError(f"{len(samples)} samples, but {len(weights)} log weights")
+    if phases is not None:
+        weights = weights * np.exp(1j * phases)
+        weights = weights / weights.sum()
     # A sample of weight zero may hold anything, nan included.
     zero = (weights == 0.0).reshape(-1, *[1] * (samples.ndim - 1))
     samples = np.where(zero, 0.0, samples)
@@ -175,4 +207,7 @@ def _prepare(data: Any, log_weights: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _apply(function: Callable | None, centre: np.ndarray, shifts: np.ndarray) -> np.ndarray:
     """Values at shifted means; of the identity the shifts alone, so that their differences keep all digits."""
-    return shifts if function is None else np.stack([np.asarray(function(centre + d), np.float64) for d in shifts])
+    if function is None:
+        return shifts
+    values = np.stack([np.asarray(function(centre + d)) for d in shifts])
+    return values if np.iscomplexobj(values) else values.astype(np.float64)

@@ -43,7 +43,10 @@ def root_sum_squares(x: np.ndarray) -> np.ndarray:
 def _unit(x: np.ndarray) -> float:
     """A power of two about as large as the largest number where squares or sums would leave the range, else one."""
     largest = float(np.max(np.abs(x), initial=0.0))
-    return 1.0 if largest == 0.0 or 1e-100 < largest < 1e100 else 2.0 ** max(math.floor(math.log2(largest)), -1000)
+    # A derived quantity may have no value, and then its fluctuations are nan.
+    if largest == 0.0 or not math.isfinite(largest) or 1e-100 < largest < 1e100:
+        return 1.0
+    return 2.0 ** max(math.floor(math.log2(largest)), -1000)
 
 
 def rounding_cautions(values: np.ndarray, deltas: np.ndarray, axes: tuple[int, ...], epsilon: float) -> tuple[str, ...]:

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ._complex import sign_problem
 from ._data import Ensemble
 from ._estimate import Estimate, merged_cautions
 from ._input import plain_array
+from ._source_errors import sum_errors
 from ._weight_cautions import weight_cautions
 
 _ROUNDING = 1e-9  # of an average of effective sample sizes
@@ -29,6 +31,11 @@ def check_log_weights(log_weights: Any) -> np.ndarray:
     if np.all(lw == -np.inf):
         raise ValueError("all log weights are -inf: no sample has any weight")
     return lw
+
+
+def phase_factors(data: Any) -> np.ndarray | None:
+    """exp(i theta) of every sample of an ensemble or a chain, `None` where weights are real."""
+    return None if data.phases is None else np.exp(1j * data.phases)
 
 
 def log_mean_exp(x: np.ndarray) -> float:
@@ -85,14 +92,29 @@ def log_z(ensemble: Any) -> Estimate:
     plain $d\phi$ for scalars. Biased downwards where the effective sample size is small. `ensemble` is an `Ensemble` or
     a vector of log weights (arXiv:2007.07115).
 
+    Complex weights give a complex estimate, $\log|Z| + i \arg Z$. Where samples start from stored chains, the error holds the
+    autocorrelation of these.
+
         >>> tm.log_z(ensemble)
     """
     lw = check_log_weights(ensemble)
     w = relative_weights(lw)
+    given = ensemble if isinstance(ensemble, Ensemble) else Ensemble(None, lw)
+    cautions = merged_cautions(given.cautions, weight_cautions(w / w.sum()))
+    factors = phase_factors(given)
     # The variance of w / mean(w), from the differences: 1/ESS - 1 would leave nothing of weights that are nearly equal.
-    error = math.sqrt(float(np.mean((w / w.mean() - 1.0) ** 2)) / w.size) if w.size > 1 else math.nan
-    inherited = ensemble.cautions if isinstance(ensemble, Ensemble) else ()
-    return Estimate(log_mean_exp(lw), error, cautions=merged_cautions(inherited, weight_cautions(w / w.sum())))
+    if factors is None and given.source is None:
+        error = math.sqrt(float(np.mean((w / w.mean() - 1.0) ** 2)) / w.size) if w.size > 1 else math.nan
+        return Estimate(log_mean_exp(lw), error, cautions=cautions)
+    turned = w if factors is None else w * factors
+    mean = turned.mean()
+    error, found = sum_errors((turned / mean - 1.0) / w.size, given.source)
+    value = log_mean_exp(lw)
+    if factors is not None:
+        phase = mean / w.mean()
+        spread, _ = sum_errors(w / w.sum() * (factors - phase), given.source)
+        value, found = value + np.log(phase), (*sign_problem(phase, complex(spread)), *found)
+    return Estimate.of(value, error if w.size > 1 else math.nan, cautions=merged_cautions(cautions, found))
 
 
 def expected_acceptance(log_weights: Any) -> float:

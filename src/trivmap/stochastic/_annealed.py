@@ -68,7 +68,7 @@ class AnnealedFlow(AbstractStochasticFlow):
         if prior.manifold != theory.manifold:
             raise ValueError(f"The prior lives on {prior.manifold}, the theory on {theory.manifold}.")
         integers("AnnealedFlow", 1, repeats=repeats)
-        self.prior, self.theory, self.layers = prior, theory, layers
+        self.prior, self.theory, self.layers = prior, theory.phase_quenched, layers
         self.kernel = reversible_kernel("AnnealedFlow", kernel)
         self.schedule = Schedule.of(steps)
         self.repeats, self.checkpoint = repeats, checkpoint

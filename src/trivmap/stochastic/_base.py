@@ -36,11 +36,14 @@ class AbstractStochasticFlow(AbstractTransport):
     def sample_from(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
     ) -> tuple[Configuration, Float[Array, ""]]:
-        key, path_key = jax.random.split(key)
-        z = prior.sample(key, dtype)
+        prior_key, path_key = jax.random.split(key)
+        z = prior.sample(prior_key, dtype)
         # One prior: the copy inside of the transport follows the one of the model, which may be learned.
         x, log_weight = self.started_from(prior).forward_and_log_weight(path_key, z)
         return x, prior.log_prob(z) - log_weight
+
+    def prior_key(self, key: Key[Array, ""]) -> Key[Array, ""]:
+        return jax.random.split(key)[0]
 
     def sample_with_score(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None

@@ -38,7 +38,7 @@ class LangevinFlow(AbstractStochasticFlow):
 
     **Arguments:**
 
-    - `prior`, `theory`: on one manifold.
+    - `prior`, `theory`: on one manifold; of a complex action the path follows the magnitude (`theory.phase_quenched`).
     - `steps`: K, or a `Schedule` with its own levels; distances between levels are learned.
     - `step_size`: initial $h_k$ in units of 1/gradient^2, one number or one per step; learned as its logarithm.
     - `drift`: any vector field of the library, such as a `GradientField`; its divergence is not needed.
@@ -72,7 +72,7 @@ class LangevinFlow(AbstractStochasticFlow):
         for name, other in (("prior", prior), ("drift", drift)):
             if other is not None and other.manifold != theory.manifold:
                 raise ValueError(f"The {name} lives on {other.manifold}, the theory on {theory.manifold}.")
-        self.prior, self.theory, self.drift = prior, theory, drift
+        self.prior, self.theory, self.drift = prior, theory.phase_quenched, drift
         self.schedule = Schedule.of(steps)
         positive("LangevinFlow: step_size", step_size)
         sizes = np.broadcast_to(np.asarray(step_size, float), (self.schedule.steps,))

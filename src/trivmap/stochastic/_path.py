@@ -75,12 +75,12 @@ def with_prior(flow: Any, prior: AbstractPrior) -> Any:
 
 
 def with_theory(flow: Any, theory: AbstractTheory) -> Any:
-    """The flow with another theory at its end."""
+    """The flow with another theory at its end: of a complex action the magnitude, which has a density."""
     if theory.manifold != flow.manifold:
         raise ValueError(
             f"{type(flow).__name__}: got a theory on {theory.manifold}, expected one on {flow.manifold}, as the flow."
         )
-    return eqx.tree_at(lambda f: f.theory, flow, theory)
+    return eqx.tree_at(lambda f: f.theory, flow, theory.phase_quenched)
 
 
 def end_gradients(prior: AbstractPrior, theory: AbstractTheory, x: Any) -> tuple[Any, Any]:

@@ -76,7 +76,8 @@ class KernelFlow(AbstractStochasticFlow):
     `HMCKernel(steps=1)`, this is annealed Langevin sampling with a Metropolis decision at the last level (arXiv:2502.05504):
     exact with its weights, and without them in the limit of many steps.
 
-    **Arguments:** `theory`; `kernel`: reversible, such as `HMCKernel`; `repeats`: number of steps.
+    **Arguments:** `theory`, whose complex action counts by its real part; `kernel`: reversible, such as `HMCKernel`;
+    `repeats`: number of steps.
 
     **Raises:** `ValueError` for fewer than one repeat, or a kernel that is not reversible.
 
@@ -91,7 +92,7 @@ class KernelFlow(AbstractStochasticFlow):
     def __init__(self, theory: AbstractTheory, kernel: AbstractKernel, repeats: int = 1):
         if repeats < 1:
             raise ValueError(f"KernelFlow needs repeats >= 1, but {repeats} was given.")
-        self.theory, self.kernel, self.repeats = theory, reversible_kernel("KernelFlow", kernel), repeats
+        self.theory, self.kernel, self.repeats = theory.phase_quenched, reversible_kernel("KernelFlow", kernel), repeats
 
     @property
     def manifold(self) -> AbstractManifold:

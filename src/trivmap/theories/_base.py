@@ -2,20 +2,22 @@ import abc
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from .._checks import finite
 from .._parameters import all_fields
-from .._types import Array, Configuration, Shape, Tangent
+from .._types import Array, Configuration, PRNGKey, Shape, Tangent
 from ..manifolds import AbstractManifold
 
 
 class AbstractTheory(eqx.Module):
-    """An action on a manifold of field configurations; the weight is `exp(-action)`.
+    r"""An action on a manifold of field configurations; the weight is `exp(-action)`.
 
-    A new theory gives `manifold` and `action`; everything else follows.
+    A new theory gives `manifold` and `action`; everything else follows. The action may be complex: then
+    $|e^{-S}| = e^{-\mathrm{Re}\,S}$ is sampled, and the phase $\theta = -\mathrm{Im}\,S$ is left to reweighting.
 
         >>> class Quartic(tm.AbstractTheory):
         ...     manifold: tm.RealField
@@ -29,12 +31,38 @@ class AbstractTheory(eqx.Module):
 
     @abc.abstractmethod
     def action(self, x: Any) -> Array:
-        """The action of one configuration (an array, or a dictionary of arrays on a product of manifolds), a real scalar."""
+        """The action of one configuration (an array, or a dictionary of arrays on a product of manifolds), a scalar,
+        real or complex."""
 
     @property
     def terms(self) -> "tuple[AbstractTheory, ...]":
         """The summands of the action with forces of their own: itself alone, unless it is a `SumTheory`."""
         return (self,)
+
+    def real_action(self, x: Any) -> Array:
+        """The real part of the action, which is all of it for most theories."""
+        return jnp.real(self.action(x))
+
+    @property
+    def complex_action(self) -> bool:
+        """Whether the action is complex, from its type."""
+        action = jax.eval_shape(lambda: self.action(self.manifold.cold()))
+        return jnp.issubdtype(action.dtype, jnp.complexfloating)
+
+    @property
+    def phase_quenched(self) -> "AbstractTheory":
+        """The theory of weight |exp(-S)|: itself, unless its action is complex."""
+        from ._phase_quenched import PhaseQuenched
+
+        return PhaseQuenched(self) if self.complex_action else self  # pyright: ignore[reportCallIssue]
+
+    def noisy_action(self, key: PRNGKey, x: Any) -> Array:
+        r"""A random $\tilde S$ with $\langle e^{-\tilde S} \rangle = e^{-S(x)}$, real; the action itself by default.
+
+        A theory whose weight is known through unbiased, positive estimates (a stochastic determinant) defines it;
+        `sample(..., estimates=k)` draws k of them for each configuration.
+        """
+        return self.action(x)
 
     def check_couplings(self) -> None:
         """Raises `ValueError` for couplings, where they are numbers and not traced, at which exp(-action) has no integral."""
@@ -49,8 +77,8 @@ class AbstractTheory(eqx.Module):
         return all_fields(self)
 
     def gradient(self, x: Configuration) -> Tangent:
-        """Gradient of the action, a tangent vector (right-trivialised on groups); the force is minus this."""
-        return self.manifold.gradient(self.action)(x)
+        """Gradient of the (real part of the) action, a tangent vector (right-trivialised on groups); minus the force."""
+        return self.manifold.gradient(self.real_action)(x)
 
 
 def coupling(name: str, value: Any) -> Array:

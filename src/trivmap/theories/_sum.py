@@ -2,7 +2,7 @@ from typing import Any
 
 import jax
 
-from .._types import Array
+from .._types import Array, PRNGKey
 from ..manifolds import AbstractManifold
 from ._base import AbstractTheory
 
@@ -47,6 +47,10 @@ class SumTheory(AbstractTheory):
 
     def action(self, x: Any) -> Array:
         return _sum([term.action(x) for term in self.summands])
+
+    def noisy_action(self, key: PRNGKey, x: Any) -> Array:
+        keys = jax.random.split(key, len(self.summands))
+        return _sum([term.noisy_action(k, x) for k, term in zip(keys, self.summands, strict=True)])
 
     def gradient(self, x: Any) -> Any:
         return jax.tree.map(lambda *parts: _sum(list(parts)), *(term.gradient(x) for term in self.summands))

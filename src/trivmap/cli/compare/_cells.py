@@ -1,5 +1,6 @@
 """One method with one seed: train, sample, measure, in a folder of its own."""
 
+import dataclasses
 import math
 import time
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from ...samplers import independence_metropolis, step_halving
-from ...statistics import Ensemble, acceptance_rate, ess_fraction, expectation, expected_acceptance, log_z
+from ...statistics import acceptance_rate, ess_fraction, expectation, expected_acceptance, log_z
 from .._build import build_theory
 from .._observables import observables
 from .._report import by_caution, pair
@@ -109,7 +110,7 @@ _SAMPLE = {
 def _weights(sampled: Sampled, key: jax.Array) -> dict[str, Any]:
     data: Any = sampled.data
     ess, n = ess_fraction(data.log_weights), len(data)
-    chain = independence_metropolis(key, Ensemble(None, data.log_weights, data.observables, data.cautions))
+    chain = independence_metropolis(key, dataclasses.replace(data, configurations=None))
     estimates = {name: expectation(data, name) for name in data.observables} | {"log_z": log_z(data)}
     tau, slowest = _slowest({name: expectation(chain, name) for name in data.observables})
     return {

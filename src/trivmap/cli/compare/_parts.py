@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ...io import read_chain, read_ensemble, write_chain, write_ensemble
-from ...statistics import Chain, Ensemble
+from ...statistics import Chain, Ensemble, join_ensembles
 from .._errors import CommandError
 from .._hmc import join_chains
 from .._interrupt import interrupts_deferred
-from .._partial import join_ensembles
 from .._run_folder import RunFolder
 
 

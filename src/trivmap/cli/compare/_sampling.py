@@ -1,5 +1,6 @@
 """Sampling for a given time, piece by piece; every piece is on disk before the next one starts."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -72,7 +73,7 @@ def sample_populations(
     def draw(key: jax.Array, first: int, n: int) -> Ensemble:
         options = {"particles": _PARTICLES, "measure": functions, "dtype": dtype}
         piece = smc(jax.random.fold_in(key, first), model, theory, n, **options)
-        return Ensemble(None, piece.log_weights, {name: piece.observables[name] for name in functions}, piece.cautions)
+        return dataclasses.replace(piece, observables={name: piece.observables[name] for name in functions})
 
     return sample_weights(folder, key, draw, 4, settings.sampling)
 

@@ -1,14 +1,16 @@
 """Exact results where they are known: functions of a theory, in float64 whatever JAX's precision.
 
-Two-dimensional U(1) and SU(N) gauge theory on the torus (character expansion), the free scalar in any dimension, phi^4
-on one site, on chains and on two-dimensional lattices up to width 8 (transfer matrix), O(n) models on chains (expansion in
-harmonics). Anything else raises `NoExactResultError`. Couplings are taken as stored: a float32 `beta=1.1` is 1.10000002.
+Two-dimensional U(1), also with a theta term, and SU(N) gauge theory on the torus (character expansion), the free scalar in
+any dimension, phi^4 on one site, on chains and on two-dimensional lattices up to width 8 (transfer matrix), O(n) models on
+chains (expansion in harmonics). Anything else raises `NoExactResultError`. Couplings are taken as stored: a float32
+`beta=1.1` is 1.10000002.
 """
 
 from . import _infinite_volume as infinite_volume
 from ._errors import NoExactResultError as NoExactResultError
 from ._functions import abs_magnetisation as abs_magnetisation
 from ._functions import action_variance as action_variance
+from ._functions import average_phase as average_phase
 from ._functions import binder_cumulant as binder_cumulant
 from ._functions import charge_distribution as charge_distribution
 from ._functions import charge_moment as charge_moment

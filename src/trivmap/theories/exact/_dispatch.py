@@ -3,16 +3,17 @@ from typing import Any, TypeAlias
 
 from jax.core import Tracer
 
-from .. import FreeScalarAction, NonlinearSigmaModel, Phi4Action, WilsonAction
+from .. import AbstractTheory, FreeScalarAction, NonlinearSigmaModel, Phi4Action, SumTheory, ThetaTerm, WilsonAction
 from ._errors import NoExactResultError
 from ._free import FreeField
 from ._gauge2d import GaugeTorus
 from ._phi4 import Phi4Torus
 from ._sigma_chain import LARGEST_BETA, SigmaChain
 from ._site import Phi4Site
+from ._theta import ThetaTorus
 from ._transfer_matrix import MAX_WIDTH
 
-ExactSolution: TypeAlias = GaugeTorus | FreeField | Phi4Site | Phi4Torus | SigmaChain
+ExactSolution: TypeAlias = GaugeTorus | ThetaTorus | FreeField | Phi4Site | Phi4Torus | SigmaChain
 
 
 def solve(theory: Any) -> ExactSolution:
@@ -26,9 +27,12 @@ def solve(theory: Any) -> ExactSolution:
             return _phi4(theory)
         case NonlinearSigmaModel():
             return _sigma(theory)
+        case SumTheory():
+            return _sum(theory.terms)
     raise NoExactResultError(
         f"no exact result for a theory of type {type(theory).__name__}: exact results exist for WilsonAction in two "
-        f"dimensions, FreeScalarAction in any, Phi4Action up to two dimensions and width {MAX_WIDTH}, and "
+        f"dimensions (of U(1) also with a ThetaTerm), FreeScalarAction in any, Phi4Action up to two dimensions and width "
+        f"{MAX_WIDTH}, and "
         "NonlinearSigmaModel in one."
     )
 
@@ -41,6 +45,16 @@ def _gauge(theory: WilsonAction) -> GaugeTorus:
             "character expansion closes in two dimensions only. For small beta there is strong_coupling_plaquette."
         )
     return GaugeTorus(group.name, group.n, (lattice[0], lattice[1]), beta)
+
+
+def _sum(terms: tuple[AbstractTheory, ...]) -> ThetaTorus:
+    match terms:
+        case (WilsonAction() as gauge, ThetaTerm() as term) | (ThetaTerm() as term, WilsonAction() as gauge):
+            return ThetaTorus(_gauge(gauge), concrete(term.theta, "theta"))
+    raise NoExactResultError(
+        f"no exact result for the sum of {', '.join(type(term).__name__ for term in terms)}: of sums, that of a WilsonAction "
+        "of U(1) and a ThetaTerm is known."
+    )
 
 
 def _free(theory: FreeScalarAction | Phi4Action, m2: float) -> FreeField:

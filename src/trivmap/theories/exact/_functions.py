@@ -33,7 +33,8 @@ def _evaluate(observable: str, theory: Any, *arguments: Any) -> Any:
 
 
 def _out_of_reach(observable: str, theory: Any, reason: str) -> NoExactResultError:
-    couplings = {name: value for name, value in vars(theory).items() if name != "manifold"}
+    terms = getattr(theory, "terms", (theory,))
+    couplings = {name: value for term in terms for name, value in vars(term).items() if name != "manifold"}
     shown = ", ".join(f"{name}={float(np.asarray(value)):g}" for name, value in couplings.items())
     return NoExactResultError(
         f"no exact {observable} for {type(theory).__name__} with {shown} on the lattice {theory.lattice}: the computation "
@@ -115,8 +116,11 @@ def charge_distribution(theory: Any, charge: Any) -> Any:
     return _evaluate("charge_distribution", theory, charge)
 
 
-def charge_moment(theory: Any, power: int) -> float:
-    r"""Two-dimensional U(1): the moment $\langle Q^n \rangle$, not divided by the volume and not a cumulant."""
+def charge_moment(theory: Any, power: int) -> Any:
+    r"""Two-dimensional U(1): the moment $\langle Q^n \rangle$, not divided by the volume and not a cumulant.
+
+    With a theta term complex.
+    """
     return _evaluate("charge_moment", theory, power)
 
 
@@ -126,6 +130,11 @@ def charge_squared(theory: Any) -> float:
     >>> tm.exact.charge_squared(theory)
     """
     return _evaluate("charge_squared", theory)
+
+
+def average_phase(theory: Any) -> float:
+    r"""$\langle e^{i\theta Q} \rangle = Z(\theta)/Z(0)$ of two-dimensional U(1) with a theta term."""
+    return _evaluate("average_phase", theory)
 
 
 def strong_coupling_plaquette(theory: Any) -> float:

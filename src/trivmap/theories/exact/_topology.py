@@ -41,6 +41,25 @@ def charge_probabilities(beta: float, volume: int) -> tuple[np.ndarray, np.ndarr
     return charges, probabilities / probabilities.sum()
 
 
+def theta_sums(beta: float, volume: int, theta: float) -> tuple[float, float]:
+    r"""$\sum_n r^V$ and $\sum_n r^{V-1} r'$ at $\nu = n + \theta/2\pi$ with $r = f(\nu)/f(0)$ and $r' = f'_\beta(\nu)/f(0)$.
+
+    The second over the first is the mean plaquette at theta.
+    """
+    from scipy.special import ive
+
+    if abs(beta) >= _SHARP:
+        raise NoExactResultError(f"no exact plaquette at theta for U(1) at beta={beta}: expected |beta| < {_SHARP:g}.")
+    reach, cutoff = _reach(beta, volume), 20 + math.ceil(10 * math.sqrt(abs(beta)))
+    nu = np.arange(-reach, reach + 1) + theta / (2 * np.pi)
+    orders = np.arange(-cutoff, cutoff + 1)
+    value = ive(orders, beta) / ive(0, beta)
+    slope = (ive(orders - 1, beta) + ive(orders + 1, beta)) / (2 * ive(0, beta))
+    kernels = np.sinc(nu[:, None] - orders)
+    r, first = kernels @ value, kernels @ slope
+    return float(np.sum(r**volume)), float(np.sum(r ** (volume - 1) * first))
+
+
 def _partition_function(fraction: np.ndarray, beta: float, volume: int) -> np.ndarray:
     z, size = np.zeros_like(fraction), np.zeros_like(fraction)
     reach = _reach(beta, volume)

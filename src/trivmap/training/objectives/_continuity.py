@@ -44,6 +44,7 @@ def continuity_residual(
 
     **Raises:** `TypeError` for another transport or one without drift.
     """
+    theory = theory.phase_quenched
     flow, drift = _trained("continuity_residual", model, theory, batch_size)
     level_key, path_key = jax.random.split(key)
     paths, _, log_weights = _paths(path_key, flow, batch_size, dtype)
