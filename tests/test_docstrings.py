@@ -17,7 +17,8 @@ import trivmap as tm
 
 # Results that functions return, states, errors: users read them, or catch them.
 WITHOUT = {
-    *("HMCState", "ChainState", "Interpolation", "Letter", "Population", "StoredConfigurations", "Trace", "History"),
+    *("ChainState", "HMCState", "History", "Interpolation", "Letter", "Population", "Source", "StoredConfigurations"),
+    *("Trace", "WeightNoise"),
 }
 
 

@@ -13,11 +13,11 @@ import trivmap as tm
 from trivmap.kernels import (
     HeatbathKernel,
     HMCKernel,
+    KernelSequence,
     OnComponent,
     OnRegion,
     OverrelaxationKernel,
     RandomMixture,
-    Sequence,
     SymmetricSequence,
     leapfrog,
     nested,
@@ -79,14 +79,14 @@ KERNELS = {
     "hmc_nested": (SUM, HMCKernel(1.0, 3, nested(leapfrog, omf2, 2)), True),
     "heatbath": (U1, HeatbathKernel(), True),
     "heatbath_su2": (SU2, HeatbathKernel(), True),
-    "sequence": (U1, Sequence(HeatbathKernel(), OverrelaxationKernel(), HMC), False),
+    "sequence": (U1, KernelSequence(HeatbathKernel(), OverrelaxationKernel(), HMC), False),
     "symmetric": (SU2, SymmetricSequence(OverrelaxationKernel(), HeatbathKernel()), True),
     "symmetric_hmc": (PHI4, SymmetricSequence(HMCKernel(0.5, 2), Metropolis(0.1)), True),
     "mixture": (U1, RandomMixture([HeatbathKernel(), HMC], [0.6, 0.4]), True),
-    "regions": (PHI4, Sequence(OnRegion(EVEN, HMC), OnRegion(ODD, HMC)), False),
+    "regions": (PHI4, KernelSequence(OnRegion(EVEN, HMC), OnRegion(ODD, HMC)), False),
     "regions_nested": (SUM, RandomMixture([OnRegion(FRONT, HMCKernel(1.0, 3, nested(omf2, leapfrog, 2))), HMC]), True),
     "regions_of_links": (U1, RandomMixture([OnRegion(FRONT, HeatbathKernel()), OnRegion(BACK, HeatbathKernel())]), True),
-    "components": (PAIR, Sequence(OnComponent("a", HMC), OnComponent("b", HMC)), False),
+    "components": (PAIR, KernelSequence(OnComponent("a", HMC), OnComponent("b", HMC)), False),
     "component_mixture": (PAIR, RandomMixture([OnComponent("a", HMC), OnComponent("b", Metropolis(0.5))]), True),
     "of_a_user": (PHI4, Metropolis(0.15), True),
 }
@@ -178,7 +178,9 @@ def test_one_step_alone_and_in_many_chains(name):
 
 
 def test_info_of_compositions():
-    chain = tm.run_chain(jax.random.key(0), U1, Sequence(HMC, HMC, HeatbathKernel()), 5, thin=2, chains=3, thermalisation=1)
+    chain = tm.run_chain(
+        jax.random.key(0), U1, KernelSequence(HMC, HMC, HeatbathKernel()), 5, thin=2, chains=3, thermalisation=1
+    )
     assert chain.accepted is None
     assert chain.info["accepted_0"].shape == chain.info["delta_h_1"].shape == (3, 10)
     assert chain[1:3].info["accepted_0"].shape == (3, 4)
@@ -196,7 +198,7 @@ def test_a_sequence_of_one_is_that_kernel():
     options = {"chains": 2, "thermalisation": 3}
     alone = tm.run_chain(jax.random.key(0), PHI4, RandomMixture([HMC]), 3, **options)
     assert np.all(alone.info["chosen"] == 0)
-    one = tm.run_chain(jax.random.key(0), U1, Sequence(HeatbathKernel()), 3, **options)
+    one = tm.run_chain(jax.random.key(0), U1, KernelSequence(HeatbathKernel()), 3, **options)
     np.testing.assert_array_equal(one.configurations, tm.heatbath(jax.random.key(0), U1, 3, **options).configurations)
 
 
@@ -369,8 +371,8 @@ def test_adaptation_ends_before_the_first_measurement():
 @pytest.mark.parametrize(
     ("act", "kind", "message"),
     [
-        (lambda: Sequence(), ValueError, "got no kernel"),
-        (lambda: Sequence(PHI4), TypeError, "expected kernels"),
+        (lambda: KernelSequence(), ValueError, "got no kernel"),
+        (lambda: KernelSequence(PHI4), TypeError, "expected kernels"),
         (lambda: RandomMixture([HMC], [0.5]), ValueError, "whose sum is one"),
         (lambda: RandomMixture([HMC, HMC], [-1.0, 2.0]), ValueError, "probabilities"),
         (lambda: HMCKernel(target_acceptance=1.0), ValueError, "target_acceptance"),

@@ -36,6 +36,7 @@ def describe(tree: Any, path: str = "the tree", static: bool = False) -> Any:
     values. **Raises:** `StructureError` for what has no address, such as a function inside of another one.
     """
     inner = functools.partial(describe, static=static)
+    whole: Any = tree  # tests of kinds would narrow its type beyond use
     if type(tree) in _PLAIN:
         return tree
     if isinstance(tree, float | complex):
@@ -49,13 +50,13 @@ def describe(tree: Any, path: str = "the tree", static: bool = False) -> Any:
     if isinstance(tree, dict):
         return {"dict": [[inner(k, path, static=True), inner(v, f"{path}[{k!r}]")] for k, v in tree.items()]}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        parts = [inner(v, f"{path}.{name}") for name, v in zip(tree._fields, tree, strict=True)]
+        parts = [inner(v, f"{path}.{name}") for name, v in zip(whole._fields, whole, strict=True)]
         return {"named": _address(type(tree), path), "parts": parts}
     for kind in (tuple, list):
         if type(tree) is kind:
-            return {kind.__name__: [inner(v, f"{path}[{i}]") for i, v in enumerate(tree)]}
+            return {kind.__name__: [inner(v, f"{path}[{i}]") for i, v in enumerate(whole)]}
     if type(tree) in (frozenset, set):
-        return {type(tree).__name__: [describe(v, f"an entry of {path}", static=True) for v in tree]}
+        return {type(tree).__name__: [describe(v, f"an entry of {path}", static=True) for v in whole]}
     if isinstance(tree, functools.partial):
         # For JAX a partial of the standard library is one leaf, its own kind a tree.
         kind = _address(type(tree), path)
@@ -77,9 +78,9 @@ def rebuild(description: Any, classes: Iterable[Any] = ()) -> Any:
     own = {_own_address(given): given for given in classes}
     try:
         return _rebuilt(description, own)
+    except StructureError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        if isinstance(error, StructureError):
-            raise
         raise StructureError(f"the description is none ({type(error).__name__}: {error})") from error
 
 

@@ -4,8 +4,8 @@ from ._base import AbstractKernel as AbstractKernel
 from ._base import AbstractMove as AbstractMove
 from ._base import init_key as init_key
 from ._base import reversible_kernel as reversible_kernel
+from ._composition import KernelSequence as KernelSequence
 from ._composition import RandomMixture as RandomMixture
-from ._composition import Sequence as Sequence
 from ._composition import SymmetricSequence as SymmetricSequence
 from ._heatbath import HeatbathKernel as HeatbathKernel
 from ._heatbath import OverrelaxationKernel as OverrelaxationKernel

@@ -53,19 +53,19 @@ class AbstractComposition(AbstractKernel):
         return ComposedState(x, tuple(states)), _joined(infos)
 
 
-class Sequence(AbstractComposition):
+class KernelSequence(AbstractComposition):
     r"""Kernels in turn, $K_1 K_2 \cdots$: invariant if all are, but not reversible; see `SymmetricSequence`.
 
     **Arguments:** `kernels`: one or more. Names of `info` that several of them use are numbered, "accepted_0".
 
-        >>> kernel = tm.kernels.Sequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
+        >>> kernel = tm.kernels.KernelSequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
         >>> chain = tm.run_chain(key, theory, kernel, 10)
     """
 
     kernels: tuple[AbstractKernel, ...]
 
     def __init__(self, *kernels: Any):
-        self.kernels = _checked("Sequence", kernels)
+        self.kernels = _checked("KernelSequence", kernels)
 
     @property
     def reversible(self) -> bool:

@@ -66,7 +66,7 @@ class OverrelaxationKernel(AbstractMove):
 
     **Raises:** `TypeError` for a theory other than `WilsonAction`, `ValueError` for extents of one.
 
-        >>> kernel = tm.kernels.Sequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
+        >>> kernel = tm.kernels.KernelSequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
     """
 
     sweeps: int = eqx.field(static=True)

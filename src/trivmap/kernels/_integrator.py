@@ -28,6 +28,16 @@ class AbstractIntegrator(abc.ABC):
     def force_evaluations(self) -> int:
         """Gradients per step; the last one of a step is the first of the next."""
 
+    @property
+    @abc.abstractmethod
+    def levels(self) -> "tuple[SymplecticIntegrator, ...]":
+        """The integrators of all time scales, the outermost first."""
+
+    @property
+    def inner_counts(self) -> tuple[int, ...]:
+        """Steps of each inner level per drift of the level outside of it."""
+        return ()
+
     @abc.abstractmethod
     def gradient(self, theory: Any, x: Any) -> Any:
         """The gradients at x that a trajectory starts with and hands on at its end."""
@@ -67,6 +77,10 @@ class SymplecticIntegrator(AbstractIntegrator):
     def force_evaluations(self) -> int:
         """Gradients per step; the last one of a step is the first of the next."""
         return len(self.drifts)
+
+    @property
+    def levels(self) -> "tuple[SymplecticIntegrator, ...]":
+        return (self,)
 
     def gradient(self, theory: Any, x: Any) -> Any:
         return theory.gradient(x)
@@ -124,15 +138,15 @@ class NestedIntegrator(AbstractIntegrator):
 
     def __post_init__(self):
         integer("nested: inner_steps", self.inner_steps, 1)
-        depth = len(self._levels)
-        if isinstance(self.inner, NestedIntegrator) and self.inner.terms is not None:
+        depth = len(self.levels)
+        if getattr(self.inner, "terms", None) is not None:
             raise ValueError("nested: the terms of all levels are given to the outermost integrator, not to an inner one.")
         if self.terms is not None and len(self.terms) != depth:
             raise ValueError(f"nested: got terms for {len(self.terms)} levels, expected {depth}, one tuple for each.")
 
     @property
     def order(self) -> int:
-        return min(level.order for level in self._levels)
+        return min(level.order for level in self.levels)
 
     @property
     def force_evaluations(self) -> int:
@@ -141,14 +155,12 @@ class NestedIntegrator(AbstractIntegrator):
         return drifts * (1 + self.inner_steps * self.inner.force_evaluations)
 
     @property
-    def _levels(self) -> tuple[SymplecticIntegrator, ...]:
-        inner: Any = self.inner
-        return (self.outer, *(inner._levels if isinstance(inner, NestedIntegrator) else (inner,)))
+    def levels(self) -> tuple[SymplecticIntegrator, ...]:
+        return (self.outer, *self.inner.levels)
 
     @property
-    def _inner_steps(self) -> tuple[int, ...]:
-        inner = self.inner
-        return (self.inner_steps, *(inner._inner_steps if isinstance(inner, NestedIntegrator) else ()))
+    def inner_counts(self) -> tuple[int, ...]:
+        return (self.inner_steps, *self.inner.inner_counts)
 
     def gradient(self, theory: Any, x: Any) -> tuple[Any, ...]:
         return tuple(force(x) for force in self._gradients(theory))
@@ -157,10 +169,10 @@ class NestedIntegrator(AbstractIntegrator):
         drift, inner = _free_motion(theory.manifold), None
         gradients = self._gradients(theory)
         # From the inside: a trajectory of one level is the drift of the level outside of it.
-        for k in reversed(range(1, len(self._levels))):
-            drift = _as_drift(self._levels[k], gradients[k], drift, self._inner_steps[k - 1])
+        for k in reversed(range(1, len(self.levels))):
+            drift = _as_drift(self.levels[k], gradients[k], drift, self.inner_counts[k - 1])
             inner = (gradient[k], inner)
-        (x, p, inner), first = _alternate(self._levels[0], gradients[0], drift, (x, p, inner), gradient[0], length, steps)
+        (x, p, inner), first = _alternate(self.levels[0], gradients[0], drift, (x, p, inner), gradient[0], length, steps)
         found = [first]
         while inner is not None:
             found.append(inner[0])
@@ -169,7 +181,7 @@ class NestedIntegrator(AbstractIntegrator):
 
     def _gradients(self, theory: Any) -> list[Callable[[Any], Any]]:
         """The gradient of each level, as a function of the configuration."""
-        terms, depth = theory.terms, len(self._levels)
+        terms, depth = theory.terms, len(self.levels)
         chosen = self.terms if self.terms is not None else tuple((k,) for k in range(depth))
         if sorted(k for level in chosen for k in level) != list(range(len(terms))):
             raise ValueError(

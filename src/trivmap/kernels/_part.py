@@ -79,7 +79,7 @@ class OnComponent(AbstractKernel):
 
         >>> higgs = tm.U1HiggsAction((2, 2), beta=1.0, kappa=0.2, lam=0.5, m2=1.0)
         >>> moves = [tm.kernels.OnComponent(name, tm.kernels.HMCKernel()) for name in ("links", "phi")]
-        >>> chain = tm.run_chain(key, higgs, tm.kernels.Sequence(*moves), 10)
+        >>> chain = tm.run_chain(key, higgs, tm.kernels.KernelSequence(*moves), 10)
     """
 
     name: str = eqx.field(static=True)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from .._checks import integers
-from ..kernels import HeatbathKernel, OverrelaxationKernel, Sequence
+from ..kernels import HeatbathKernel, KernelSequence, OverrelaxationKernel
 from ..statistics import Chain
 from ..theories import WilsonAction
 from ._run_chain import chain_of
@@ -52,7 +52,7 @@ def heatbath(
     integers("heatbath", 1, chains=chains, attempts=attempts)
     integers("heatbath", 0, overrelaxation=overrelaxation)
     reflections = (OverrelaxationKernel(overrelaxation),) if overrelaxation else ()
-    kernel = Sequence(HeatbathKernel(attempts), *reflections)
+    kernel = KernelSequence(HeatbathKernel(attempts), *reflections)
     return chain_of(
         "heatbath", key, theory, kernel, n, chains=chains, thermalisation=thermalisation, thin=thin, initial=initial,
         measure=measure, dtype=dtype, chunk=chunk, progress=progress,

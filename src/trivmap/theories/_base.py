@@ -64,6 +64,15 @@ class AbstractTheory(eqx.Module):
         """
         return self.action(x)
 
+    def at_step(self, step: Array, stop: Array) -> "AbstractTheory":
+        """The theory of step `step` of a training of `stop` steps: itself, unless its couplings move."""
+        return self
+
+    @property
+    def final(self) -> "AbstractTheory":
+        """The theory at the end of a training: itself, unless its couplings move."""
+        return self
+
     def check_couplings(self) -> None:
         """Raises `ValueError` for couplings, where they are numbers and not traced, at which exp(-action) has no integral."""
 

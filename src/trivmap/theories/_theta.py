@@ -21,8 +21,8 @@ class ThetaTerm(AbstractTheory):
 
     **Raises:** `ValueError` for another manifold, or a theta that is no finite number (`TypeError` if complex).
 
-        gauge = tm.WilsonAction(tm.U1(), (8, 8), beta=2.0)
-        theory = tm.theories.SumTheory(gauge, tm.theories.ThetaTerm(gauge.manifold, theta=1.0))
+        >>> gauge = tm.WilsonAction(tm.U1(), (8, 8), beta=2.0)
+        >>> theory = tm.theories.SumTheory(gauge, tm.theories.ThetaTerm(gauge.manifold, theta=1.0))
     """
 
     manifold: LinkField = eqx.field(static=True)

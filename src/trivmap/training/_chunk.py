@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Int
 from .._parameters import trainable
 from ..lattice import accumulator_dtype
 from ..theories import AbstractTheory
-from ._moving_theory import AbstractMovingTheory
 from ._state import TrainingState
 
 
@@ -56,7 +55,7 @@ class Chunk(eqx.Module):
 
         def advance(carry):
             arrays, trace = carry
-            state, trace = self._update(eqx.combine(arrays, static), _at(theory, arrays.step, stop), trace)
+            state, trace = self._update(eqx.combine(arrays, static), theory.at_step(arrays.step, stop), trace)
             return eqx.filter(state, eqx.is_array), trace
 
         arrays, trace = jax.lax.while_loop(unfinished, advance, (arrays, self._empty_trace()))
@@ -94,10 +93,6 @@ class Chunk(eqx.Module):
             good,
         )
         return _select(good, new, state), trace
-
-
-def _at(theory: AbstractTheory, step: Array, stop: Array) -> AbstractTheory:
-    return theory.at_step(step, stop) if isinstance(theory, AbstractMovingTheory) else theory
 
 
 def _select(condition: Array, new: Any, old: Any) -> Any:

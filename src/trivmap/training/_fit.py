@@ -19,7 +19,6 @@ from ..statistics import ess_fraction, expected_acceptance
 from ..theories import AbstractTheory
 from ._chunk import Chunk, Trace
 from ._history import History, Record
-from ._moving_theory import AbstractMovingTheory
 from ._optimiser import default_optimiser
 from ._state import TrainingState, initial_state
 from .objectives import reverse_kl
@@ -113,7 +112,7 @@ def fit(
         try:
             while int(current.step) < steps:
                 new, trace = advance(current, theory, jnp.asarray(steps, jnp.int32))
-                moving = isinstance(theory, AbstractMovingTheory)
+                moving = theory.final is not theory
                 record = _metrics(trace, int(new.step), moving) | _halving_metrics(halving, new, theory)
                 record["seconds"] = advance.seconds + halving.seconds
                 record["compile_seconds"] = advance.compile_seconds + halving.compile_seconds
@@ -180,7 +179,7 @@ class _HalvingChange(eqx.Module):
     dtype: DTypeLike | None
 
     def __call__(self, state: TrainingState, theory: AbstractTheory):
-        theory = theory.end if isinstance(theory, AbstractMovingTheory) else theory
+        theory = theory.final
         model = state.model.at(theory)
 
         def log_weight(model, key):

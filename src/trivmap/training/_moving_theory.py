@@ -23,6 +23,10 @@ class AbstractMovingTheory(AbstractTheory):
         """The theory of one training step of `stop`."""
 
     @property
+    def final(self) -> AbstractTheory:
+        return self.end
+
+    @property
     def manifold(self) -> AbstractManifold:
         return self.end.manifold
 
