@@ -60,11 +60,11 @@ class ComponentTheory(AbstractTheory):
     others: dict[str, Any]
 
     def __init__(self, theory: AbstractTheory, name: str, others: Any):
-        components = getattr(theory.manifold, "components", {})
-        if name not in components:
+        components = getattr(theory.manifold, "components", None)
+        if not isinstance(components, dict) or name not in components:
             raise ValueError(
                 f"component {name!r}: got {type(theory).__name__} on {type(theory.manifold).__name__} with the components "
-                f"{sorted(components)}, expected one of these names."
+                f"{sorted(components) if isinstance(components, dict) else []}, expected one of these names."
             )
         self.theory, self.name = theory, name
         self.others = {other: x for other, x in others.items() if other != name}
