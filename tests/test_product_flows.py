@@ -336,3 +336,19 @@ def test_dense_output_of_products(key):
     assert close(y, end.x, rtol=0, atol=1e-13)
     assert jnp.allclose(log_det, end.log_det, rtol=0, atol=1e-13)
     assert end.error_x > 0
+
+
+def test_adaptive_flow_of_spins_and_links(key):
+    """Tangent vectors of the spins have another shape than they, links are complex: errors are compared leaf by leaf."""
+    manifold = tm.ProductManifold(s=tm.SphereField(3, (2,)), u=tm.LinkField(tm.SU(2), (2,)))
+    function = lambda t, x: site_sum(x["s"][0] * jnp.real(x["u"][0, 0, 0])) + 0.3 * site_sum(x["s"][1] ** 2)  # noqa: E731
+    field = tm.GradientField(tm.fields.LocalPotential(function, manifold, reach=0))
+    controller = diffrax.PIDController(rtol=0, atol=1e-8)
+    flow = tm.ContinuousFlow(field, controller=controller, solver=tm.solvers.CF4())
+    x = tm.HaarPrior(manifold).sample(key)
+    y, log_det = flow.forward_and_log_det(x)
+    z, back = flow.inverse_and_log_det(y)
+    assert manifold.distance(x, y) > 0.1
+    assert manifold.distance(x, z) < 1e-6  # about a hundred steps of the tolerance
+    assert abs(float(log_det + back)) < 1e-6
+    assert manifold.defect(y) < 1e-12

@@ -139,7 +139,7 @@ def _measured(velocity: Velocity, manifold: AbstractManifold, keys: Array) -> Ar
 
     def one(key: PRNGKey) -> Array:
         x, site = manifold.generic_sample(key), _random_site(manifold, key)
-        moved, weight = _with_noise(velocity, key, _NOISE), manifold.random_tangent(jax.random.fold_in(key, 1))
+        moved, weight = _with_noise(velocity, key, _NOISE), manifold.random_tangent(jax.random.fold_in(key, 4))
 
         def row(mu: Array) -> Array:
             chosen = jnp.zeros((directions, *manifold.lattice), bool).at[(mu, *site)].set(True)
@@ -196,7 +196,8 @@ def _probe(
 
     def one(key: PRNGKey) -> tuple[Array, Array, Array]:
         x, site = manifold.generic_sample(key), _random_site(manifold, key)
-        fresh = manifold.generic_sample(jax.random.fold_in(key, 1))
+        # Not fold_in(key, 1): `generic_sample` splits the key, and that is one of the parts.
+        fresh = manifold.generic_sample(jax.random.fold_in(key, 4))
         moved = _with_noise(velocity, key, noise)
 
         # One loop with a single evaluation in its body: the velocity is compiled once.

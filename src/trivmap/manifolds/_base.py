@@ -77,7 +77,7 @@ class AbstractManifold(eqx.Module):
         """A disordered configuration: one from the reference measure, where that can be sampled."""
         return self.reference_sample(key, dtype)
 
-    def generic_sample(self, key: PRNGKey, dtype: Any = None) -> Array:
+    def generic_sample(self, key: PRNGKey, dtype: Any = None) -> Any:
         """A configuration without special properties, at which maps and derivatives can be tried: disordered on compact
         manifolds, of order one for real fields, whose hot start is small."""
         hot, move = jax.random.split(key)

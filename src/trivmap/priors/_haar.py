@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, Inexact, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
+from .._types import Configuration
 from ..lattice import accumulator_dtype
 from ..manifolds import AbstractManifold
 from ._base import AbstractPrior
@@ -14,8 +15,8 @@ class HaarPrior(AbstractPrior):
 
     Independent links from the Haar measure of the group, or independent unit vectors from the rotation invariant measure.
 
-    **Arguments:** `manifold`: a `LinkField` (on U(1) the measure is d theta/(2 pi) per link), a `SphereField`, or one of your
-    own whose `reference_sample` draws from its measure.
+    **Arguments:** `manifold`: a `LinkField` (on U(1) the measure is d theta/(2 pi) per link), a `SphereField`, a product of
+    these, or one of your own whose `reference_sample` draws from its measure.
 
     **Raises:** `TypeError` for scalar fields, whose prior is `GaussianPrior`.
 
@@ -43,8 +44,8 @@ class HaarPrior(AbstractPrior):
     def on(self, manifold: AbstractManifold) -> "HaarPrior":
         return HaarPrior(manifold)
 
-    def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Inexact[Array, "*shape"]:
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike | None = None) -> Configuration:
         return self.manifold.reference_sample(key, dtype)
 
-    def log_prob(self, x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    def log_prob(self, x: Configuration) -> Float[Array, ""]:
         return jnp.zeros((), accumulator_dtype())
