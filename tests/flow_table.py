@@ -89,7 +89,7 @@ continuous = functools.partial(Row, scale=0.1, reflections=True, batch=8, integr
 FLOWS = {
     "continuous_gated_scalar": continuous(lambda: gated(tm.RealField((3, 3)), steps=32)),
     "continuous_gated_u1": continuous(lambda: gated(tm.LinkField(tm.U1(), (2, 3)), steps=32)),
-    "continuous_convolution": continuous(lambda: convolution((2, 3), steps=32)),
+    "continuous_convolution": continuous(lambda: convolution((2, 3), steps=32), slow=True),
     "continuous_loops_u1": continuous(lambda: loops(tm.U1(), (2, 3), steps=32), score=True),
     "continuous_loops_su2": continuous(lambda: loops(tm.SU(2), (2, 2), steps=32)),
     "continuous_loops_su3": continuous(lambda: loops(tm.SU(3), (2, 2), steps=32), slow=True),
@@ -123,13 +123,13 @@ FLOWS = {
     "residual_scalar": Row(
         lambda: tm.ResidualFlow(tm.fields.NeighbourPotential(KEY, SCALARS), 2), 0.5, translation=2, score=True
     ),
-    "residual_u1": Row(lambda: residual(tm.U1(), (4, 2)), 0.5, translation=2, magnified=0.1),
+    "residual_u1": Row(lambda: residual(tm.U1(), (4, 2)), 0.5, translation=2, magnified=0.1, slow=True),
     "residual_u1_odd": Row(lambda: residual(tm.U1(), (3, 2)), 0.5, translation=None, magnified=0.1),
     "residual_su2": Row(lambda: residual(tm.SU(2), (2, 2)), 0.5, translation=2, score=True),
     "residual_su3": Row(lambda: residual(tm.SU(3), (2, 2)), 0.5, translation=2, slow=True),
     "residual_su2_conditioned": Row(lambda: residual(tm.SU(2), (4, 2), hidden=(4,)), 0.5, translation=2),
     "residual_su2_products": Row(lambda: residual(tm.SU(2), (3, 3), PRODUCTS), 0.5, translation=None, slow=True),
-    "residual_su2_rectangles": Row(lambda: residual(tm.SU(2), (3, 3), RECTANGLES), 0.5, translation=None),
+    "residual_su2_rectangles": Row(lambda: residual(tm.SU(2), (3, 3), RECTANGLES), 0.5, translation=None, slow=True),
     "spectral_su2": Row(lambda: one_matrix(2), sign=True),
     "spectral_su3": Row(lambda: one_matrix(3), sign=False),
     "spectral_su3_independent": Row(lambda: one_matrix(3, autoregressive=False), sign=False, slow=True),

@@ -8,7 +8,7 @@ from jaxtyping import Array, DTypeLike, Float, Key
 
 from .._checks import integers
 from ..lattice import convolve, hypercubic_orbits, site_sum, symbol
-from ..manifolds import AbstractManifold, RealField
+from ..manifolds import AbstractManifold, RealField, scalar_field
 from ._base import AbstractVectorField
 from ._regrid import regrid_displacements
 from ._sincos import sincos
@@ -50,8 +50,7 @@ class ConvolutionField(AbstractVectorField):
         time_features: int = 20,
         dtype: DTypeLike | None = None,
     ):
-        if not isinstance(manifold, RealField) or manifold.components is not None:
-            raise TypeError(f"ConvolutionField acts on a RealField, but was given {manifold}.")
+        manifold = scalar_field(manifold, f"ConvolutionField acts on a RealField, but was given {manifold}.")
         integers("ConvolutionField", 1, sines=sines, site_features=site_features, time_features=time_features)
         integers("ConvolutionField", 0, harmonics=harmonics)
         dtype = jnp.zeros(0).dtype if dtype is None else dtype

@@ -10,8 +10,9 @@ from jaxtyping import Array, DTypeLike, Float, Inexact
 
 from .._checks import integers, positive
 from ..gauge import Path
+from ..groups import AbstractGroup
 from ..lattice import displacements, hypercubic_orbits, site_sum, squared_momentum
-from ..manifolds import AbstractManifold, LinkField
+from ..manifolds import AbstractManifold, LinkField, links_of
 from ._base import AbstractVectorField
 from ._loop_frame import combine, inner_products, laplacians, loop_functions, windows
 from ._loop_symmetry import centre, tied_displacements
@@ -222,11 +223,11 @@ def chebyshev_features(w: Float[Array, "*shape"], features: int, gates: int) -> 
 
 def check_links(name: str, manifold: AbstractManifold) -> LinkField:
     """Refuses scalars and lattices without plaquettes."""
-    if not isinstance(manifold, LinkField):
-        raise TypeError(f"{name} acts on gauge links, but was given {manifold}. For scalars use GatedConvolutionField.")
-    if len(manifold.lattice) < 2:
-        raise ValueError(f"{name} needs two dimensions or more, but the lattice is {manifold.lattice}.")
-    return manifold
+    message = f"{name} acts on gauge links, but was given {manifold}. For scalars use GatedConvolutionField."
+    links = links_of(AbstractGroup, manifold, message)
+    if len(links.lattice) < 2:
+        raise ValueError(f"{name} needs two dimensions or more, but the lattice is {links.lattice}.")
+    return links
 
 
 def _fourier(x: Array, dim: int) -> Array:

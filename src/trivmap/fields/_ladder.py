@@ -13,7 +13,7 @@ from .._checks import finite, integers
 from ..gauge import casimir, planes
 from ..groups import SU, AbstractGroup, conjugate
 from ..lattice import shift, site_sum
-from ..manifolds import AbstractManifold, LinkField
+from ..manifolds import AbstractManifold, LinkField, links_of
 from ..theories import AbstractTheory, coupling, number
 from ._axial import Frame, axial_frame, convolve, extend, next_site, scaled, tile, toeplitz
 from ._base import AbstractVectorField
@@ -110,8 +110,8 @@ class LadderField(AbstractVectorField):
         degree: int = 6,
         dtype: DTypeLike | None = None,
     ):
-        if not isinstance(manifold, LinkField) or not isinstance(manifold.group, SU):
-            raise TypeError(f"LadderField acts on SU(N) links, but was given {manifold}; use GatedConvolutionField.")
+        message = f"LadderField acts on SU(N) links, but was given {manifold}; use GatedConvolutionField."
+        manifold = links_of(SU, manifold, message)
         if len(manifold.lattice) < 2 or min(manifold.lattice) < 2:
             raise ValueError(f"LadderField needs two or more extents of at least two, but the lattice is {manifold.lattice}.")
         self.beta = coupling("LadderField: beta", beta)

@@ -23,7 +23,8 @@ from ..gauge import (
     loops_are_linear,
     trivializing_series,
 )
-from ..manifolds import AbstractManifold, LinkField
+from ..groups import AbstractGroup
+from ..manifolds import AbstractManifold, LinkField, links_of
 from ..theories import AbstractTheory, WilsonAction
 from ._base import AbstractPotential
 from ._reach import Reach
@@ -153,10 +154,8 @@ class LoopPotential(AbstractPotential):
         times: int | None = 4,
         dtype: DTypeLike | None = None,
     ):
-        if not isinstance(manifold, LinkField):
-            raise TypeError(
-                f"LoopPotential acts on gauge links, but was given {manifold}. For scalars use GatedConvolutionField."
-            )
+        message = f"LoopPotential acts on gauge links, but was given {manifold}. For scalars use GatedConvolutionField."
+        manifold = links_of(AbstractGroup, manifold, message)
         if min(manifold.lattice) < 2:
             raise ValueError(f"LoopPotential needs extents of two or more, but the lattice is {manifold.lattice}.")
         if len(manifold.lattice) < 2:

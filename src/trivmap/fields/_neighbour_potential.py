@@ -11,7 +11,7 @@ from jaxtyping import Array, DTypeLike, Float, Inexact
 from .._checks import integers
 from .._types import PRNGKey
 from ..lattice import shift, site_sum
-from ..manifolds import AbstractManifold, RealField
+from ..manifolds import AbstractManifold, RealField, scalar_field
 from ._base import AbstractPotential
 from ._reach import Reach
 from ._time import cosine_basis
@@ -52,8 +52,8 @@ class NeighbourPotential(AbstractPotential):
         times: int = 1,
         dtype: DTypeLike | None = None,
     ):
-        if not isinstance(manifold, RealField) or manifold.components is not None:
-            raise TypeError(f"NeighbourPotential acts on real fields, but was given {manifold}. For links use LoopPotential.")
+        message = f"NeighbourPotential acts on real fields, but was given {manifold}. For links use LoopPotential."
+        manifold = scalar_field(manifold, message)
         integers("NeighbourPotential", 1, sites=sites, bonds=bonds, times=times)
         keys = jax.random.split(key, 3)
         self.manifold = manifold

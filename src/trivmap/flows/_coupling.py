@@ -10,7 +10,7 @@ from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 from .._checks import integers
 from .._parameters import fixed_numbers
 from ..lattice import site_sum
-from ..manifolds import AbstractManifold, RealField
+from ..manifolds import AbstractManifold, RealField, scalar_field
 from ..transforms import AbstractTransform, Affine
 from ._base import AbstractFlow
 from ._masks import checkerboard, require_multiples
@@ -67,8 +67,8 @@ class CouplingFlow(AbstractFlow):
         dtype: DTypeLike | None = None,
     ):
         transform = Affine() if transform is None else transform
-        if not isinstance(manifold, RealField) or manifold.components is not None:
-            raise TypeError(f"CouplingFlow: got {manifold}, expected a RealField; for U(1) links use GaugeCouplingFlow.")
+        message = f"CouplingFlow: got {manifold}, expected a RealField; for U(1) links use GaugeCouplingFlow."
+        manifold = scalar_field(manifold, message)
         if transform.periodic:
             raise TypeError(
                 f"CouplingFlow: got {type(transform).__name__}, a map of the circle, expected one of the line such as "

@@ -7,7 +7,7 @@ from jaxtyping import Array, DTypeLike, Float, Inexact
 
 from .._checks import integers, positive
 from ..lattice import hartley, hypercubic_orbits, site_sum, squared_momentum
-from ..manifolds import AbstractManifold, RealField
+from ..manifolds import AbstractManifold, RealField, scalar_field
 from ._base import AbstractFlow
 
 
@@ -131,6 +131,4 @@ def _scale_momenta(x: Array, log_scale: Array) -> tuple[Array, Array]:
 
 
 def _scalar(name: str, manifold: AbstractManifold) -> RealField:
-    if not isinstance(manifold, RealField) or manifold.components is not None:
-        raise TypeError(f"{name}: got {manifold}, expected a RealField: links have no linear momenta.")
-    return manifold
+    return scalar_field(manifold, f"{name}: got {manifold}, expected a RealField: links have no linear momenta.")

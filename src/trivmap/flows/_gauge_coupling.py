@@ -12,7 +12,7 @@ from .._parameters import fixed_numbers
 from ..gauge import planes, plaquette_angle
 from ..groups import U1
 from ..lattice import site_sum
-from ..manifolds import AbstractManifold, LinkField
+from ..manifolds import AbstractManifold, LinkField, links_of
 from ..transforms import AbstractTransform, CircularSpline, Composition, Phase
 from ._base import AbstractFlow
 from ._masks import PlaquetteTables, gauge_masks, plaquette_tables
@@ -71,11 +71,8 @@ class GaugeCouplingFlow(AbstractFlow):
         dtype: DTypeLike | None = None,
     ):
         transform = Composition(CircularSpline(8), Phase()) if transform is None else transform  # pyright: ignore[reportCallIssue]
-        if not isinstance(manifold, LinkField) or not isinstance(manifold.group, U1):
-            raise TypeError(
-                f"GaugeCouplingFlow: got {manifold}, expected links of U(1); for scalars use CouplingFlow, for SU(n) links "
-                "SpectralFlow."
-            )
+        expected = "expected links of U(1); for scalars use CouplingFlow, for SU(n) links SpectralFlow."
+        manifold = links_of(U1, manifold, f"GaugeCouplingFlow: got {manifold}, {expected}")
         if not transform.periodic:
             raise TypeError(
                 f"GaugeCouplingFlow: got {type(transform).__name__}, a map of the line, expected one of the circle such as "

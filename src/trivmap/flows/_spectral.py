@@ -9,7 +9,7 @@ from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 from .._checks import integers
 from ..groups import SU
 from ..lattice import accumulator_dtype, site_sum
-from ..manifolds import AbstractManifold, LinkField
+from ..manifolds import AbstractManifold, LinkField, links_of
 from ._base import AbstractFlow
 from ._matrix import checked, flat_links, put_links, shaped_links, take_links
 from ._networks import extended
@@ -227,6 +227,5 @@ class SpectralCouplingFlow(AbstractFlow):
 
 
 def _su_links(name: str, manifold: AbstractManifold) -> LinkField:
-    if not isinstance(manifold, LinkField) or not isinstance(manifold.group, SU):
-        raise TypeError(f"{name} acts on links of SU(n), but was given {manifold}; for U(1) use GaugeCouplingFlow.")
-    return manifold
+    message = f"{name} acts on links of SU(n), but was given {manifold}; for U(1) use GaugeCouplingFlow."
+    return links_of(SU, manifold, message)

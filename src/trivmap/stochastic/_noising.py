@@ -14,7 +14,7 @@ from .._types import Configuration
 from ..gauge import casimir
 from ..groups import AbstractGroup
 from ..lattice import accumulator_dtype
-from ..manifolds import AbstractManifold, LinkField, ProductManifold, RealField
+from ..manifolds import AbstractManifold, ProductManifold, RealField, links_of
 from ..priors import AbstractPrior, GaussianPrior, HaarPrior, ProductPrior
 from ._heat_kernel import brownian_motion, heat_kernel_score
 
@@ -176,8 +176,8 @@ class HeatKernelNoising(AbstractNoising):
     walk: int = eqx.field(static=True, default=8)
 
     def __check_init__(self):
-        if not isinstance(self.manifold, LinkField):
-            raise TypeError(f"HeatKernelNoising acts on links, but was given {self.manifold}; see VariancePreserving.")
+        message = f"HeatKernelNoising acts on links, but was given {self.manifold}; see VariancePreserving."
+        links_of(AbstractGroup, self.manifold, message)
         positive("HeatKernelNoising: remainder", self.remainder)
         within("HeatKernelNoising: remainder", self.remainder, 0, 1)
         integers("HeatKernelNoising", 1, walk=self.walk)

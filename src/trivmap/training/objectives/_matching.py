@@ -1,5 +1,6 @@
 """Training on stored configurations: score matching for diffusions, flow matching for continuous flows."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -153,15 +154,22 @@ class FlowMatching(eqx.Module):
         return jnp.mean(losses), jnp.full(batch_size, jnp.nan)
 
 
+@functools.singledispatch
 def geodesic(manifold: Any, z: Configuration, x: Configuration) -> Configuration:
     """The tangent vector L with exp(L) z = x, shortest on links."""
-    if isinstance(manifold, RealField):
-        return x - z
-    if not isinstance(manifold, LinkField):
-        raise TypeError(
-            f"FlowMatching: got a {type(manifold).__name__}, expected a RealField or a LinkField: the geodesic between two "
-            "configurations is not known elsewhere; train with reverse_kl or ForwardKL."
-        )
+    raise TypeError(
+        f"FlowMatching: got a {type(manifold).__name__}, expected a RealField or a LinkField: the geodesic between two "
+        "configurations is not known elsewhere; train with reverse_kl or ForwardKL."
+    )
+
+
+@geodesic.register
+def _(manifold: RealField, z: Any, x: Any) -> Any:
+    return x - z
+
+
+@geodesic.register
+def _(manifold: LinkField, z: Any, x: Any) -> Any:
     group = manifold.group
     return jax.vmap(lambda z, x: logarithm(group, group.multiply(x, group.adjoint(z))))(z, x)
 
