@@ -60,7 +60,7 @@ class ComponentTheory(AbstractTheory):
     others: dict[str, Any]
 
     def __init__(self, theory: AbstractTheory, name: str, others: Any):
-        components = getattr(theory.manifold, "components", {})
+        components = getattr(theory.manifold, "components", None) or {}
         if name not in components:
             raise ValueError(
                 f"component {name!r}: got {type(theory).__name__} on {type(theory.manifold).__name__} with the components "
