@@ -15,6 +15,9 @@ class WeightNoise:
     - `ess`: of the weights in use, the means of the estimates;
     - `noiseless_ess`: an estimate of that of the exact weights;
     - `spread`: standard deviation of the log of a single estimate at a given sample, averaged over samples.
+
+        >>> tm.statistics.WeightNoise(ess=0.25, noiseless_ess=0.5, spread=1.0).loss
+        0.5
     """
 
     ess: float
@@ -38,7 +41,7 @@ def weight_noise(ensemble: Ensemble) -> WeightNoise:
 
     **Raises:** `ValueError` without them.
 
-        print(tm.statistics.weight_noise(tm.Ensemble(None, None, noisy_log_weights=[[0.0, 0.2], [0.1, -0.1]])))
+        >>> noise = tm.statistics.weight_noise(tm.sample(key, model, theory, 100, estimates=2))
     """
     noisy = ensemble.noisy_log_weights
     if noisy is None or noisy.shape[1] < 2:

@@ -23,8 +23,8 @@ def average_phase(data: Ensemble | Chain, *, modulus: bool = False, s: float = 2
 
     **Returns:** a complex `Estimate`, whose error holds those of real and imaginary part. Real weights have the phase one.
 
-        >>> ensemble = tm.Ensemble(None, [0.0, 0.1, 0.3], phases=[0.1, -0.2, 0.3])
-        >>> tm.statistics.average_phase(ensemble), tm.statistics.average_phase(ensemble, modulus=True)
+        >>> turned = tm.Ensemble(None, ensemble.log_weights, phases=0.1 * np.ones(100))
+        >>> mean, modulus = tm.statistics.average_phase(turned), tm.statistics.average_phase(turned, modulus=True)
     """
     if not isinstance(data, Ensemble | Chain):
         raise TypeError(f"average_phase: expected an Ensemble or a Chain, got {type(data).__name__}")

@@ -18,6 +18,9 @@ class Source(eqx.Module):
       an ensemble, are chains of length one.
 
     **Raises:** `ValueError` for another shape, or indices outside of the chains.
+
+        >>> source = tm.statistics.Source([[0, 3], [1, 7]], shape=(2, 10))
+        >>> started = tm.Ensemble(None, [0.0, 0.1], source=source)
     """
 
     index: np.ndarray

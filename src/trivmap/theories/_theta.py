@@ -21,8 +21,9 @@ class ThetaTerm(AbstractTheory):
 
     **Raises:** `ValueError` for another manifold, or a theta that is no finite number (`TypeError` if complex).
 
-        >>> gauge = tm.WilsonAction(tm.U1(), (8, 8), beta=2.0)
-        >>> theory = tm.theories.SumTheory(gauge, tm.theories.ThetaTerm(gauge.manifold, theta=1.0))
+        >>> vacuum = tm.theories.SumTheory(theory, tm.theories.ThetaTerm(theory.manifold, theta=1.0))
+        >>> vacuum.complex_action
+        True
     """
 
     manifold: LinkField = eqx.field(static=True)
