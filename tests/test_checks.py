@@ -104,7 +104,7 @@ NONSENSE = {
     "schedules": [
         (
             tm.stochastic.Schedule,
-            "levels",
+            "steps",
             (0, -1, 2.5, True, (0.0, NAN, 1.0), (0.0, 0.7, 0.3, 1.0), (0.0,), (0.1, 1.0), (NAN, 1.0)),
         ),
     ],

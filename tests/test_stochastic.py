@@ -221,7 +221,7 @@ def test_populations_of_a_model_lead_to_the_theory_that_is_given():
     bound = tm.Model(_prior(second), model.transport.towards(second))
     same = tm.smc(jax.random.key(0), bound, second, 100, particles=8, measure={})
     np.testing.assert_array_equal(ensemble.log_weights, same.log_weights)
-    with pytest.raises(TypeError, match="smc runs on the levels of an AnnealedFlow: got a model with a LangevinFlow"):
+    with pytest.raises(TypeError, match="annealing steps of an AnnealedFlow: got a model with a LangevinFlow"):
         tm.smc(jax.random.key(0), tm.Model(_prior(first), _langevin(first, 0.1, 2)), first, 4)
     with pytest.raises(ValueError, match="got a theory on"):
         tm.smc(jax.random.key(0), model, tm.WilsonAction(tm.U1(), (2, 4), beta=1.0), 4)
@@ -384,7 +384,7 @@ def test_the_residual_is_the_change_of_the_density_along_the_drift():
             lambda t, p: tm.AnnealedFlow(
                 p, t, tm.kernels.HMCKernel(), 4, layers=tm.ContinuousFlow(_drift(t.manifold), steps=1)
             ),
-            "per level",
+            "per annealing step",
         ),
         (lambda t, p: tm.kernels.HMCKernel(steps=0), "steps: got 0"),
         (lambda t, p: tm.kernels.HMCKernel(integrator="euler"), "unknown integrator"),
@@ -402,7 +402,7 @@ def test_quench_between_two_couplings():
     chain = tm.heatbath(jax.random.key(0), start, 400, chains=20, thin=2)
     prior = tm.EnsemblePrior(start, chain, float(tm.exact.log_z(start)))
     flow = tm.AnnealedFlow(prior, theory, tm.kernels.HeatbathKernel(), 4)
-    levels, at = flow.levels()
+    levels, at = flow.annealing_steps()
     betas = [at(jax.tree.map(lambda a, k=k: a[k], levels))[0].beta for k in range(4)]
     assert np.allclose(betas, [1.25, 1.5, 1.75, 2.0], atol=1e-12)
     ensemble = tm.sample(jax.random.key(1), tm.Model(prior, flow), theory, 2000, measure={"plaquette": tm.plaquette})

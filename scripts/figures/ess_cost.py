@@ -2,10 +2,10 @@
 
     python scripts/figures/ess_cost.py [--smoke] [--out FOLDER]
 
-SU(2) on 8x8 at beta = 2.2, from Haar measure in n levels. Jarzynski: a heatbath sweep or an HMC trajectory of three leapfrog
-steps after each level. Stochastic normalizing flow: before each sweep one step of the flow of the leading-order trivializing
-potential, nothing learned. Cost is the time of a sample on this machine, after compilation; the second picture has the
-time of an effective sample, for which more levels pay off as long as it falls.
+SU(2) on 8x8 at beta = 2.2, from Haar measure in n annealing steps. Jarzynski: a heatbath sweep or an HMC trajectory of
+three leapfrog steps after each annealing step. Stochastic normalizing flow: before each sweep one step of the flow of the
+leading-order trivializing potential, nothing learned. Cost is the time of a sample on this machine, after compilation; the
+second picture has the time of an effective sample, for which more annealing steps pay off as long as it falls.
 """
 
 import time
@@ -72,7 +72,7 @@ def plot(figure, data: dict) -> None:
         left.plot(cost, ess, marker=marker, linestyle=line, label=name)
         right.plot(data["levels"], cost / ess, marker=marker, linestyle=line, label=name)
     left.set(xlabel="milliseconds per sample", ylabel="ESS per sample", xscale="log", ylim=(0, 1))
-    right.set(xlabel="levels", ylabel="milliseconds per effective sample", xscale="log", yscale="log")
+    right.set(xlabel="annealing steps", ylabel="milliseconds per effective sample", xscale="log", yscale="log")
     low, high = left.get_xlim()
     ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low < t < high]
     left.set_xticks(ticks, [f"{t:g}" for t in ticks])

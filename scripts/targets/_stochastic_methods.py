@@ -88,7 +88,7 @@ def jarzynski(theory, name, train):
 
 
 def layered(theory) -> tm.Model:
-    """Ten levels with a layer each."""
+    """Ten annealing steps with a layer each."""
     prior, levels = prior_of(theory), 10
     if is_scalar(theory):
         keys = jax.random.split(jax.random.key(5), levels)

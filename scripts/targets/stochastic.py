@@ -2,15 +2,15 @@
 
     python scripts/targets/stochastic.py [--theories NAME ...] [--methods NAME ...] [--samples N] [--out FILE] [--smoke]
 
-Annealed importance sampling (Jarzynski), a stochastic normalizing flow, sequential Monte Carlo with the levels of the first
-and with levels and layers of the second (CRAFT), Langevin flows with a drift trained by the continuity equation (NETS;
-SU(N): by action matching), score diffusion as reverse SDE (plain, with a Langevin step by the score after each step, with
-Metropolis updates of the theory at the end, and for links with a covariant U-Net as score), as probability-flow ODE
-(matched, from the closed form of gauge links alone, and trained further by its weights), and flow matching along geodesics
-and along interpolants with noise: seconds of training (compilation included), ESS of the samples, time per sample and per
-effective sample, pulls. Score and flow matching learn from HMC, whose time is counted as training. Pulls of the infrared:
-|M|, Binder cumulant and propagator at the lowest momentum of phi^4, Q^2 of U(1), Polyakov lines of all gauge groups. Results
-that are in FILE already are kept. The methods themselves are in `_stochastic_methods.py`.
+Annealed importance sampling (Jarzynski), a stochastic normalizing flow, sequential Monte Carlo with the annealing steps of
+the first and with annealing steps and layers of the second (CRAFT), Langevin flows with a drift trained by the continuity
+equation (NETS; SU(N): by action matching), score diffusion as reverse SDE (plain, with a Langevin step by the score after
+each step, with Metropolis updates of the theory at the end, and for links with a covariant U-Net as score), as
+probability-flow ODE (matched, from the closed form of gauge links alone, and trained further by its weights), and flow
+matching along geodesics and along interpolants with noise: seconds of training (compilation included), ESS of the samples,
+time per sample and per effective sample, pulls. Score and flow matching learn from HMC, whose time is counted as training.
+Pulls of the infrared: |M|, Binder cumulant and propagator at the lowest momentum of phi^4, Q^2 of U(1), Polyakov lines of
+all gauge groups. Results that are in FILE already are kept. The methods themselves are in `_stochastic_methods.py`.
 """
 
 import argparse

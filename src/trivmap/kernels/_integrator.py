@@ -30,12 +30,12 @@ class AbstractIntegrator(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def levels(self) -> "tuple[SymplecticIntegrator, ...]":
+    def time_scales(self) -> "tuple[SymplecticIntegrator, ...]":
         """The integrators of all time scales, the outermost first."""
 
     @property
     def inner_counts(self) -> tuple[int, ...]:
-        """Steps of each inner level per drift of the level outside of it."""
+        """Steps on each inner time scale per drift on the one outside of it."""
         return ()
 
     @abc.abstractmethod
@@ -79,7 +79,7 @@ class SymplecticIntegrator(AbstractIntegrator):
         return len(self.drifts)
 
     @property
-    def levels(self) -> "tuple[SymplecticIntegrator, ...]":
+    def time_scales(self) -> "tuple[SymplecticIntegrator, ...]":
         return (self,)
 
     def gradient(self, theory: Any, x: Any) -> Any:
@@ -119,11 +119,11 @@ class NestedIntegrator(AbstractIntegrator):
     $$ e^{b_0 h B_1} T_2(a_1 h) e^{b_1 h B_1} \cdots, \qquad
        T_2(t) = \big(\text{step of the inner integrator by } t/n \text{ with the forces } B_2\big)^n $$
 
-    Level k is moved by the forces of `theory.terms[k]`, from the outside, where forces are small and expensive, to the inside
-    (Sexton and Weingarten, Nucl. Phys. B 380 (1992) 665). The order is the lower one of the two.
+    Time scale k is moved by the forces of `theory.terms[k]`, from the outside, where forces are small and expensive, to the
+    inside (Sexton and Weingarten, Nucl. Phys. B 380 (1992) 665). The order is the lower one of the two.
 
-    **Arguments:** `outer`: a `SymplecticIntegrator`; `inner`: one of these or a `NestedIntegrator`, for more levels;
-    `inner_steps`: n, per drift of the outer one; `terms`: numbers of the terms of each level, if not one each.
+    **Arguments:** `outer`: a `SymplecticIntegrator`; `inner`: one of these or a `NestedIntegrator`, for more time scales;
+    `inner_steps`: n, per drift of the outer one; `terms`: numbers of the terms of each time scale, if not one each.
 
     **Raises:** `ValueError` where terms are missing or counted twice.
 
@@ -138,25 +138,27 @@ class NestedIntegrator(AbstractIntegrator):
 
     def __post_init__(self):
         integer("nested: inner_steps", self.inner_steps, 1)
-        depth = len(self.levels)
+        depth = len(self.time_scales)
         if getattr(self.inner, "terms", None) is not None:
-            raise ValueError("nested: the terms of all levels are given to the outermost integrator, not to an inner one.")
+            raise ValueError(
+                "nested: the terms of all time scales are given to the outermost integrator, not to an inner one."
+            )
         if self.terms is not None and len(self.terms) != depth:
-            raise ValueError(f"nested: got terms for {len(self.terms)} levels, expected {depth}, one tuple for each.")
+            raise ValueError(f"nested: got terms for {len(self.terms)} time scales, expected {depth}, one tuple for each.")
 
     @property
     def order(self) -> int:
-        return min(level.order for level in self.levels)
+        return min(level.order for level in self.time_scales)
 
     @property
     def force_evaluations(self) -> int:
-        """Gradients per step, those of all levels together, although a gradient of an inner level is the cheaper one."""
+        """Gradients per step, those on all time scales together, although a gradient of an inner one is the cheaper one."""
         drifts = len(self.outer.drifts)
         return drifts * (1 + self.inner_steps * self.inner.force_evaluations)
 
     @property
-    def levels(self) -> tuple[SymplecticIntegrator, ...]:
-        return (self.outer, *self.inner.levels)
+    def time_scales(self) -> tuple[SymplecticIntegrator, ...]:
+        return (self.outer, *self.inner.time_scales)
 
     @property
     def inner_counts(self) -> tuple[int, ...]:
@@ -168,11 +170,11 @@ class NestedIntegrator(AbstractIntegrator):
     def integrate(self, theory: Any, x: Any, p: Any, gradient: Any, length: Any, steps: int) -> tuple[Any, Any, Any]:
         drift, inner = _free_motion(theory.manifold), None
         gradients = self._gradients(theory)
-        # From the inside: a trajectory of one level is the drift of the level outside of it.
-        for k in reversed(range(1, len(self.levels))):
-            drift = _as_drift(self.levels[k], gradients[k], drift, self.inner_counts[k - 1])
+        # From the inside: a trajectory on one time scale is the drift on the one outside of it.
+        for k in reversed(range(1, len(self.time_scales))):
+            drift = _as_drift(self.time_scales[k], gradients[k], drift, self.inner_counts[k - 1])
             inner = (gradient[k], inner)
-        (x, p, inner), first = _alternate(self.levels[0], gradients[0], drift, (x, p, inner), gradient[0], length, steps)
+        (x, p, inner), first = _alternate(self.time_scales[0], gradients[0], drift, (x, p, inner), gradient[0], length, steps)
         found = [first]
         while inner is not None:
             found.append(inner[0])
@@ -180,13 +182,14 @@ class NestedIntegrator(AbstractIntegrator):
         return x, p, tuple(found)
 
     def _gradients(self, theory: Any) -> list[Callable[[Any], Any]]:
-        """The gradient of each level, as a function of the configuration."""
-        terms, depth = theory.terms, len(self.levels)
+        """The gradient on each time scale, as a function of the configuration."""
+        terms, depth = theory.terms, len(self.time_scales)
         chosen = self.terms if self.terms is not None else tuple((k,) for k in range(depth))
         if sorted(k for level in chosen for k in level) != list(range(len(terms))):
             raise ValueError(
-                f"nested: got an action of {len(terms)} terms ({type(theory).__name__}) for the levels {chosen}, expected "
-                "each term once; name the terms of every level by terms=((0,), (1, 2)), or split the action with SumTheory."
+                f"nested: got an action of {len(terms)} terms ({type(theory).__name__}) for the time scales {chosen}, "
+                "expected each term once; name the terms of every time scale by terms=((0,), (1, 2)), or split the action "
+                "with SumTheory."
             )
         return [_sum_of_gradients(theory.manifold, [terms[k] for k in level]) for level in chosen]
 

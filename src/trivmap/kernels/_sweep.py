@@ -81,7 +81,8 @@ def wilson(theory: AbstractTheory) -> WilsonAction:
     if not isinstance(theory, WilsonAction):
         raise TypeError(
             f"Heatbath and overrelaxation know the conditional distribution of a link for WilsonAction only, got "
-            f"{type(theory).__name__}; use HMCKernel. Between a HaarPrior and a WilsonAction all levels are of this kind."
+            f"{type(theory).__name__}; use HMCKernel. Between a HaarPrior and a WilsonAction all annealing steps "
+            "are of this kind."
         )
     if min(theory.lattice) < 2:
         raise ValueError(

@@ -86,7 +86,8 @@ class Model(AbstractModel):
 def transport_of(purpose: str, model: Any, kind: type[_Transport]) -> _Transport:
     """The transport of a model, for a method that is made for one kind of transport.
 
-    **Arguments:** `purpose`: what it is needed for, the start of the message, such as "smc runs on the levels of".
+    **Arguments:** `purpose`: what it is needed for, the start of the message, such as "smc runs along the annealing steps
+    of".
 
     **Raises:** `TypeError` for a model without a transport, or with one of another kind.
     """

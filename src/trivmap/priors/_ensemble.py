@@ -22,7 +22,7 @@ class EnsemblePrior(AbstractPrior):
     $$ \log r(x) = -S_0(x) - \log Z_0. $$
 
     With an `AnnealedFlow` this is a quench between two couplings: the work done on equilibrium configurations of the first.
-    From Wilson's action to Wilson's action every level is Wilson's action again.
+    From Wilson's action to Wilson's action every annealing step has Wilson's action again.
 
     **Arguments:** `theory`: the theory S_0; `data`: a `Chain` or an `Ensemble` (drawn by its weights) of its configurations,
     or an array with configurations along its first axis; `log_z`: log Z_0, zero if it is not known: then `log_z` of the

@@ -29,7 +29,7 @@ def smc(
     dtype: Any = None,
     progress: bool = False,
 ) -> Ensemble:
-    r"""Sequential Monte Carlo: independent populations on the levels of an annealed flow, resampled when their ESS is low.
+    r"""Sequential Monte Carlo: independent populations along an annealed flow, resampled when their ESS is low.
 
     A population estimates Z without bias by the mean $\hat Z$ of its weights, and a particle drawn by its weight is a sample
     of the theory with weight $\hat Z$ (particle independence Metropolis, J. R. Stat. Soc. B 72 (2010) 269). The result
@@ -39,16 +39,16 @@ def smc(
     **Arguments:**
 
     - `model`: its transport is an `AnnealedFlow`, with or without layers. Particles start from the prior of the model.
-    - `theory`: the end of the levels, in place of the theory inside of the flow: one on the same manifold, usually the same.
-      Of a complex action populations follow the magnitude, and the kept configurations have `phases`.
+    - `theory`: the end of the annealing, in place of the theory inside of the flow: one on the same manifold, usually the
+      same. Of a complex action populations follow the magnitude, and the kept configurations have `phases`.
     - `n`: number of populations.
     - `particles`: of each. Memory grows in proportion.
-    - `resample_below`: populations are resampled (systematically) at levels where the ESS is below this fraction; zero for
-      never, which leaves annealed importance sampling.
+    - `resample_below`: populations are resampled (systematically) at annealing steps where the ESS is below this fraction;
+      zero for never, which leaves annealed importance sampling.
     - `measure`: observables by name; weighted means over each population are kept instead of a configuration.
     - `dtype`, `progress`: as for `sample`.
 
-    **Returns:** an `Ensemble` of n populations; observables "ess" and "resampled" hold one number for each level.
+    **Returns:** an `Ensemble` of n populations; observables "ess" and "resampled" hold one number for each annealing step.
 
     **Raises:** `TypeError` for another transport, `ValueError` on a manifold mismatch; `SamplingInterrupted`, which carries
     the populations so far.
@@ -60,7 +60,8 @@ def smc(
     integer("smc: n", n, 1, 2**32)
     integers("smc", 1, particles=particles)
     within("smc: resample_below", resample_below, 0, 1, closed=True)
-    flow = transport_of("smc runs on the levels of", model, AnnealedFlow).started_from(model.prior).towards(theory)
+    flow = transport_of("smc runs along the annealing steps of", model, AnnealedFlow)
+    flow = flow.started_from(model.prior).towards(theory)
     functions = None if measure is None else primary_functions(measure)
     if functions is not None and theory.complex_action:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Annealed flows: reversible kernels between the levels of a path, with deterministic layers in between."""
+"""Annealed flows: annealing by reversible kernels, with deterministic layers in between."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,23 +22,23 @@ from ._scan import scan_steps
 
 
 class AnnealedFlow(AbstractStochasticFlow):
-    r"""Levels from a prior to a theory: at each one a deterministic layer, if any, then steps of a reversible kernel.
+    r"""Annealing steps from a prior to a theory: in each a deterministic layer, if any, then steps of a reversible kernel.
 
     Without layers this is annealed importance sampling (Jarzynski's equality, arXiv:cond-mat/9610209), with layers a
-    stochastic normalizing flow (arXiv:2002.06707, 2201.08862). At level k
+    stochastic normalizing flow (arXiv:2002.06707, 2201.08862). At annealing step k
 
     $$ y = g_k(x_{k-1}), \quad x_k \sim F_k(\cdot | y), \quad
        \ell \mathrel{+}= \log|\det g_k'| + U_{\lambda_k}(x_k) - U_{\lambda_k}(y), $$
 
-    where the kernel F_k is reversible with respect to exp(-U) of its level, so that the ratio of transition densities is that
-    of the Boltzmann weights. The last level is the theory itself.
+    where the kernel F_k is reversible with respect to exp(-U) of its step, so that the ratio of transition densities is that
+    of the Boltzmann weights. The last step ends at the theory itself.
 
     Gradients flow through the layers; decisions of kernels are constants, noise is reparametrised.
 
-    **Arguments:** `prior`, `theory`: on one manifold; `kernel`: any reversible `AbstractKernel`, started anew
-    at each step; `steps`: number of levels K or a
-    `Schedule`; `repeats`: steps per level; `layers`: one flow whose arrays carry a leading axis of K (made by
-    `stack_layers`), or `None`; `checkpoint`: recompute levels in the backward pass.
+    **Arguments:** `prior`, `theory`: on one manifold; `kernel`: any reversible `AbstractKernel`, started anew at each step;
+    `steps`: number K of annealing steps or a `Schedule`; `repeats`: steps of the kernel per annealing step; `layers`: one
+    flow whose arrays carry a leading axis of K (made by `stack_layers`), or `None`; `checkpoint`: recompute annealing steps
+    in the backward pass.
 
     **Raises:** `ValueError` for different manifolds, a number of layers that is not K, or a kernel that is not reversible.
 
@@ -76,7 +76,7 @@ class AnnealedFlow(AbstractStochasticFlow):
             lengths = {leaf.shape[:1] for leaf in jax.tree.leaves(eqx.filter(layers, eqx.is_array))}
             if layers.manifold != theory.manifold or lengths != {(self.schedule.steps,)}:
                 raise ValueError(
-                    f"AnnealedFlow needs one layer per level, stacked by stack_layers: expected a leading axis of "
+                    f"AnnealedFlow needs one layer per annealing step, stacked by stack_layers: expected a leading axis of "
                     f"{self.schedule.steps} on {theory.manifold}, got {sorted(lengths)} on {layers.manifold}."
                 )
 
@@ -108,8 +108,8 @@ class AnnealedFlow(AbstractStochasticFlow):
     def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, x, self._down, -1)
 
-    def levels(self) -> tuple[Any, Callable[[Any], tuple[AbstractTheory, AbstractFlow | None]]]:
-        """Arrays with a leading axis of K, and the function of one slice of them that gives theory and layer of a level."""
+    def annealing_steps(self) -> tuple[Any, Callable[[Any], tuple[AbstractTheory, AbstractFlow | None]]]:
+        """Arrays with a leading axis of K, and the function of one slice of them that gives theory and layer of a step."""
         arrays, static = eqx.partition(self.layers, eqx.is_array)
 
         def at(level):
@@ -119,12 +119,12 @@ class AnnealedFlow(AbstractStochasticFlow):
         return (self.schedule()[1:], arrays), at
 
     def updated(self, key: Key[Array, ""], theory: AbstractTheory, x: Configuration) -> Configuration:
-        """After the steps of one level."""
+        """After the kernel steps of one annealing step."""
         return self.kernel.repeated(key, theory, x, self.repeats)
 
     def _run(self, key: Array, x: Any, level, direction: int) -> tuple[Any, Array]:
         self.manifold.check(x)
-        levels, at = self.levels()
+        levels, at = self.annealing_steps()
         stacked = jax.tree.map(lambda a: a[::direction], (levels, jax.random.split(key, self.schedule.steps)))
 
         def advance(carry, inputs):

@@ -69,7 +69,7 @@ class _TangentPath(diffrax.AbstractPath):
 
 
 def langevin_terms(flow: LangevinFlow, path: diffrax.AbstractPath) -> diffrax.MultiTerm:
-    r"""Drift and noise of $dx = [h_k s_k(x) + b(t_k, x)/K]\, dt + \sqrt{2 h_k}\, dW$, from t = k to k + 1 at level k.
+    r"""Drift and noise of $dx = [h_k s_k(x) + b(t_k, x)/K]\, dt + \sqrt{2 h_k}\, dW$, t = k to k + 1 in annealing step k.
 
     **Arguments:** `flow`: as in `LangevinFlow`; `path`: Brownian motion in tangent coordinates, shape
     `(flow.manifold.dimension,)`, such as a `diffrax.VirtualBrownianTree` from 0 to K.
@@ -77,7 +77,7 @@ def langevin_terms(flow: LangevinFlow, path: diffrax.AbstractPath) -> diffrax.Mu
     weights, sizes, times = flow.schedule()[1:], jnp.exp(flow.log_step_sizes), flow.times()
 
     def level(t: Any) -> Array:
-        # Ends of levels are steps of the solver; rounding must not put a step into the level before.
+        # Annealing steps end at steps of the solver; rounding must not put one of these into the annealing step before.
         return jnp.clip(jnp.floor(jnp.asarray(t) + 1e-6).astype(int), 0, len(weights) - 1)
 
     def drift(t: Any, x: Any, args: Any) -> Any:
@@ -113,8 +113,8 @@ def solve_langevin(
     **Arguments:**
 
     - `flow`, `path`: as for `langevin_terms`.
-    - `substeps`: equal steps per level. `controller`: chooses steps instead, such as a `diffrax.PIDController`, with the
-      error estimate of `diffrax.HalfSolver`; ends of levels stay steps.
+    - `substeps`: equal steps of the solver per annealing step. `controller`: chooses steps instead, such as a
+      `diffrax.PIDController`, with the error estimate of `diffrax.HalfSolver`; annealing steps still end at steps of it.
     - `options`: of `diffrax.diffeqsolve`, such as `saveat`, `max_steps`.
 
     **Raises:** `ValueError` for fewer than one substep.

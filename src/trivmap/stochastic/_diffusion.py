@@ -28,7 +28,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
     r"""The reverse of a noising process with a learned score, in few steps and with exact path weights.
 
     The score at time t (0 at the prior, 1 at the theory, noise time $\tau = 1 - t$) is that of the background plus a field. A
-    step between two levels undoes one of the noise, x = a x' + sqrt(v) xi, by Tweedie's formula:
+    step between two noise levels undoes one of the noise, x = a x' + sqrt(v) xi, by Tweedie's formula:
 
     $$ x' = e^\Delta x, \quad \Delta = (1/a - 1)\, x + (v/a)\, s(t, x) + \sqrt{c_k v}\, \xi, $$
 
@@ -48,7 +48,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
     - `noising`: `VariancePreserving`, `SubVariancePreserving`, `VarianceExploding` or `HeatKernelNoising`; `noising.prior` is
       the prior to start from.
     - `field`: a vector field on the same manifold, such as a `GatedConvolutionField`.
-    - `steps`: number of steps, or a `Schedule` of levels in t.
+    - `steps`: number of steps, or a `Schedule` of noise levels in t.
     - `checkpoint`: recompute steps in the backward pass.
     - `corrections`: Langevin steps after each step. `correction_size`: their size in units of the variance of the step.
 
@@ -123,13 +123,13 @@ class ScoreDiffusion(AbstractStochasticFlow):
     def backward_and_log_weight(self, key: Key[Array, ""], x: Configuration) -> tuple[Configuration, Float[Array, ""]]:
         return self._run(key, x, -1)
 
-    def levels(self) -> tuple[Float[Array, " steps"], ...]:
+    def noise_levels(self) -> tuple[Float[Array, " steps"], ...]:
         """Times t at the start and at the end of each step, and logarithms of the variance factors."""
         levels = self.schedule()
         return levels[:-1], levels[1:], self.log_variance_factors
 
     def reverse(self, level: Any, x: Configuration) -> tuple[Configuration, Any]:
-        """Mean and variance of the step of a level from x."""
+        """Mean and variance of the step between two noise levels from x."""
         start, end, log_factor = level
         a, v = self.noising.transition(1 - end, 1 - start)
         s, _ = self.score(start, x)
@@ -142,7 +142,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
         return scale(_each(lambda a: a - 1, a), x), v
 
     def _corrected(self, key: Array, level: Any, log_size: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
-        """Langevin steps at the end of a level, the same there and back."""
+        """Langevin steps at the end of a step, the same there and back."""
         start, end, _ = level
         size = _each(lambda v: jnp.exp(log_size) * v, self.noising.transition(1 - end, 1 - start)[1])
         variance = _each(lambda s: 2 * s, size)
@@ -165,7 +165,7 @@ class ScoreDiffusion(AbstractStochasticFlow):
 
     def _run(self, key: Array, x: Any, direction: int) -> tuple[Any, Array]:
         self.manifold.check(x)
-        levels = (self.levels(), self.log_correction_sizes)
+        levels = (self.noise_levels(), self.log_correction_sizes)
         levels = jax.tree.map(lambda a: a[::direction].astype(precision(x)), levels)
         there, back = (self.reverse, self._noise)[::direction]
 
@@ -197,7 +197,7 @@ def _log_variance_factors(diffusion: ScoreDiffusion, key: Array, configurations:
         keys = jax.random.split(key, length(configurations))
         return jnp.log(jnp.mean(jax.vmap(lambda k, x: _missed(diffusion, level, k, x))(keys, configurations)))
 
-    levels = jax.tree.map(lambda a: a.astype(precision(configurations)), diffusion.levels())
+    levels = jax.tree.map(lambda a: a.astype(precision(configurations)), diffusion.noise_levels())
     return jax.lax.map(factor, (levels, jax.random.split(key, diffusion.schedule.steps)))
 
 

@@ -25,7 +25,7 @@ from ._step import gaussian_step
 class LangevinFlow(AbstractStochasticFlow):
     r"""Langevin steps through the theories between a prior and a theory, with a drift, unbiased at any step size.
 
-    At level k, with $s_k = -\partial U_{\lambda_k}$ and the drift b at time $t_k = (k - 1/2)/K$,
+    At annealing step k, with $s_k = -\partial U_{\lambda_k}$ and the drift b at time $t_k = (k - 1/2)/K$,
 
     $$ x' = e^{\Delta} x, \quad \Delta = h_k s_k(x) + b(t_k, x)/K + \sqrt{2 h_k}\, \xi, $$
 
@@ -39,7 +39,7 @@ class LangevinFlow(AbstractStochasticFlow):
     **Arguments:**
 
     - `prior`, `theory`: on one manifold; of a complex action the path follows the magnitude (`theory.phase_quenched`).
-    - `steps`: K, or a `Schedule` with its own levels; distances between levels are learned.
+    - `steps`: K, or a `Schedule` with interpolation weights of its own; distances between them are learned.
     - `step_size`: initial $h_k$ in units of 1/gradient^2, one number or one per step; learned as its logarithm.
     - `drift`: any vector field of the library, such as a `GradientField`; its divergence is not needed.
     - `checkpoint`: recompute steps in the backward pass, so that training stores about 2 root(K) states.
@@ -117,7 +117,7 @@ class LangevinFlow(AbstractStochasticFlow):
         return (jnp.arange(steps, dtype=self.log_step_sizes.dtype) + 0.5) / steps
 
     def _run(self, key: Array, x: Any, direction: int, keep: bool = False) -> tuple[Any, Array, Any]:
-        """Steps in either direction: backwards, levels come in reversed order and the drift has the other sign."""
+        """Steps in either direction: backwards, annealing steps come in reversed order and the drift has the other sign."""
         steps = self.schedule.steps
         self.manifold.check(x)
         levels = (self.schedule()[1:], jnp.exp(self.log_step_sizes), self.times())

@@ -51,7 +51,7 @@ class Interpolation(AbstractTheory):
 def interpolate(prior: AbstractPrior, theory: AbstractTheory, weight: Float[Array, ""]) -> AbstractTheory:
     """The `Interpolation`; from Haar measure or Wilson's action to Wilson's action it is Wilson's action again.
 
-    Updates that know this action, such as `HeatbathKernel`, then apply at every level.
+    Updates that know this action, such as `HeatbathKernel`, then apply at every annealing step.
     """
     if isinstance(theory, WilsonAction) and prior.manifold == theory.manifold and (start := _beta(prior)) is not None:
         weight, start = weight.astype(theory.beta.dtype), start.astype(theory.beta.dtype)
@@ -105,9 +105,9 @@ def _between(weight: Array) -> Callable[[Array, Array], Array]:
 
 
 class Schedule(eqx.Module):
-    r"""Levels $0 = \lambda_0 < \lambda_1 < \dots < \lambda_K = 1$ with learned distances.
+    r"""Annealing steps: interpolation weights $0 = \lambda_0 < \lambda_1 < \dots < \lambda_K = 1$ with learned distances.
 
-    **Arguments:** `levels`: the number K of steps, for equal distances, or the values $\lambda_0 \dots \lambda_K$ themselves.
+    **Arguments:** `steps`: their number K, for equal distances, or the values $\lambda_0 \dots \lambda_K$ themselves.
 
     **Raises:** `ValueError` for values that do not increase from 0 to 1.
 
@@ -117,12 +117,12 @@ class Schedule(eqx.Module):
 
     log_increments: Float[Array, " steps"]
 
-    def __init__(self, levels: int | Sequence[float] | Array | np.ndarray):
-        if np.ndim(levels) == 0:
-            integers("Schedule", 1, levels=levels)
-        values = np.linspace(0.0, 1.0, int(np.asarray(levels)) + 1) if np.ndim(levels) == 0 else np.asarray(levels, float)
+    def __init__(self, steps: int | Sequence[float] | Array | np.ndarray):
+        if np.ndim(steps) == 0:
+            integers("Schedule", 1, steps=steps)
+        values = np.linspace(0.0, 1.0, int(np.asarray(steps)) + 1) if np.ndim(steps) == 0 else np.asarray(steps, float)
         if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not np.all(np.diff(values) > 0):
-            raise ValueError(f"Schedule: got {levels}, expected a positive number or values that increase from 0 to 1.")
+            raise ValueError(f"Schedule: got {steps}, expected a positive number or values that increase from 0 to 1.")
         self.log_increments = jnp.asarray(np.log(np.diff(values)), jnp.zeros(0).dtype)
 
     @classmethod
@@ -134,7 +134,7 @@ class Schedule(eqx.Module):
     def steps(self) -> int:
         return len(self.log_increments)
 
-    def __call__(self) -> Float[Array, " levels"]:
-        """The K + 1 levels."""
+    def __call__(self) -> Float[Array, " weights"]:
+        """The K + 1 interpolation weights."""
         inner = jnp.cumsum(jax.nn.softmax(self.log_increments))
         return jnp.concatenate([jnp.zeros(1, inner.dtype), inner[:-1], jnp.ones(1, inner.dtype)])

@@ -17,14 +17,15 @@ from ._scan import scan_steps
 class Population(eqx.Module):
     """Particles at the theory, and what happened on the way.
 
-    The mean of exp(log_weights) is an unbiased estimate of Z; `ess`: fraction at each level before resampling; `loss`: sum
-    over the levels of the mean of -log of the weight increments, weighted as the particles were before.
+    The mean of exp(log_weights) is an unbiased estimate of Z; `ess`: fraction at each annealing step before resampling;
+    `loss`: sum over the annealing steps of the mean of -log of the weight increments, weighted as the particles were
+    before.
     """
 
     x: PyTree[Inexact[Array, "particles ..."]]
     log_weights: Float[Array, " particles"]
-    ess: Float[Array, " levels"]
-    resampled: Bool[Array, " levels"]
+    ess: Float[Array, " steps"]
+    resampled: Bool[Array, " steps"]
     loss: Float[Array, ""]
 
 
@@ -36,10 +37,10 @@ def run_population(
     resample_below: Float[Array, ""] | float,
     dtype: DTypeLike | None = None,
 ) -> Population:
-    """One population from the prior through all levels: layer, weight, resampling where the ESS is low, updates."""
+    """One population from the prior through all annealing steps: layer, weight, resampling where the ESS is low, updates."""
     start_key, key = jax.random.split(key)
     z = jax.vmap(lambda k: prior.sample(k, dtype))(jax.random.split(start_key, particles))
-    levels, at = flow.levels()
+    levels, at = flow.annealing_steps()
     accumulator = accumulator_dtype()
     thresholds = jnp.full(flow.schedule.steps, resample_below).at[-1].set(0.0)
 
@@ -58,7 +59,7 @@ def run_population(
         log_weights = jnp.where(low, _log_mean(log_weights), log_weights)
         keys = jax.random.split(key, particles)
         x = jax.vmap(lambda k, x: flow.updated(k, theory, x))(keys, jax.tree.map(lambda a: a[index], y))
-        # Each level is trained on the particles it is given.
+        # Each layer is trained on the particles it is given.
         x = jax.lax.stop_gradient(x)
         return (x, _actions(theory, x), log_weights, loss), (ess, low)
 

@@ -73,8 +73,8 @@ class KernelFlow(AbstractStochasticFlow):
 
     $\ell = S(x') - S(x)$: the weight of a path that ends at the same theory does not change, while its configuration comes
     closer to equilibrium, which lowers the error of observables though not that of log Z. Behind a `ScoreDiffusion`, with
-    `HMCKernel(steps=1)`, this is annealed Langevin sampling with a Metropolis decision at the last level (arXiv:2502.05504):
-    exact with its weights, and without them in the limit of many steps.
+    `HMCKernel(steps=1)`, this is annealed Langevin sampling with a Metropolis decision at the last noise level
+    (arXiv:2502.05504): exact with its weights, and without them in the limit of many steps.
 
     **Arguments:** `theory`, whose complex action counts by its real part; `kernel`: reversible, such as `HMCKernel`;
     `repeats`: number of steps.

@@ -30,16 +30,16 @@ def continuity_residual(
 
     $$ R(t, x) = \mathrm{div}\, b - b \cdot \partial U_t - \partial_t U_t + \partial_t F_t, $$
 
-    and the weights of the flow then have no variance up to the step size. The loss is the mean square of R over the levels
-    and the configurations of the own paths of the flow, constants here: a step costs one path and one gradient of the field
-    and its divergence at each level, and gradients do not grow along the path. The rate of the free energy that minimises the
-    loss is the mean of the other terms at each level, so that it is not a parameter.
+    and the weights of the flow then have no variance up to the step size. The loss is the mean square of R over the
+    annealing steps and the configurations of the own paths of the flow, constants here: a step costs one path and one
+    gradient of the field and its divergence at each step, and gradients do not grow along the path. The rate of the free
+    energy that minimises the loss is the mean of the other terms at each step, so that it is not a parameter.
 
     Only the drift is trained. Paths need not follow the theories closely for R = 0 to be the aim, but they have to cover
     them: start with the step sizes of a useful flow without drift.
 
     **Arguments, returns:** those of an objective of `fit`, for a model whose transport is a `LangevinFlow` with a drift (with
-    exact divergence); the batch needs two samples or more. `chosen`: number of levels per step of training, drawn at
+    exact divergence); the batch needs two samples or more. `chosen`: number of annealing steps per step of training, drawn at
     random; all by default.
 
     **Raises:** `TypeError` for another transport or one without drift.
@@ -57,7 +57,7 @@ def continuity_residual(
         residual = jax.vmap(lambda y: _residual(flow.prior, theory, drift, weight, rate, t, y))(x)
         return jnp.var(residual, ddof=1)
 
-    return _mean_over_levels(level_key, level, inputs, chosen), log_weights
+    return _mean_over_steps(level_key, level, inputs, chosen), log_weights
 
 
 def action_matching(
@@ -71,14 +71,14 @@ def action_matching(
 ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
     r"""Training of the drift of a `LangevinFlow` by action matching: no divergence is needed (arXiv:2210.06662, 2410.02711).
 
-    A drift $b = \partial\varphi$ obeys the continuity equation of the densities $p_k$ of the levels if, for each step k, it
-    minimises
+    A drift $b = \partial\varphi$ obeys the continuity equation of the densities $p_k$ of the annealing steps if, for each
+    step k, it minimises
 
     $$ \tfrac{1}{2K} \langle |\partial\varphi|^2 \rangle - \langle\varphi\rangle_{p_{k+1}} + \langle\varphi\rangle_{p_k} $$
 
-    with $\varphi$ at the time of the drift of this step, and the first mean over both levels: the weak form of the
+    with $\varphi$ at the time of the drift of this step, and the first mean over both ends of the step: the weak form of the
     equation, in which a constant of $\varphi$ drops out whatever its dependence on time. The means are over the paths of the
-    flow itself, with their weights up to each level. Where these are uneven, few paths carry the loss: start with a flow
+    flow itself, with their weights up to each step. Where these are uneven, few paths carry the loss: start with a flow
     whose weights are useful, or train by `continuity_residual`, which takes any configurations.
 
     **Arguments, returns:** those of `continuity_residual`; the drift is a `GradientField`. The loss is not bounded by
@@ -103,7 +103,7 @@ def action_matching(
         ]
         return (kinetic + kinetic_after) / 2 - flow.schedule.steps * (potential_after - potential)
 
-    return _mean_over_levels(level_key, level, inputs, chosen), of_paths
+    return _mean_over_steps(level_key, level, inputs, chosen), of_paths
 
 
 def _trained(name: str, model: Any, theory: AbstractTheory, batch_size: int) -> tuple[LangevinFlow, AbstractVectorField]:
@@ -117,7 +117,7 @@ def _trained(name: str, model: Any, theory: AbstractTheory, batch_size: int) -> 
 
 
 def _paths(key: Array, flow: LangevinFlow, batch_size: int, dtype: DTypeLike | None) -> tuple[Any, Array, Array]:
-    """Configurations at all levels, the first one included, their log weights there, and those of the paths, as constants."""
+    """Configurations and log weights at both ends of each annealing step, and those of the paths, as constants."""
 
     def walk(key):
         start_key, path_key = jax.random.split(key)
@@ -137,8 +137,8 @@ def _paths(key: Array, flow: LangevinFlow, batch_size: int, dtype: DTypeLike | N
     return jax.lax.stop_gradient(walks)
 
 
-def _mean_over_levels(key: Array, level: Callable[[Any], Array], inputs: Any, chosen: int | None) -> Array:
-    """The mean of a function of the inputs at each level, or at some of them drawn at random; recomputed for gradients."""
+def _mean_over_steps(key: Array, level: Callable[[Any], Array], inputs: Any, chosen: int | None) -> Array:
+    """The mean of a function of the inputs of each annealing step, or of some drawn at random; recomputed for gradients."""
     if chosen is not None:
         index = jax.random.permutation(key, len(inputs[0]))[:chosen]
         inputs = jax.tree.map(lambda a: a[index], inputs)

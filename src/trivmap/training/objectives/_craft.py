@@ -20,12 +20,12 @@ def craft(
     dtype: DTypeLike | None = None,
     resample_below: float = 0.3,
 ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-    r"""Training of the layers of an `AnnealedFlow` inside sequential Monte Carlo, all levels in one sweep (arXiv:2201.13117).
+    r"""Training of the layers of an `AnnealedFlow` inside sequential Monte Carlo, all steps in one sweep (arXiv:2201.13117).
 
     $$ L = -\sum_k \sum_i W^i_{k-1} \big[ U_{k-1}(x^i) - U_k(g_k(x^i)) + \log|\det g_k'| \big] $$
 
-    with the normalised weights W of a population of `batch_size` particles. Each layer learns to carry the level before to
-    its own; no gradient passes through updates or from level to level, so that memory and time grow as in sampling.
+    with the normalised weights W of a population of `batch_size` particles. Each layer learns to carry the density before to
+    its own; no gradient passes through kernels or from step to step, so that memory and time grow as in sampling.
 
     **Arguments, returns:** those of an objective of `fit`, for a model whose transport is an `AnnealedFlow` towards the
     theory; `resample_below`: as for `smc`. The log weights are those of the particles at the end.
