@@ -305,7 +305,7 @@ def scalar_checkers(theory):
         "phi4": lambda: exact.phi_fourth(theory),
         "phi6": lambda: exact.phi_moment(theory, 6),
         "phi8": lambda: exact.phi_moment(theory, 8),
-        "susceptibility": lambda: exact.susceptibility(theory),
+        "chi2": lambda: exact.susceptibility(theory),
         "abs_phi": lambda: exact.abs_magnetisation(theory),
         "abs_magnetisation": lambda: exact.abs_magnetisation(theory),
         "binder": lambda: exact.binder_cumulant(theory),

@@ -37,7 +37,7 @@ REFUSED = {
     "gauge coupling": lambda u1, su2: tm.GaugeCouplingFlow(KEY, u1),
     "coupling": lambda u1, su2: tm.CouplingFlow(KEY, tm.RealField(u1.lattice)),
     "heatbath": lambda u1, su2: tm.heatbath(KEY, tm.WilsonAction(tm.U1(), u1.lattice, 1.0), 1),
-    "overrelaxation": lambda u1, su2: tm.kernels.OverrelaxationKernel()(
+    "overrelaxation": lambda u1, su2: tm.kernels.OverrelaxationKernel().move(
         KEY, tm.WilsonAction(tm.U1(), u1.lattice, 1.0), jnp.zeros(u1.shape)
     ),
 }
