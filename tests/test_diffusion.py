@@ -255,7 +255,7 @@ def test_score_of_plaquettes(beta):
 
 @pytest.mark.slow
 def test_training_and_calibration():
-    """Denoising, its anchor and implicit matching raise the ESS of the same diffusion; calibration brings the paths closer."""
+    """Denoising, its anchor and implicit matching raise the ESS of one diffusion; calibration brings the paths closer."""
     theory, noising = THEORIES["vp"], _noising("vp")
     chain = tm.hmc(jax.random.key(0), theory, 50, chains=40, thin=2, steps=6)
     field = tm.GatedConvolutionField(theory.manifold, features=3, gates=1, times=3)
