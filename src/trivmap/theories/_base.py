@@ -1,4 +1,5 @@
 import abc
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -46,8 +47,10 @@ class AbstractTheory(eqx.Module):
     @property
     def complex_action(self) -> bool:
         """Whether the action is complex, from its type."""
-        action = jax.eval_shape(lambda: self.action(self.manifold.cold()))
-        return jnp.issubdtype(action.dtype, jnp.complexfloating)
+        arrays, static = eqx.partition(self, eqx.is_array)
+        leaves, structure = jax.tree.flatten(arrays)
+        # Samplers ask several times in every call, and tracing an action takes milliseconds.
+        return _complex_action(structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves), _Static(static))
 
     @property
     def phase_quenched(self) -> "AbstractTheory":
@@ -88,6 +91,27 @@ class AbstractTheory(eqx.Module):
     def gradient(self, x: Configuration) -> Tangent:
         """Gradient of the (real part of the) action, a tangent vector (right-trivialised on groups); minus the force."""
         return self.manifold.gradient(self.real_action)(x)
+
+
+class _Static:
+    """What is not an array of a theory, equal where JAX would not compile anew."""
+
+    def __init__(self, theory: Any):
+        self.theory = theory
+        self.key = (jax.tree.structure(theory), *jax.tree.leaves(theory))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static) and self.key == other.key
+
+
+@functools.lru_cache(maxsize=256)
+def _complex_action(structure: Any, shapes: tuple, static: _Static) -> bool:
+    arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    action = jax.eval_shape(lambda a: (t := eqx.combine(a, static.theory)).action(t.manifold.cold()), arrays)
+    return bool(jnp.issubdtype(action.dtype, jnp.complexfloating))
 
 
 def coupling(name: str, value: Any) -> Array:
