@@ -146,3 +146,10 @@ def test_private_imports_are_found(tmp_path, line, count):
     path.parent.mkdir(parents=True)
     path.write_text(line)
     assert len(_private_imports(path, tmp_path / "trivmap")) == count
+
+
+def test_names_of_the_layers_are_found():
+    with pytest.raises(AttributeError, match="has no attribute 'CF4': it is trivmap.solvers.CF4"):
+        trivmap.CF4  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'$"):
+        trivmap.nonsense  # noqa: B018

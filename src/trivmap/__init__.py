@@ -88,3 +88,13 @@ from .training import gauss_newton as gauss_newton
 from .training import objectives as objectives
 from .training import reverse_kl as reverse_kl
 from .training import transfer as transfer
+
+
+def __getattr__(name: str):
+    """Says where a name of the layers is, to who looks for it here."""
+    import types
+
+    layers = {layer: value for layer, value in globals().items() if isinstance(value, types.ModuleType) and layer[0] != "_"}
+    found = [f"trivmap.{layer}.{name}" for layer, value in layers.items() if name[0] != "_" and hasattr(value, name)]
+    where = f": it is {' or '.join(found)}" if found else ""
+    raise AttributeError(f"module 'trivmap' has no attribute {name!r}{where}")
