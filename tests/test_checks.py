@@ -29,6 +29,7 @@ ANNEALED = tm.AnnealedFlow(PRIOR, THEORY, tm.kernels.HMCKernel(), 2)
 DATA = np.arange(20.0)
 
 NO_COUNT = (0, -1, 2.5, NAN, True, "4", None)
+NO_COUNT_BUT_NONE = NO_COUNT[:-1]  # where None is the default
 NO_STEPS = (-1, 2.5, NAN, True, "4")  # zero is one
 NOT_POSITIVE = (0.0, -1.0, NAN, INF, "4")
 NOT_FRACTION = (-0.1, 1.0, 1.5, NAN, INF)
@@ -72,7 +73,8 @@ NONSENSE = {
     "gauss_newton": [
         (lambda **k: tm.gauss_newton(KEY, MODEL, THEORY, parameters=lambda m: m.transport.field.smoothing, **k), name, values)
         for name, values in {
-            "steps": NO_STEPS, "samples": NO_COUNT, "batch_size": NO_COUNT, "damping": (-1.0, NAN, INF), "floor": NOT_CLOSED,
+            "steps": NO_STEPS, "samples": NO_COUNT_BUT_NONE, "batch_size": NO_COUNT_BUT_NONE, "damping": (-1.0, NAN, INF),
+            "floor": NOT_CLOSED, "power": NOT_CLOSED,
         }.items()
     ],
     "gradient_noise": [

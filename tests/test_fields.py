@@ -18,6 +18,8 @@ from trivmap.fields import (
     LocalField,
     LoopPotential,
     NeuralPotential,
+    RidgeField,
+    RidgePotential,
 )
 from trivmap.fields._trivializing import trivializing_potential
 from trivmap.groups import SU, U1
@@ -69,6 +71,10 @@ FIELDS = {
     "gated_u1_square": lambda: GatedConvolutionField(LinkField(U1(), (4, 4)), features=3, gates=3),
     "gated_u1_extent_2": lambda: GatedConvolutionField(LinkField(U1(), (2, 2)), features=2),
     "gated_u1_3d": lambda: GatedConvolutionField(LinkField(U1(), (2, 3, 2)), features=2, gates=1),
+    "ridge_scalar_1d": lambda: RidgeField(jax.random.key(5), RealField((5,)), times=2),
+    "ridge_scalar_2d": lambda: RidgeField(jax.random.key(5), RealField((3, 4)), times=2),
+    "ridge_scalar_square": lambda: GradientField(RidgePotential(jax.random.key(5), RealField((4, 4)), times=2)),
+    "ridge_scalar_3d": lambda: RidgeField(jax.random.key(5), RealField((2, 3, 2)), times=2),
     "convolution_2d": lambda: ConvolutionField(jax.random.key(5), RealField((3, 4)), sines=5, site_features=3),
     "convolution_square": lambda: ConvolutionField(jax.random.key(5), RealField((4, 4)), sines=5, site_features=3),
     "ladder_su2": lambda: LadderField(LinkField(SU(2), (3, 4)), 1.3),
@@ -326,3 +332,44 @@ def test_loop_potential_matches_its_closed_form_laplacian_and_the_leading_order(
 def test_errors_teach(construct, error, message):
     with pytest.raises(error, match=message):
         construct()
+
+
+@pytest.mark.parametrize("kind", [RidgeField, RidgePotential])
+def test_ridges_of_several_components(kind):
+    """Divergence of a field that mixes two components; a potential and its gradient."""
+    manifold = RealField((2, 3), components=2)
+    made = randomised(jax.random.key(1), kind(jax.random.key(5), manifold, times=2), 0.3)
+    x = jax.random.normal(jax.random.key(2), manifold.shape)
+    if kind is RidgePotential:
+        gradient, _ = made.gradient_and_laplacian(TIME, x)
+        assert jnp.max(jnp.abs(gradient - jax.grad(lambda y: made(TIME, y))(x))) < 1e-12 * jnp.max(jnp.abs(gradient))
+        hessian = jax.hessian(lambda y: made(TIME, y))(x).reshape(x.size, x.size)
+        assert made.curvature_bound(TIME) >= jnp.max(jnp.abs(jnp.diag(hessian)))
+        made = GradientField(made)
+    velocity, divergence = evaluate(made, TIME, x)
+    assert velocity.shape == x.shape
+    assert jnp.abs(divergence - _dense_divergence(made, x)) < 1e-10 * max(1.0, jnp.abs(divergence))
+
+
+@pytest.mark.parametrize("kind", [RidgeField, RidgePotential])
+def test_ridges_on_a_larger_lattice(kind):
+    """Without the zero mode, which becomes a mean over blocks there, a periodic configuration moves as on the small one."""
+    manifold = RealField((4, 4))
+    small = randomised(jax.random.key(1), kind(jax.random.key(5), manifold, times=2), 0.3)
+    without = lambda a: a.at[..., -1].set(0.0)  # noqa: E731
+    small = eqx.tree_at(
+        lambda f: (f.kernels.coefficients, f.linear), small, (without(small.kernels.coefficients), without(small.linear))
+    )
+    if kind is RidgeField:
+        small = eqx.tree_at(lambda f: f.amplitudes, small, without(small.amplitudes))
+    large = small.on(RealField((8, 8)))
+    as_field = lambda f: f if kind is RidgeField else GradientField(f)  # noqa: E731
+    x = jax.random.normal(jax.random.key(2), manifold.shape)
+    velocity, divergence = as_field(small)(TIME, x)
+    larger, larger_divergence = as_field(large)(TIME, jnp.tile(x, (2, 2)))
+    scale = jnp.max(jnp.abs(velocity))
+    assert jnp.max(jnp.abs(larger - jnp.tile(velocity, (2, 2)))) < 1e-12 * scale
+    # The sums over displacements differ by images around the small lattice, nothing else: not compared. A move back is exact.
+    assert jnp.isfinite(larger_divergence)
+    assert large.linear.shape[1] == small.linear.shape[1] + 1
+    assert jnp.all(large.linear[:, -1] == 0)

@@ -79,16 +79,16 @@ def test_gauss_newton_keeps_its_steps(monkeypatch):
     theory = tm.WilsonAction(tm.U1(), (2, 2), beta=0.5)
     flow = tm.ContinuousFlow(tm.GradientField(tm.LoopPotential(theory.manifold, coefficient=0.1)), steps=1)
     model = tm.Model(tm.HaarPrior(theory.manifold), flow)
-    step, calls = _gauss_newton._step, []
+    steps, calls = _gauss_newton._Steps, []
 
     def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return step(*arguments)
+        return steps(*arguments)
 
-    options = {"parameters": lambda m: m.transport.field.potential.coefficients, "samples": 32, "progress": False}
-    monkeypatch.setattr(_gauss_newton, "_step", interrupted)
+    options = {"parameters": lambda m: m.transport.field.potential.coefficients, "samples": 256, "progress": False}
+    monkeypatch.setattr(_gauss_newton, "_Steps", interrupted)
     with pytest.raises(tm.samplers.SamplingInterrupted, match="2 of 4") as caught:
         tm.gauss_newton(jax.random.key(0), model, theory, steps=3, **options)
     monkeypatch.undo()

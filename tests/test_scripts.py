@@ -23,6 +23,7 @@ def run(script, *arguments):
         ("targets/hmc.py", "su2_8x8"),
         ("targets/discrete.py", "u1_8x8_beta3"),
         ("targets/matrix_flows.py", "su3_matrix_a"),
+        ("targets/second_order.py", "phi4-8"),
     ],
 )
 def test_targets(script, point, tmp_path):

@@ -159,6 +159,7 @@ def train(row: Row, smoke: bool) -> tm.Model:
         batch_size=16 if smoke else 32,
         reverse=training.reverse,
         damping=training.damping,
+        floor=0.3,
         dtype=jnp.float32,
         progress=False,
     )

@@ -65,6 +65,7 @@ def train(row: Row, beta: float, smoke: bool) -> tuple[tm.Model, list]:
         samples=64 if smoke else 128,
         batch_size=BATCH,
         reverse=True,
+        floor=0.3,
         dtype=jnp.float32,
         progress=False,
     )

@@ -77,7 +77,7 @@ def with_integration_steps(model: Model, steps: int | None) -> Model:
     if steps is None:
         return model
     flow: Any = model.transport
-    return Model(model.prior, ContinuousFlow(flow.field, steps=steps, solver=flow.solver))
+    return Model(model.prior, ContinuousFlow(flow.field, steps=steps, solver=flow.solver, checkpoint=flow.checkpoint))
 
 
 def _field(config: ModelConfig, manifold: Any, key: Key[Array, ""]) -> AbstractVectorField:

@@ -144,6 +144,8 @@ class TrainCommand(_Command):
     """Updates between metrics and checkpoints."""
     budget: NonNegative | None = None
     """Stop after so many seconds of wall clock; by default there is no limit."""
+    finish: CountOrZero = 0
+    """Steps of Gauss-Newton on the variance of log w at the end."""
     seed: Seed = 0
     """Seed of all random numbers."""
     out: FileName | None = None

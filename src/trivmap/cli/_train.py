@@ -1,5 +1,6 @@
 """`trivmap train`."""
 
+import dataclasses
 import time
 from typing import Any
 
@@ -9,8 +10,8 @@ import optax
 from ..io import read_checkpoint, read_header, structure, write_checkpoint
 from ..models import Model
 from ..theories import AbstractTheory
-from ..training import TrainingDiverged, TrainingState, fit, initial_state
-from ._build import OBJECTIVES, build_model, build_optimiser, build_theory, keys_of
+from ..training import GaussNewton, TrainingDiverged, TrainingState, fit, initial_state
+from ._build import OBJECTIVES, build_model, build_optimiser, build_theory, keys_of, with_integration_steps
 from ._config import TrainCommand, as_json, model_from_json, theory_from_json
 from ._interrupt import interrupts_deferred, on_interrupt
 from ._report import announce, complain, say
@@ -78,6 +79,7 @@ def train_in(folder: RunFolder, command: TrainCommand, theory: AbstractTheory) -
             chunk=command.chunk,
             state=state,
             on_chunk=recorder,
+            finish=GaussNewton(command.finish, dtype=jnp.dtype(command.precision)) if command.finish else None,
         )
     except _BudgetSpent:
         say(f"budget of {command.budget:g} s spent after step {int(recorder.state.step)}")
@@ -87,7 +89,8 @@ def train_in(folder: RunFolder, command: TrainCommand, theory: AbstractTheory) -
     finally:
         model = recorder.state.averaged_model
         with interrupts_deferred():
-            write_checkpoint(folder / MODEL, model, {"config": config, "step": int(recorder.state.step)})
+            header = {"config": config, "step": int(recorder.state.step), "integration_steps": model.transport.steps}
+            write_checkpoint(folder / MODEL, model, header)
     return model
 
 
@@ -104,7 +107,7 @@ def load_model(folder: RunFolder) -> tuple[Model, AbstractTheory, dict[str, Any]
     flow = model_from_json(config["model"], source)
     like = structure(folder / MODEL, lambda: build_model(flow, theory.manifold, keys_of(0, "model")[0]))
     model, header = read_checkpoint(folder / MODEL, like)
-    return model, theory, header
+    return with_integration_steps(model, header.get("integration_steps")), theory, header
 
 
 class _Recorder:
@@ -124,7 +127,9 @@ class _Recorder:
             if "records" not in header:
                 raise CommandError(f"{self.folder / CHECKPOINT} is of an earlier version; train in another folder.")
             self.last, self.records = header["last"], header["records"]
-            self.state, _ = read_checkpoint(self.folder / CHECKPOINT, self.state)
+            state, _ = read_checkpoint(self.folder / CHECKPOINT, self.state)
+            model = with_integration_steps(state.model, header.get("integration_steps"))
+            self.state = dataclasses.replace(state, model=model)
             say(f"continuing after step {int(self.state.step)}")
         self.folder.restore_metrics(self.last, self.records)
         return self.state
@@ -139,6 +144,8 @@ class _Recorder:
 
     def checkpoint(self, state: TrainingState) -> None:
         header = {"config": self.config, "step": int(state.step), "last": self.last, "records": self.records}
+        # Gauss-Newton may have doubled them.
+        header["integration_steps"] = state.model.transport.steps
         write_checkpoint(self.folder / CHECKPOINT, state, header)
         self.state = state
 

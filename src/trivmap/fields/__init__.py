@@ -16,4 +16,6 @@ from ._reach import Reach as Reach
 from ._reach import check_reach as check_reach
 from ._reach import colour_table as colour_table
 from ._reach import dependence as dependence
+from ._ridge import RidgeField as RidgeField
+from ._ridge import RidgePotential as RidgePotential
 from ._trivializing import trivializing_potential as trivializing_potential

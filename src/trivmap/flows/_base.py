@@ -51,6 +51,18 @@ class AbstractFlow(AbstractTransport):
         x, log_det = self.forward_and_log_det(z)
         return x, prior.log_prob(z) - log_det
 
+    def forward_with_error(self, z: Configuration) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
+        """x, log |det df/dz|, and the squared error of integration that they carry, zero where nothing is integrated."""
+        x, log_det = self.forward_and_log_det(z)
+        return x, log_det, jnp.zeros_like(log_det)
+
+    def sample_with_error(
+        self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
+    ) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
+        z = prior.sample(key, dtype)
+        x, log_det, error = self.forward_with_error(z)
+        return x, prior.log_prob(z) - log_det, error
+
     def sample_with_score(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
     ) -> tuple[Configuration, Float[Array, ""], Configuration, Float[Array, ""]]:

@@ -44,6 +44,25 @@ class FlowSequence(AbstractFlow):
         moved: Any = [flow.on(manifold) for flow in self.flows]
         return FlowSequence(*moved)
 
+    def forward_with_error(self, z: Configuration) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
+        """The squared errors of all flows add."""
+        log_det = error = jnp.zeros((), accumulator_dtype())
+        for flow in self.flows:
+            z, change, missed = flow.forward_with_error(z)
+            log_det, error = log_det + change.astype(log_det.dtype), error + missed.astype(error.dtype)
+        return z, log_det, error
+
+    @property
+    def refinable(self) -> bool:
+        return any(flow.refinable for flow in self.flows)
+
+    def refined(self, factor: int = 2) -> "FlowSequence":
+        """The sequence whose integrated flows have `factor` times as many steps."""
+        if not self.refinable:
+            super().refined(factor)  # raises, with the reason
+        parts: list[Any] = [flow.refined(factor) if flow.refinable else flow for flow in self.flows]
+        return FlowSequence(*parts)
+
     @property
     def evaluations(self) -> int | None:
         known = [count for flow in self.flows if (count := flow.evaluations) is not None]

@@ -120,16 +120,12 @@ class ContinuousFlow(AbstractFlow):
         result = self.integrate(x, 1.0, 0.0)
         return result.x, result.log_det
 
-    def sample_with_error(
-        self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None
-    ) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
+    def forward_with_error(self, z: Configuration) -> tuple[Configuration, Float[Array, ""], Float[Array, ""]]:
         """The same with the embedded error, the sum over steps of e_logdet^2 + 10 |e_x|^2."""
-        z = prior.sample(key, dtype)
         result = self.integrate(z, error=True)
         assert result.error_x is not None
         assert result.error_log_det is not None
-        error = result.error_log_det + _POSITION_WEIGHT * result.error_x
-        return result.x, prior.log_prob(z) - result.log_det, error
+        return result.x, result.log_det, result.error_log_det + _POSITION_WEIGHT * result.error_x
 
     def sample_with_score(
         self, key: Key[Array, ""], prior: AbstractPrior, dtype: DTypeLike | None = None

@@ -6,6 +6,7 @@ from ._deepen import deepen as deepen
 from ._fit import TrainingDiverged as TrainingDiverged
 from ._fit import TrainingInterrupted as TrainingInterrupted
 from ._fit import fit as fit
+from ._gauss_newton import GaussNewton as GaussNewton
 from ._gauss_newton import gauss_newton as gauss_newton
 from ._gradient_noise import gradient_noise as gradient_noise
 from ._history import History as History

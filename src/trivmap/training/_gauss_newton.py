@@ -1,6 +1,8 @@
-"""Gauss-Newton minimisation of the variance of log w."""
+"""Gauss-Newton minimisation of the variance of log w: damped least squares, with the damping chosen on fresh samples."""
 
-from collections.abc import Callable
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,10 +14,74 @@ from jaxtyping import Array, DTypeLike, Key, PyTree
 
 from .._checks import at_least, integers, within
 from .._parameters import trainable
+from ..lattice import warn_of_single_precision
 from ..models import checked_model, sample_and_log_weight
 from ..samplers import SamplingInterrupted
-from ..statistics import ess_fraction
+from ..statistics import ess_fraction, expected_acceptance
 from ..theories import AbstractTheory
+
+# Steps of the ladder around the last damping, and lengths: each is tried on the same fresh samples.
+_LADDER, _LENGTHS = (10.0, 1.0, 0.1), (1.0, 0.4)
+# After a step that no rung of the ladder makes better, the damping is this much larger, once.
+_RETREAT = 100.0
+_BYTES = 2**28  # of the derivatives of one batch
+_LARGEST_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussNewton:
+    r"""How `gauss_newton` runs, as the last part of a training: `fit(..., finish=tm.training.GaussNewton(steps=8))`.
+
+    **Arguments:** as of `gauss_newton`.
+
+        >>> finish = tm.training.GaussNewton(steps=1, samples=512)
+        >>> trained, history = tm.fit(key, model, theory, steps=2, batch_size=8, progress=False, finish=finish)
+    """
+
+    steps: int = 6
+    samples: int | None = None
+    batch_size: int | None = None
+    damping: float = 1e-3
+    floor: float = 1.0
+    power: float = 0.0
+    reverse: bool | None = None
+    dtype: DTypeLike | None = None
+
+    def __post_init__(self):
+        integers("gauss_newton", 0, steps=self.steps)
+        for name in ("samples", "batch_size"):
+            if getattr(self, name) is not None:
+                integers("gauss_newton", 1, **{name: getattr(self, name)})
+        at_least("gauss_newton: damping", self.damping, 0)
+        within("gauss_newton: floor", self.floor, 0, 1, closed=True)
+        within("gauss_newton: power", self.power, 0, 1, closed=True)
+
+    def iterate(
+        self, key: Key[Array, ""], model: Any, theory: AbstractTheory, parameters: Callable[[Any], PyTree] | None = None
+    ) -> "Iterator[tuple[Any, dict[str, Any]]]":
+        """The model and a record at the start and after each step, until `steps` are done or none helps any more."""
+        checked_model("gauss_newton", model, theory)
+        problem = _Problem(self, theory.final, parameters or (lambda m: m))
+        flat, changed = problem.chosen(model)
+        damping, retreated = self.damping, False
+        for step in range(self.steps + 1):
+            start = time.perf_counter()
+            step_key, trial_key = jax.random.split(jax.random.fold_in(key, step))
+            now = problem.evaluated(trial_key, changed(model, flat))
+            if step == 0:
+                yield changed(model, flat), _record(step, now, damping, 0.0, model, start)
+                continue
+            found = problem.improved(step_key, trial_key, changed, model, flat, damping)
+            if found.criterion < now.criterion:
+                flat, damping, length, retreated, now = found.flat, found.damping, found.length, False, found.trial
+            elif retreated:
+                return
+            else:
+                damping, length, retreated = _RETREAT * damping, 0.0, True
+            # Otherwise the next step would fit the error of the integrator.
+            if now.unresolved and model.refinable:
+                model = model.refined()
+            yield changed(model, flat), _record(step, now, damping, length, model, start)
 
 
 def gauss_newton(
@@ -23,90 +89,178 @@ def gauss_newton(
     model: Any,
     theory: AbstractTheory,
     *,
-    parameters: Callable[[Any], PyTree],
-    steps: int = 2,
-    samples: int = 512,
-    batch_size: int = 32,
-    reverse: bool = False,
+    parameters: Callable[[Any], PyTree] | None = None,
+    steps: int = 6,
+    samples: int | None = None,
+    batch_size: int | None = None,
     damping: float = 1e-3,
-    floor: float = 0.3,
+    floor: float = 1.0,
+    power: float = 0.0,
+    reverse: bool | None = None,
     dtype: DTypeLike | None = None,
     progress: bool = True,
 ) -> tuple[Any, list[dict[str, Any]]]:
-    r"""Minimises Var[log w] over chosen parameters, each step by damped linear least squares.
+    r"""Minimises Var[log w] by damped linear least squares: the way to finish a training that `fit` has begun.
 
-    With the derivative of every log weight by every parameter, $J_{ik} = d \log w_i / d\theta_k$ at fixed prior samples,
-    the step $\delta\theta$ solves $\min \mathrm{Var}[\log w + J \delta\theta] + d\, |\delta\theta|^2$, parameters in units
-    of the spread of their column. One or two steps replace thousands of stochastic updates (`fit`). Fresh samples are
-    drawn in every step, and a step that raises the variance by more than two errors of its estimates is taken back.
+    With the derivative of every log weight by every parameter, $J_{ik} = d \log w_i / d\theta_k$ at fixed prior samples, a
+    step is
+
+    $$ \delta\theta = -\big(\bar J^T \bar J/N + d\, \max_k \mathrm{Var}\, J_k\big)^{-1} \bar J^T \overline{\log w}/N $$
+
+    (bars: less the mean), a Levenberg-Marquardt step in raw parameters. With more parameters than samples the same step is
+    found from the N x N matrix $\bar J \bar J^T$ (the "minSR" form of stochastic reconfiguration, arXiv:2302.01941). Each
+    step tries dampings 10 d, d and d/10 and lengths 1 and 0.4 on fresh samples, at no further derivative, and takes the
+    best one; without any that is better it retreats to 100 d once, then stops. The log weight is nearly linear in the
+    parameters of many fields, so that a few steps gain what takes thousands of stochastic updates.
+
+    Few integration steps are exploited sooner than by `fit`: trials use twice as many, what they change on average counts
+    like a standard deviation (the variance itself does not see a constant, which log Z does), and the steps of the model are
+    doubled when halving them changes the variance by more than a fifth or the mean by more than 2 % of a standard deviation.
 
     **Arguments:**
 
-    - `key`: randomness of the samples. `model`, `theory`: on the same manifold.
-    - `parameters`: picks the arrays to change, such as `lambda model: model.transport.field.gates`; what `trainable` says is
-      no parameter stays as it is, so that whole parts of a model may be picked.
-    - `steps`: number of updates. `samples`: per update, several times the number of parameters.
-    - `batch_size`: samples per compiled call.
-    - `reverse`: one reverse pass per sample instead of one linearised flow per parameter; for more than a few dozen
-      parameters, on fields whose reverse mode is cheap.
-    - `damping`: d, relative to the variance of a column: directions that the samples hardly determine stay put.
-    - `floor`: columns count at least with this fraction of the largest spread: those far below it are noise, or say
-      nothing beyond first order, and take small steps. Where many samples determine them, a lower floor needs fewer steps.
-    - `dtype`: precision of the configurations.
+    - `key`: randomness of the samples. `model`, `theory`: on the same manifold; a few dozen steps of `fit` first, since from
+      a bad start the variance may be lowered by leaving a mode.
+    - `parameters`: picks the arrays to change, by default all that `trainable` marks.
+    - `steps`: number of updates. `samples`: per update, by default five times the number of parameters, within 512 and 8192;
+      trials use a quarter. The derivatives take 8 bytes x samples x parameters on the host.
+    - `batch_size`: samples per compiled call, by default as many as keep their derivatives below 256 MiB, 64 at most.
+    - `damping`: the first d. `floor`: parameters are in units of the spread of their column of J, or of this fraction of the
+      largest one where that is more; with 1, the default, in their own units, so that dead directions stay put.
+    - `power`: p of weights $(w/\langle w\rangle)^p$ in all means, 0 for none, where derivatives have no variance under q, as
+      at zeros of a determinant.
+    - `reverse`: one reverse pass per sample, or one linearised flow per parameter; by default whichever has fewer passes.
+    - `dtype`: precision of the configurations behind the derivatives; float32 is faster. Trials use JAX's default.
 
-    **Returns:** the model, and for every evaluation (one more than updates) the variance of log w, the ESS, the step.
+    **Returns:** the model, and a record of the start and of every step: variance, mean, ESS and acceptance of the trials,
+    damping, length (zero if no step was taken), the mean and standard deviation by which halving the integration steps
+    changes log w, seconds.
 
-    **Raises:** `ValueError` for fewer samples than twice the parameters, no parameter at all, a floor outside of [0, 1], or
-    when log weights are not finite; `SamplingInterrupted` on an interrupt, which carries model and records of the
-    evaluations so far.
+    **Raises:** `ValueError` for no parameter at all, options outside of their ranges, or log weights that are not finite;
+    `SamplingInterrupted` on an interrupt, which carries model and records so far.
 
         >>> few = lambda m: m.transport.field.convolution.linear
         >>> better, history = tm.gauss_newton(key, model, theory, parameters=few, steps=1, samples=256)
     """
     from tqdm import tqdm  # keeps `import trivmap` light
 
-    integers("gauss_newton", 1, samples=samples, batch_size=batch_size)
-    integers("gauss_newton", 0, steps=steps)
-    at_least("gauss_newton: damping", damping, 0)
-    within("gauss_newton: floor", floor, 0, 1, closed=True)
-    checked_model("gauss_newton", model, theory)
-    flat, changed = _chosen(model, parameters, samples)
-    count = -(-samples // batch_size)
-    best, records = _Point(flat, np.inf, 0.0), []
+    options = GaussNewton(steps, samples, batch_size, damping, floor, power, reverse, dtype)
+    warn_of_single_precision("gauss_newton")
+    best, records = model, []
     try:
-        for step in tqdm(range(steps + 1), desc="Gauss-Newton", unit="step", disable=not progress):
-            keys = jax.random.split(jax.random.fold_in(key, step), (count, batch_size))
-            batches = [_linearised(model, theory, changed, flat, batch, dtype, reverse) for batch in keys]
-            log_weights, slopes = (
-                np.concatenate([np.asarray(part, float) for part in parts]) for parts in zip(*batches, strict=True)
-            )
-            if not np.all(np.isfinite(log_weights)):
-                raise ValueError(f"gauss_newton: log weights are not finite in step {step}; start closer to the theory.")
-            point = _Point(flat, *_variance(log_weights))
-            records.append({"step": step, "variance": point.variance, "ess": float(ess_fraction(jnp.asarray(log_weights)))})
-            if point.rises_above(best):
-                break
-            best = point
-            if step < steps:
-                flat = flat + jnp.asarray(_step(log_weights, slopes, damping, floor), flat.dtype)
+        with tqdm(total=steps, desc="Gauss-Newton", unit="step", disable=not progress, dynamic_ncols=True) as bar:
+            for found, record in options.iterate(key, model, theory, parameters):
+                best = found
+                records.append(record)
+                bar.update(min(record["step"], 1))
+                bar.set_postfix_str(f"variance {record['variance']:.4g}, ESS {record['ess']:.3f}")
     except KeyboardInterrupt as interrupt:
         if not records:
             raise
-        raise SamplingInterrupted((changed(model, best.flat), records), len(records), steps + 1) from interrupt
-    return changed(model, best.flat), records
+        raise SamplingInterrupted((best, records), len(records), steps + 1) from interrupt
+    return best, records
 
 
-class _Point(NamedTuple):
-    """Parameters, and the variance of the log weights there with its error."""
+class _Trial(NamedTuple):
+    """Log weights on fresh samples, with the steps of the model and with twice as many, which decide."""
 
+    log_weights: np.ndarray
+    change: np.ndarray
+    power: float
+
+    @property
+    def weights(self) -> np.ndarray:
+        return _weights(self.log_weights, self.power)
+
+    @property
+    def variance(self) -> float:
+        return _variance(self.log_weights, self.weights)
+
+    @property
+    def criterion(self) -> float:
+        return self.variance + float(np.sum(self.weights * self.change)) ** 2
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether halving the steps changes the variance by more than a fifth, or the mean of log w, by which log Z is
+        wrong, by more than its error from 2500 samples."""
+        other = _variance(self.log_weights - self.change, self.weights)
+        shift = abs(float(np.sum(self.weights * self.change)))
+        return abs(other - self.variance) > 0.2 * self.variance or shift > 0.02 * self.variance**0.5
+
+
+class _Found(NamedTuple):
     flat: Array
-    variance: float
-    error: float
+    damping: float
+    length: float
+    trial: _Trial
 
-    def rises_above(self, best: "_Point") -> bool:
-        # Samples are fresh: a rise within errors is noise at the minimum, where further steps still gain along directions
-        # that the floor slows down.
-        return bool(self.variance > best.variance + 2 * np.hypot(self.error, best.error))
+    @property
+    def criterion(self) -> float:
+        return self.trial.criterion
+
+
+class _Problem(NamedTuple):
+    """What stays the same during all steps."""
+
+    options: GaussNewton
+    theory: AbstractTheory
+    parameters: Callable[[Any], PyTree]
+
+    def chosen(self, model: Any) -> "tuple[Array, _Changed]":
+        """The chosen numbers in a row, and how they are put back."""
+        chosen, fixed = eqx.partition(self.parameters(model), self.parameters(trainable(model)))
+        flat, unravel = ravel_pytree(chosen)
+        if flat.size == 0:
+            raise ValueError(
+                "gauss_newton: `parameters` picks no number to train; couplings and stored configurations are none."
+            )
+        return flat, _Changed(fixed, self.parameters, unravel)
+
+    def samples(self, size: int) -> int:
+        return min(max(5 * size, 512), 8192) if self.options.samples is None else self.options.samples
+
+    def batch(self, size: int, samples: int) -> int:
+        largest = min(_LARGEST_BATCH, max(1, _BYTES // (8 * size)))
+        return min(largest if self.options.batch_size is None else self.options.batch_size, samples)
+
+    def evaluated(self, key: Array, model: Any) -> _Trial:
+        """The model on fresh samples, the same ones for the same key."""
+        flat, _ = self.chosen(model)
+        count = max(self.samples(flat.size) // 4, 64)
+        size = self.batch(1, count)
+        keys = jax.random.split(key, (-(-count // size), size))
+        refined = model.refined() if model.refinable else None
+        parts = [_log_weights(model, refined, self.theory, batch) for batch in keys]
+        log_weights, change = (np.concatenate([np.asarray(p, float) for p in column]) for column in zip(*parts, strict=True))
+        return _Trial(log_weights, change, self.options.power)
+
+    def improved(self, key: Array, trial_key: Array, changed: "_Changed", model: Any, flat: Array, damping: float) -> _Found:
+        """The best step of the ladder, by its trial."""
+        log_weights, slopes = self.linearised(key, changed, model, flat)
+        steps = _Steps(log_weights, slopes, self.options)
+        found = []
+        for rung in _LADDER:
+            direction = steps.damped(rung * damping)
+            for length in _LENGTHS:
+                moved = flat + jnp.asarray(length * direction, flat.dtype)
+                trial = self.evaluated(trial_key, changed(model, moved))
+                if np.all(np.isfinite(trial.log_weights)) and np.all(np.isfinite(trial.change)):
+                    found.append(_Found(moved, rung * damping, length, trial))
+        if not found:
+            raise ValueError("gauss_newton: log weights are not finite after any step; start closer to the theory.")
+        return min(found, key=lambda f: f.criterion)
+
+    def linearised(self, key: Array, changed: "_Changed", model: Any, flat: Array) -> tuple[np.ndarray, np.ndarray]:
+        count = self.samples(flat.size)
+        size = self.batch(flat.size, count)
+        reverse = flat.size > 32 if self.options.reverse is None else self.options.reverse
+        keys = jax.random.split(key, (-(-count // size), size))
+        batches = [_linearised(model, self.theory, changed, flat, b, self.options.dtype, reverse) for b in keys]
+        log_weights, slopes = (np.concatenate([np.asarray(p, float) for p in parts]) for parts in zip(*batches, strict=True))
+        if not np.all(np.isfinite(log_weights)) or not np.all(np.isfinite(slopes)):
+            raise ValueError("gauss_newton: log weights or their derivatives are not finite; start closer to the theory.")
+        return log_weights, slopes
 
 
 class _Changed(eqx.Module):
@@ -117,37 +271,72 @@ class _Changed(eqx.Module):
     unravel: Callable[[Array], PyTree] = eqx.field(static=True)
 
     def __call__(self, model: Any, values: Array) -> Any:
-        return eqx.tree_at(self.parameters, model, eqx.combine(self.unravel(values), self.fixed))
+        # Leaves only: the static parts, such as the number of integration steps, are those of the model that is given.
+        leaves = jax.tree.leaves(eqx.combine(self.unravel(values), self.fixed))
+        changed = jax.tree.unflatten(jax.tree.structure(self.parameters(model)), leaves)
+        return eqx.tree_at(self.parameters, model, changed)
 
 
-def _chosen(model: Any, parameters: Callable[[Any], PyTree], samples: int) -> tuple[Array, _Changed]:
-    """The chosen numbers in a row, and how they are put back."""
-    chosen, fixed = eqx.partition(parameters(model), parameters(trainable(model)))
-    flat, unravel = ravel_pytree(chosen)
-    if flat.size == 0:
-        raise ValueError("gauss_newton: `parameters` picks no number to train; couplings and stored configurations are none.")
-    if samples < 2 * flat.size:
-        raise ValueError(
-            f"gauss_newton: got {samples} samples for {flat.size} parameters, expected at least {2 * flat.size}."
-        )
-    return flat, _Changed(fixed, parameters, unravel)
+class _Steps:
+    """The least-squares problem of one step, for any damping."""
+
+    def __init__(self, log_weights: np.ndarray, slopes: np.ndarray, options: GaussNewton):
+        weights = _weights(log_weights, options.power)
+        root = np.sqrt(weights)
+        self.target = root * (log_weights - np.sum(weights * log_weights))
+        matrix = root[:, None] * (slopes - weights @ slopes)
+        spread = np.sqrt(np.sum(matrix**2, axis=0))
+        # With a floor of one all columns have the unit of the largest: the damping acts on raw parameters. Units of their
+        # own would give dead directions, whose columns are noise, huge steps.
+        self.scale = np.maximum(spread, options.floor * spread.max())
+        self.scale = np.where(self.scale > 0, self.scale, 1.0)
+        self.matrix = matrix / self.scale
+        self.dual = self.matrix.shape[1] > self.matrix.shape[0]
+        self.gram = self.matrix @ self.matrix.T if self.dual else self.matrix.T @ self.matrix
+
+    def damped(self, damping: float) -> np.ndarray:
+        regular = self.gram + damping * np.eye(len(self.gram))
+        if self.dual:
+            return -(self.matrix.T @ _solved(regular, self.target)) / self.scale
+        return -_solved(regular, self.matrix.T @ self.target) / self.scale
 
 
-def _variance(log_weights: np.ndarray) -> tuple[float, float]:
-    """The variance and its statistical error."""
-    squares = (log_weights - log_weights.mean()) ** 2
-    return float(log_weights.var()), float(np.std(squares)) / np.sqrt(len(log_weights))
+def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.solve(matrix, right)
+    except np.linalg.LinAlgError:  # no damping, and columns that depend on each other
+        return np.linalg.lstsq(matrix, right, rcond=None)[0]
 
 
-def _step(log_weights: np.ndarray, slopes: np.ndarray, damping: float, floor: float) -> np.ndarray:
-    count = len(log_weights)
-    centred, matrix = log_weights - log_weights.mean(), slopes - slopes.mean(axis=0)
-    scale = np.sqrt(np.mean(matrix**2, axis=0))
-    scale = np.maximum(scale, floor * scale.max())
-    matrix = matrix / scale / np.sqrt(count)
-    centred = centred / np.sqrt(count)
-    solution = np.linalg.solve(matrix.T @ matrix + damping * np.eye(matrix.shape[1]), matrix.T @ centred)
-    return -solution / scale
+def _weights(log_weights: np.ndarray, power: float) -> np.ndarray:
+    relative = np.exp(power * (log_weights - log_weights.max()))
+    return relative / relative.sum()
+
+
+def _variance(log_weights: np.ndarray, weights: np.ndarray) -> float:
+    return float(np.sum(weights * (log_weights - np.sum(weights * log_weights)) ** 2))
+
+
+def _record(step: int, trial: _Trial, damping: float, length: float, model: Any, start: float) -> dict[str, Any]:
+    record = {"step": step, "variance": trial.variance, "ess": float(ess_fraction(trial.log_weights))}
+    record |= {"mean": float(trial.log_weights.mean()), "acceptance": float(expected_acceptance(trial.log_weights))}
+    if model.refinable:
+        record |= {"halving_mean": float(trial.change.mean()), "halving_std": float(trial.change.std())}
+    return record | {"damping": damping, "length": length, "seconds": time.perf_counter() - start}
+
+
+@eqx.filter_jit
+def _log_weights(model, refined, theory, keys):
+    """Log weights with the finer steps, where there are any, and their difference to those of the model."""
+
+    def one(key: Array) -> tuple[Array, Array]:
+        coarse = sample_and_log_weight(key, model.at(theory), theory)[1]
+        if refined is None:
+            return coarse, jnp.zeros_like(coarse)
+        fine = sample_and_log_weight(key, refined.at(theory), theory)[1]
+        return fine, fine - coarse
+
+    return jax.vmap(one)(keys)
 
 
 @eqx.filter_jit
