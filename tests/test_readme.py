@@ -60,6 +60,8 @@ def test_extension_page_runs_as_printed(tmp_path):
         assert abs(value - float(line.split("exact")[1])) < 4 * error, line
     assert lines[14].startswith("<chi> = -")  # g phi^2 chi pulls it down
     assert float(lines[14].split()[-1]) > 0.1  # ESS, 0.29 when written
+    value, error = estimates(lines[15])
+    assert abs(value - 3) < 4 * error, lines[15]
 
 
 @pytest.mark.slow

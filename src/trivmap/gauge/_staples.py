@@ -21,7 +21,8 @@ def staple_sum(group: AbstractGroup, links: Array) -> Array:
 
     **Arguments:** `group`: SU(n); `links`: `(dim, n, n, *lattice)`. The result has the same shape.
 
-        >>> tm.gauge.plaquette_angle(links, 0, 1).shape
+        >>> tm.gauge.staple_sum(tm.SU(2), tm.LinkField(tm.SU(2), (4, 4)).cold()).shape
+        (2, 2, 2, 4, 4)
     """
     dim = links.shape[0]
     multiply, adjoint = group.multiply, group.adjoint
