@@ -102,17 +102,18 @@ def test_the_map_without_learned_numbers_is_nearly_exact_in_two_dimensions():
 def test_gauss_newton_lowers_the_variance_and_the_numbers_move_to_another_lattice():
     theory = tm.WilsonAction(SU2, (4, 4), beta=2.0)
     start = _model(theory, gates=1, times=2, reach=1)
-    model, records = tm.gauss_newton(
+    model, _ = tm.gauss_newton(
         jax.random.key(0),
         start,
         theory,
         parameters=lambda m: m.transport.field.gates,
         steps=1,
-        samples=192,
+        samples=512,
         progress=False,
     )
-    # On 8x8 SU(2) the variance fell by half (0.054 to 0.028); each estimate here has a relative error sqrt(2/192) = 0.1.
-    assert records[1]["variance"] < 0.8 * records[0]["variance"]
+    # On 8x8 SU(2) the variance fell by half, here by a quarter; both from the same noise.
+    before, after = (np.var(tm.sample(jax.random.key(1), m, theory, 1024).log_weights) for m in (start, model))
+    assert after < 0.85 * before
     assert jnp.any(model.transport.field.gates != 0)
     larger = tm.transfer(model, tm.WilsonAction(SU2, (4, 6), beta=1.5))
     assert larger.manifold.lattice == (4, 6)
