@@ -60,6 +60,11 @@ class _Kernels(eqx.Module):
         rows = self.symbols.reshape(len(self.symbols), -1)
         return rows @ rows.T / rows.shape[1]
 
+    def trace(self, coefficients: Float[Array, " functions"]) -> Float[Array, ""]:
+        """The sum of the eigenvalues of a kernel, the number of sites times its value at zero displacement."""
+        totals = self.symbols.reshape(len(self.symbols), -1).sum(axis=1)
+        return jnp.sum(coefficients * jnp.asarray(totals, coefficients.dtype))
+
     def combined(self, coefficients: Array, dtype: DTypeLike) -> Array:
         """Eigenvalues of kernels with the given coefficients along the last axis."""
         return jnp.tensordot(coefficients.astype(dtype), jnp.asarray(self.symbols, dtype), 1)
@@ -186,8 +191,7 @@ class RidgeField(AbstractVectorField):
         overlap = jnp.einsum(
             "nca,ab,ncb->n", amplitudes, jnp.asarray(self.kernels.gram, wide), self.kernels.coefficients.astype(wide)
         )
-        trace = jnp.sum(linear * jnp.asarray(self.kernels.symbols.reshape(len(linear), -1).sum(axis=1), wide))
-        return hartley(v, dim).reshape(x.shape), len(fields) * trace + jnp.sum(overlap * slopes)
+        return hartley(v, dim).reshape(x.shape), len(fields) * self.kernels.trace(linear) + jnp.sum(overlap * slopes)
 
 
 class RidgePotential(AbstractPotential):
@@ -237,7 +241,7 @@ class RidgePotential(AbstractPotential):
 
     def __call__(self, t: Float[Array, ""], x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
         self.manifold.check(x)
-        fields, spectrum, strengths, linear = self._at(t, x)
+        spectrum, (strengths, linear) = self._spectrum(x), self._coefficients(t)
         ridges = self.kernels.ridges(spectrum)
         # |u| would have no derivative at zero.
         log_cosh = jnp.logaddexp(ridges, -ridges) - math.log(2)
@@ -249,33 +253,31 @@ class RidgePotential(AbstractPotential):
     ) -> tuple[Inexact[Array, "*shape"], Float[Array, ""]]:
         self.manifold.check(x)
         dim, wide = len(self.manifold.lattice), accumulator_dtype()
-        fields, spectrum, strengths, linear = self._at(t, x)
+        spectrum, (strengths, linear) = self._spectrum(x), self._coefficients(t)
         response = jnp.tanh(self.kernels.ridges(spectrum))
         outgoing = self.kernels.combined(strengths[:, None, None] * self.kernels.coefficients.astype(wide), x.dtype)
         back = jnp.sum(outgoing * hartley(response, dim)[:, None], axis=0)
         gradient = hartley(self.kernels.combined(linear, x.dtype)[None] * spectrum + back, dim)
-        trace = jnp.sum(linear * jnp.asarray(self.kernels.symbols.reshape(len(linear), -1).sum(axis=1), wide))
-        laplacian = len(fields) * trace + jnp.sum(strengths * self._squares() * _slopes(response))
+        laplacian = len(spectrum) * self.kernels.trace(linear) + jnp.sum(strengths * self._squares() * _slopes(response))
         return gradient.reshape(x.shape), laplacian
 
     def curvature_bound(self, t: Float[Array, ""]) -> Float[Array, ""]:
-        wide = accumulator_dtype()
-        time = chebyshev_basis(t.astype(wide), self.linear.shape[0])
-        strengths, linear = (jnp.tensordot(time, p.astype(wide), 1) for p in (self.strengths, self.linear))
-        local = jnp.asarray(self.kernels.symbols.reshape(len(linear), -1).mean(axis=1), wide)
-        return jnp.abs(jnp.sum(linear * local)) + jnp.sum(jnp.abs(strengths) * self._squares())
+        strengths, linear = self._coefficients(t)
+        local = self.kernels.trace(linear) / math.prod(self.manifold.lattice)
+        return jnp.abs(local) + jnp.sum(jnp.abs(strengths) * self._squares())
 
     def receptive_field(self) -> int:
         """All of the lattice: heat kernels have no end."""
         return max(self.manifold.lattice) // 2
 
-    def _at(self, t: Array, x: Array) -> tuple[Array, Array, Array, Array]:
-        """Fields with an axis of components, their transform, and the coefficients at time t."""
+    def _coefficients(self, t: Array) -> tuple[Array, Array]:
+        """a_n and the coefficients of A_0 at time t, in the precision of sums."""
         wide = accumulator_dtype()
-        fields = x.reshape(-1, *self.manifold.lattice)
         time = chebyshev_basis(t.astype(wide), self.linear.shape[0])
-        strengths, linear = (jnp.tensordot(time, p.astype(wide), 1) for p in (self.strengths, self.linear))
-        return fields, hartley(fields, len(self.manifold.lattice)), strengths, linear
+        return jnp.tensordot(time, self.strengths.astype(wide), 1), jnp.tensordot(time, self.linear.astype(wide), 1)
+
+    def _spectrum(self, x: Array) -> Array:
+        return hartley(x.reshape(-1, *self.manifold.lattice), len(self.manifold.lattice))
 
     def _squares(self) -> Array:
         """sum_{c, r} k_nc(r)^2 of every channel."""
