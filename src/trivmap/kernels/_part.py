@@ -10,7 +10,21 @@ from ..theories import ComponentTheory, RegionTheory
 from ._base import AbstractKernel
 
 
-class OnRegion(AbstractKernel):
+class _OnPart(AbstractKernel):
+    """What a kernel says of itself holds on a part as well."""
+
+    kernel: eqx.AbstractVar[AbstractKernel]
+
+    @property
+    def reversible(self) -> bool:
+        return self.kernel.reversible
+
+    @property
+    def force_evaluations(self) -> int | None:
+        return self.kernel.force_evaluations
+
+
+class OnRegion(_OnPart):
     r"""A kernel that moves the sites or links of a region, all others fixed bit for bit.
 
     It runs on the conditional density $p(x_R | x_{\bar R}) \propto e^{-S(x)}$: momenta and forces of HMC vanish outside,
@@ -29,14 +43,6 @@ class OnRegion(AbstractKernel):
     def __init__(self, region: Any, kernel: AbstractKernel):
         self.region = region if isinstance(region, Region) else Region(region)
         self.kernel = kernel
-
-    @property
-    def reversible(self) -> bool:
-        return self.kernel.reversible
-
-    @property
-    def force_evaluations(self) -> int | None:
-        return self.kernel.force_evaluations
 
     def init(self, key: Key[Array, ""], theory: Any, x: Any) -> Any:
         return self.kernel.init(key, RegionTheory(theory, self.region), x)
@@ -67,7 +73,7 @@ class ComponentState(eqx.Module):
         return self.others | {self.name: self.moving.configuration}
 
 
-class OnComponent(AbstractKernel):
+class OnComponent(_OnPart):
     r"""A kernel that moves one component of a product of manifolds, the others fixed.
 
     It runs on the conditional density $p(x_a | x_b, \ldots) \propto e^{-S(x_a, x_b, \ldots)}$. Invariant for the theory,
@@ -84,14 +90,6 @@ class OnComponent(AbstractKernel):
 
     name: str = eqx.field(static=True)
     kernel: AbstractKernel
-
-    @property
-    def reversible(self) -> bool:
-        return self.kernel.reversible
-
-    @property
-    def force_evaluations(self) -> int | None:
-        return self.kernel.force_evaluations
 
     def init(self, key: Key[Array, ""], theory: Any, x: Any) -> ComponentState:
         given = ComponentTheory(theory, self.name, x)
