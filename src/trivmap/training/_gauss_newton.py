@@ -20,8 +20,10 @@ from ..samplers import SamplingInterrupted
 from ..statistics import ess_fraction, expected_acceptance
 from ..theories import AbstractTheory
 
-# Steps of the ladder around the last damping, and lengths: each is tried on the same fresh samples.
+# Steps of the ladder around the last damping, and lengths.
 _LADDER, _LENGTHS = (10.0, 1.0, 0.1), (1.0, 0.4)
+# The best of them is found on this part of the samples of the comparison: all steps share them, so that few are enough.
+_RACE, _FEWEST = 4, 64
 # After a step that no rung of the ladder makes better, the damping is this much larger, once.
 _RETREAT = 100.0
 _BYTES = 2**28  # of the derivatives of one batch
@@ -72,8 +74,9 @@ class GaussNewton:
                 yield changed(model, flat), _record(step, now, damping, 0.0, model, start)
                 continue
             found = problem.improved(step_key, trial_key, changed, model, flat, damping)
-            if found.criterion < now.criterion:
-                flat, damping, length, retreated, now = found.flat, found.damping, found.length, False, found.trial
+            trial = problem.evaluated(trial_key, changed(model, found.flat))
+            if trial.criterion < now.criterion:
+                flat, damping, length, retreated, now = found.flat, found.damping, found.length, False, trial
             elif retreated:
                 return
             else:
@@ -109,9 +112,9 @@ def gauss_newton(
 
     (bars: less the mean), a Levenberg-Marquardt step in raw parameters. With more parameters than samples the same step is
     found from the N x N matrix $\bar J \bar J^T$ (the "minSR" form of stochastic reconfiguration, arXiv:2302.01941). Each
-    step tries dampings 10 d, d and d/10 and lengths 1 and 0.4 on fresh samples, at no further derivative, and takes the
-    best one; without any that is better it retreats to 100 d once, then stops. The log weight is nearly linear in the
-    parameters of many fields, so that a few steps go far.
+    step tries dampings 10 d, d and d/10 and lengths 1 and 0.4 on a few fresh samples, at no further derivative, and takes the
+    best one if it is better than no step on more of them; otherwise it retreats to 100 d once, then stops. The log weight is
+    nearly linear in the parameters of many fields, so that a few steps go far.
 
     Few integration steps are exploited sooner than by `fit`: trials use twice as many, what they change on average counts
     like a standard deviation (the variance itself does not see a constant, which log Z does), and the steps of the model are
@@ -123,14 +126,16 @@ def gauss_newton(
       a bad start the variance may be lowered by leaving a mode.
     - `parameters`: picks the arrays to change, by default all that `trainable` marks.
     - `steps`: number of updates. `samples`: per update, by default five times the number of parameters, within 512 and 8192;
-      trials use a quarter. The derivatives take 8 bytes x samples x parameters on the host.
+      the comparison uses a quarter, and the choice among the six steps a quarter of that. The derivatives take 8 bytes x
+      samples x parameters on the host.
     - `batch_size`: samples per compiled call, by default as many as keep their derivatives below 256 MiB, 64 at most.
     - `damping`: the first d. `floor`: parameters are in units of the spread of their column of J, or of this fraction of the
       largest one where that is more; with 1, the default, in their own units, so that dead directions stay put.
     - `power`: p of weights $(w/\langle w\rangle)^p$ in all means, 0 for none, where derivatives have no variance under q, as
       at zeros of a determinant.
     - `reverse`: one reverse pass per sample, or one linearised flow per parameter; by default whichever has fewer passes.
-    - `dtype`: precision of the configurations behind the derivatives; float32 is faster. Trials use JAX's default.
+    - `dtype`: precision of the configurations behind the derivatives and the choice; float32 is faster. The comparison uses
+      JAX's default.
 
     **Returns:** the model, and a record of the start and of every step: variance, mean, ESS and acceptance of the trials,
     damping, length (zero if no step was taken), the mean and standard deviation by which halving the integration steps
@@ -178,6 +183,9 @@ class _Trial(NamedTuple):
 
     @property
     def criterion(self) -> float:
+        """What decides; a step after which weights are not finite is none."""
+        if not np.all(np.isfinite(self.log_weights + self.change)):
+            return np.inf
         return self.variance + float(np.sum(self.weights * self.change)) ** 2
 
     @property
@@ -193,11 +201,7 @@ class _Found(NamedTuple):
     flat: Array
     damping: float
     length: float
-    trial: _Trial
-
-    @property
-    def criterion(self) -> float:
-        return self.trial.criterion
+    criterion: float
 
 
 class _Problem(NamedTuple):
@@ -224,14 +228,19 @@ class _Problem(NamedTuple):
         largest = min(_LARGEST_BATCH, max(1, _BYTES // (8 * size)))
         return min(largest if self.options.batch_size is None else self.options.batch_size, samples)
 
+    def trials(self, size: int) -> int:
+        """Samples on which a step is compared with none."""
+        return max(self.samples(size) // 4, _FEWEST)
+
     def evaluated(self, key: Array, model: Any) -> _Trial:
         """The model on fresh samples, the same ones for the same key."""
-        flat, _ = self.chosen(model)
-        count = max(self.samples(flat.size) // 4, 64)
+        return self.tried(key, model, self.trials(self.chosen(model)[0].size), None)
+
+    def tried(self, key: Array, model: Any, count: int, dtype: DTypeLike | None) -> _Trial:
         size = self.batch(1, count)
         keys = jax.random.split(key, (-(-count // size), size))
         refined = model.refined() if model.refinable else None
-        parts = [_log_weights(model, refined, self.theory, batch) for batch in keys]
+        parts = [_log_weights(model, refined, self.theory, batch, dtype) for batch in keys]
         log_weights, change = (np.concatenate([np.asarray(p, float) for p in column]) for column in zip(*parts, strict=True))
         return _Trial(log_weights, change, self.options.power)
 
@@ -239,17 +248,18 @@ class _Problem(NamedTuple):
         """The best step of the ladder, by its trial."""
         log_weights, slopes = self.linearised(key, changed, model, flat)
         steps = _Steps(log_weights, slopes, self.options)
+        count = max(self.trials(flat.size) // _RACE, _FEWEST)
         found = []
         for rung in _LADDER:
             direction = steps.damped(rung * damping)
             for length in _LENGTHS:
                 moved = flat + jnp.asarray(length * direction, flat.dtype)
-                trial = self.evaluated(trial_key, changed(model, moved))
-                if np.all(np.isfinite(trial.log_weights)) and np.all(np.isfinite(trial.change)):
-                    found.append(_Found(moved, rung * damping, length, trial))
-        if not found:
+                trial = self.tried(trial_key, changed(model, moved), count, self.options.dtype)
+                found.append(_Found(moved, rung * damping, length, trial.criterion))
+        best = min(found, key=lambda f: f.criterion)
+        if not np.isfinite(best.criterion):
             raise ValueError("gauss_newton: log weights are not finite after any step; start closer to the theory.")
-        return min(found, key=lambda f: f.criterion)
+        return best
 
     def linearised(self, key: Array, changed: "_Changed", model: Any, flat: Array) -> tuple[np.ndarray, np.ndarray]:
         count = self.samples(flat.size)
@@ -326,14 +336,14 @@ def _record(step: int, trial: _Trial, damping: float, length: float, model: Any,
 
 
 @eqx.filter_jit
-def _log_weights(model, refined, theory, keys):
+def _log_weights(model, refined, theory, keys, dtype):
     """Log weights with the finer steps, where there are any, and their difference to those of the model."""
 
     def one(key: Array) -> tuple[Array, Array]:
-        coarse = sample_and_log_weight(key, model.at(theory), theory)[1]
+        coarse = sample_and_log_weight(key, model.at(theory), theory, dtype)[1]
         if refined is None:
             return coarse, jnp.zeros_like(coarse)
-        fine = sample_and_log_weight(key, refined.at(theory), theory)[1]
+        fine = sample_and_log_weight(key, refined.at(theory), theory, dtype)[1]
         return fine, fine - coarse
 
     return jax.vmap(one)(keys)
