@@ -96,7 +96,7 @@ def test_the_integrator_is_not_exploited():
 def test_fit_finishes_and_goes_on_where_it_was():
     theory, model = _gated(steps=1)
     options = {"steps": 10, "batch_size": 32, "chunk": 5, "progress": False, "optimiser": optax.adam(3e-2)}
-    finish = tm.training.GaussNewton(steps=2, samples=512)
+    finish = tm.GaussNewton(steps=2, samples=512)
     assert model.transport.steps == 1
     seen = []
     trained, history = tm.fit(

@@ -85,9 +85,7 @@ def train(key, model, theory, plan: Training, smoke: bool) -> tuple[tm.Model, di
     )
     middle = time.perf_counter()
     print(f"  Adam: ESS {history[-1]['ess']:.3f} in {middle - start:.0f} s", flush=True)
-    options = tm.training.GaussNewton(
-        steps=1 if smoke else plan.newton, samples=64 if smoke else plan.samples, dtype=jnp.float32
-    )
+    options = tm.GaussNewton(steps=1 if smoke else plan.newton, samples=64 if smoke else plan.samples, dtype=jnp.float32)
     records = []
     for found, record in options.iterate(jax.random.fold_in(key, 1), model, theory):
         model, _ = found, records.append(record)

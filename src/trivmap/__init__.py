@@ -83,6 +83,7 @@ from .theories import ScalarYukawaAction as ScalarYukawaAction
 from .theories import U1HiggsAction as U1HiggsAction
 from .theories import WilsonAction as WilsonAction
 from .theories import exact as exact
+from .training import GaussNewton as GaussNewton
 from .training import fit as fit
 from .training import gauss_newton as gauss_newton
 from .training import objectives as objectives

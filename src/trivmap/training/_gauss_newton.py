@@ -32,11 +32,11 @@ _LARGEST_BATCH = 64
 
 @dataclasses.dataclass(frozen=True)
 class GaussNewton:
-    r"""How `gauss_newton` runs, as the last part of a training: `fit(..., finish=tm.training.GaussNewton(steps=8))`.
+    r"""How `gauss_newton` runs, as the last part of a training: `fit(..., finish=tm.GaussNewton(steps=8))`.
 
     **Arguments:** as of `gauss_newton`.
 
-        >>> finish = tm.training.GaussNewton(steps=1, samples=512)
+        >>> finish = tm.GaussNewton(steps=1, samples=512)
         >>> trained, history = tm.fit(key, model, theory, steps=2, batch_size=8, progress=False, finish=finish)
     """
 
