@@ -1,11 +1,13 @@
 """What an optimiser may change: the one rule of what is a parameter and what is physics or data."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import PyTree
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
 
 
 def trainable(tree: PyTree) -> PyTree:
@@ -41,6 +43,33 @@ def parameter_count(tree: PyTree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(parameters(tree)))
 
 
+class Moved(eqx.Module):
+    """A tree with other values of chosen parameters."""
+
+    fixed: PyTree
+    choose: Callable[[Any], PyTree] = eqx.field(static=True)
+    unravel: Callable[[Array], PyTree] = eqx.field(static=True)
+
+    def __call__(self, tree: Any, values: Array) -> Any:
+        # Leaves only: the static parts, such as the number of integration steps, are those of the tree that is given.
+        leaves = jax.tree.leaves(eqx.combine(self.unravel(values), self.fixed))
+        moved = jax.tree.unflatten(jax.tree.structure(self.choose(tree)), leaves)
+        return eqx.tree_at(self.choose, tree, moved)
+
+
+def chosen(name: str, tree: Any, choose: Callable[[Any], PyTree] | None = None) -> tuple[Array, Moved]:
+    """The parameters of a part of a tree, by default of all of it, as one row of numbers, and how other values are put back.
+
+    **Raises:** `ValueError` where the part holds no parameter.
+    """
+    choose = _all if choose is None else choose
+    parameters, fixed = eqx.partition(choose(tree), choose(trainable(tree)))
+    flat, unravel = ravel_pytree(parameters)
+    if flat.size == 0:
+        raise ValueError(f"{name}: `parameters` picks no number to train; couplings and stored configurations are none.")
+    return flat, Moved(fixed, choose, unravel)
+
+
 def all_fields(module: Any) -> frozenset[str]:
     """What `frozen_fields()` returns where nothing of a class is a parameter."""
     return frozenset(field.name for field in dataclasses.fields(module))
@@ -67,6 +96,10 @@ def _frozen_fields(node: Any) -> frozenset[str]:
 
 def _name(path: Any) -> str:
     return getattr(path[0], "name", "") if path else ""
+
+
+def _all(tree: Any) -> Any:
+    return tree
 
 
 def _nothing(tree: PyTree) -> PyTree:

@@ -11,6 +11,10 @@ from ._correlator_fit import fit_correlator as fit_correlator
 from ._data import Chain as Chain
 from ._data import Ensemble as Ensemble
 from ._data import join_ensembles as join_ensembles
+from ._derivative import control_variate as control_variate
+from ._derivative import derivative as derivative
+from ._difference import as_ensemble as as_ensemble
+from ._difference import difference as difference
 from ._estimate import Estimate as Estimate
 from ._estimate import format_estimate as format_estimate
 from ._estimate import merged_cautions as merged_cautions
@@ -25,6 +29,8 @@ from ._resample import bootstrap as bootstrap
 from ._resample import host_generator as host_generator
 from ._resample import jackknife as jackknife
 from ._source import Source as Source
+from ._stein import SteinFit as SteinFit
+from ._stein import stein_fit as stein_fit
 from ._stored import StoredConfigurations as StoredConfigurations
 from ._weight_cautions import weight_cautions as weight_cautions
 from ._weights import check_log_weights as check_log_weights

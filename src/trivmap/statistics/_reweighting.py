@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,13 +14,30 @@ from ._gamma import gamma_method
 from ._input import complex_array, real_array
 from ._outliers import outlier_cautions
 from ._rounding import fluctuations, rounding_cautions
+from ._source import Source
 from ._source_errors import sum_errors
 from ._weight_cautions import weight_cautions
 from ._weights import normalised_weights, phase_factors
 
 
+class Responses(NamedTuple):
+    """A mean under weights, the terms of the single samples whose sum is its error, where they start, and cautions."""
+
+    value: np.ndarray
+    terms: np.ndarray
+    source: Source | None
+    cautions: tuple[str, ...]
+
+
 def reweighted(values: np.ndarray, data: Ensemble, function: Callable | None, epsilon: float) -> Estimate:
     """The ratio of sums, with the error from its linear response to the weights and to the observable of each sample."""
+    found = responses(values, data, function, epsilon)
+    error, further = sum_errors(found.terms, found.source)
+    return Estimate.of(found.value, error, cautions=merged_cautions(found.cautions, outlier_cautions(found.terms), further))
+
+
+def responses(values: np.ndarray, data: Ensemble, function: Callable | None, epsilon: float) -> Responses:
+    """The ratio of sums and its linear response to each sample."""
     read = real_array if data.phases is None else complex_array
     samples = read(values, "the observable", "estimate")
     weights = normalised_weights(data.log_weights)
@@ -43,24 +60,29 @@ def reweighted(values: np.ndarray, data: Ensemble, function: Callable | None, ep
     cautions = merged_cautions(cautions, rounding_cautions(samples, deltas, (0,), epsilon))
     if not np.all(np.any(deltas, axis=0)):
         cautions = merged_cautions(cautions, ("the data never change: their error is unknown",))
-    column = weights.reshape(-1, *[1] * (samples.ndim - 1))
-    terms = column * deltas
-    spread, found = sum_errors(terms, source)
     if function is None:
-        return Estimate.of(means, spread, cautions=merged_cautions(cautions, outlier_cautions(terms), found))
+        return Responses(means, _column(weights, deltas) * deltas, source, cautions)
+    value, terms = _projected(function, means, weights, deltas, source)
+    return Responses(value, terms, source, merged_cautions(cautions, undefined_cautions(value)))
+
+
+def _projected(
+    function: Callable, means: np.ndarray, weights: np.ndarray, deltas: np.ndarray, source: Source | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A function of the means and its linear response to each sample."""
+    terms = _column(weights, deltas) * deltas
+    spread, _ = sum_errors(terms, source)
     if np.iscomplexobj(terms):
         value, propagate = linearise_complex(function, means, spread)
         terms = propagate(terms)
-        if returns_real(function, means):
-            value, terms = np.real(value), np.real(terms)
-    else:
-        value, jacobian = linearise(function, means, spread)
-        projected = project(deltas, jacobian, samples.ndim - 1)
-        terms = weights.reshape(-1, *[1] * (projected.ndim - 1)) * projected
-    error, found = sum_errors(terms, source)
-    return Estimate.of(
-        value, error, cautions=merged_cautions(cautions, undefined_cautions(value), outlier_cautions(terms), found)
-    )
+        return (np.real(value), np.real(terms)) if returns_real(function, means) else (value, terms)
+    value, jacobian = linearise(function, means, spread)
+    projected = project(deltas, jacobian, deltas.ndim - 1)
+    return value, _column(weights, projected) * projected
+
+
+def _column(weights: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return weights.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _turned(weights: np.ndarray, factors: np.ndarray, source: Any) -> tuple[np.ndarray, tuple[str, ...]]:

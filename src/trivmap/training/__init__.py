@@ -13,6 +13,8 @@ from ._history import History as History
 from ._moving_theory import AnnealedTheory as AnnealedTheory
 from ._moving_theory import CouplingRange as CouplingRange
 from ._optimiser import default_optimiser as default_optimiser
+from ._regression import SteinRegression as SteinRegression
+from ._regression import stein_regression as stein_regression
 from ._state import TrainingState as TrainingState
 from ._state import initial_state as initial_state
 from ._transfer import transfer as transfer

@@ -9,11 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, DTypeLike, Key, PyTree
 
 from .._checks import at_least, integers, within
-from .._parameters import trainable
+from .._parameters import Moved, chosen
 from ..lattice import warn_of_single_precision
 from ..models import checked_model, sample_and_log_weight
 from ..samplers import SamplingInterrupted
@@ -63,7 +62,7 @@ class GaussNewton:
     ) -> "Iterator[tuple[Any, dict[str, Any]]]":
         """The model and a record at the start and after each step, until `steps` are done or none helps any more."""
         checked_model("gauss_newton", model, theory)
-        problem = _Problem(self, theory.final, parameters or (lambda m: m))
+        problem = _Problem(self, theory.final, parameters)
         flat, changed = problem.chosen(model)
         damping, retreated = self.damping, False
         for step in range(self.steps + 1):
@@ -209,17 +208,11 @@ class _Problem(NamedTuple):
 
     options: GaussNewton
     theory: AbstractTheory
-    parameters: Callable[[Any], PyTree]
+    parameters: Callable[[Any], PyTree] | None
 
-    def chosen(self, model: Any) -> "tuple[Array, _Changed]":
+    def chosen(self, model: Any) -> tuple[Array, Moved]:
         """The chosen numbers in a row, and how they are put back."""
-        chosen, fixed = eqx.partition(self.parameters(model), self.parameters(trainable(model)))
-        flat, unravel = ravel_pytree(chosen)
-        if flat.size == 0:
-            raise ValueError(
-                "gauss_newton: `parameters` picks no number to train; couplings and stored configurations are none."
-            )
-        return flat, _Changed(fixed, self.parameters, unravel)
+        return chosen("gauss_newton", model, self.parameters)
 
     def samples(self, size: int) -> int:
         return min(max(5 * size, 512), 8192) if self.options.samples is None else self.options.samples
@@ -244,7 +237,7 @@ class _Problem(NamedTuple):
         log_weights, change = (np.concatenate([np.asarray(p, float) for p in column]) for column in zip(*parts, strict=True))
         return _Trial(log_weights, change, self.options.power)
 
-    def improved(self, key: Array, trial_key: Array, changed: "_Changed", model: Any, flat: Array, damping: float) -> _Found:
+    def improved(self, key: Array, trial_key: Array, changed: Moved, model: Any, flat: Array, damping: float) -> _Found:
         """The best step of the ladder, by its trial."""
         log_weights, slopes = self.linearised(key, changed, model, flat)
         steps = _Steps(log_weights, slopes, self.options)
@@ -261,7 +254,7 @@ class _Problem(NamedTuple):
             raise ValueError("gauss_newton: log weights are not finite after any step; start closer to the theory.")
         return best
 
-    def linearised(self, key: Array, changed: "_Changed", model: Any, flat: Array) -> tuple[np.ndarray, np.ndarray]:
+    def linearised(self, key: Array, changed: Moved, model: Any, flat: Array) -> tuple[np.ndarray, np.ndarray]:
         count = self.samples(flat.size)
         size = self.batch(flat.size, count)
         reverse = flat.size > 32 if self.options.reverse is None else self.options.reverse
@@ -271,20 +264,6 @@ class _Problem(NamedTuple):
         if not np.all(np.isfinite(log_weights)) or not np.all(np.isfinite(slopes)):
             raise ValueError("gauss_newton: log weights or their derivatives are not finite; start closer to the theory.")
         return log_weights, slopes
-
-
-class _Changed(eqx.Module):
-    """A model with other values of the chosen parameters."""
-
-    fixed: PyTree
-    parameters: Callable[[Any], PyTree] = eqx.field(static=True)
-    unravel: Callable[[Array], PyTree] = eqx.field(static=True)
-
-    def __call__(self, model: Any, values: Array) -> Any:
-        # Leaves only: the static parts, such as the number of integration steps, are those of the model that is given.
-        leaves = jax.tree.leaves(eqx.combine(self.unravel(values), self.fixed))
-        changed = jax.tree.unflatten(jax.tree.structure(self.parameters(model)), leaves)
-        return eqx.tree_at(self.parameters, model, changed)
 
 
 class _Steps:
