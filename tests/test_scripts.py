@@ -24,6 +24,7 @@ def run(script, *arguments):
         ("targets/discrete.py", "u1_8x8_beta3"),
         ("targets/matrix_flows.py", "su3_matrix_a"),
         ("targets/second_order.py", "phi4-8"),
+        ("targets/derivatives.py", "su2-8"),
     ],
 )
 def test_targets(script, point, tmp_path):
