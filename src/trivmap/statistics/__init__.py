@@ -22,6 +22,8 @@ from ._expectation import expectation as expectation
 from ._expectation import measure as measure
 from ._gamma import autocorrelation as autocorrelation
 from ._gamma import gamma_method as gamma_method
+from ._mbar import Combined as Combined
+from ._mbar import mbar as mbar
 from ._noise import WeightNoise as WeightNoise
 from ._noise import weight_noise as weight_noise
 from ._phases import average_phase as average_phase
