@@ -42,8 +42,8 @@ def push_forward(
     **Raises:** `ValueError` for other manifolds, chains without configurations, or log weights that are not finite;
     `SamplingInterrupted` on an interrupt.
 
-        >>> pushed = tm.push_forward(chain, flow, theory, theory)
-        >>> tm.log_z(pushed)
+        >>> still = tm.ContinuousFlow(tm.fields.RidgeField(key, scalar.manifold), steps=1)
+        >>> tm.log_z(tm.push_forward(chain, still, scalar, tm.Phi4Action((4, 4), m2=-4.0, lam=8.1)))
     """
     integers("push_forward", 1, batch_size=batch_size)
     _check(chain, flow, source, target)

@@ -34,8 +34,9 @@ def difference(
 
     **Raises:** `ValueError` for complex weights.
 
-        >>> pushed = tm.push_forward(chain, flow, theory, theory)
-        >>> tm.statistics.difference(pushed, chain, tm.plaquette)
+        >>> still = tm.ContinuousFlow(tm.fields.RidgeField(key, scalar.manifold), steps=1)
+        >>> pushed = tm.push_forward(chain, still, scalar, tm.Phi4Action((4, 4), m2=-4.0, lam=8.1))
+        >>> tm.statistics.difference(pushed, chain, tm.magnetisation)
     """
     parts = [_part(data, observable, of_means(function), batch_size) for data in (after, before)]
     values, terms, sources, cautions = zip(*parts, strict=True)

@@ -15,7 +15,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import minimize, root
-from scipy.special import logsumexp
+from scipy.special import logsumexp as _logsumexp
 
 from .._checks import integer
 from ..theories import AbstractTheory
@@ -139,6 +139,11 @@ def mbar(states: Sequence[tuple[Any, Any]], *, blocks: int = 32, batch_size: int
     overlap = _overlap(u, parts, first)
     cautions = merged_cautions(*(getattr(d, "cautions", ()) for d in data), _cautions(overlap, u, parts, data, blocks))
     return Combined(overlap, bool(known.any()), cautions, data, u, place, parts, np.stack(solutions), densities, batch_size)
+
+
+def logsumexp(a: Any, axis: int | None = None, b: Any = None) -> Any:
+    """SciPy's, whose type depends on an argument that is not used here."""
+    return np.asarray(_logsumexp(a, axis=axis, b=b))
 
 
 class _Reduced(eqx.Module):

@@ -25,7 +25,8 @@ class SteinRegression:
     - `variance`: of g = dS/d coupling, which is Var(log w) per squared step of plain reweighting; `remainder`: the same with
       the field, on samples that were not used for its coefficients.
 
-        >>> found = tm.training.stein_regression(chain, theory, "beta", field)
+        >>> field = tm.GradientField(tm.LoopPotential(theory.manifold, time="constant"))
+        >>> found = tm.training.stein_regression(ensemble, theory, "beta", field)
         >>> found.unexplained, found.ess(0.1)
     """
 
@@ -49,7 +50,7 @@ class SteinRegression:
 
     def flow(self, step: float, *, steps: int = 4) -> ContinuousFlow:
         """A flow over a finite step of the coupling, with this field all the way: `steps` of integration."""
-        return ContinuousFlow(_Scaled(self.field, jnp.asarray(float(step))), steps=steps)
+        return ContinuousFlow(_Scaled(self.field, jnp.asarray(float(step))), steps=steps)  # pyright: ignore[reportCallIssue]
 
     def __str__(self) -> str:
         return (
@@ -101,7 +102,7 @@ class _Scaled(AbstractVectorField):
         return self.field.manifold
 
     def on(self, manifold: AbstractManifold) -> "_Scaled":
-        return _Scaled(self.field.on(manifold), self.factor)
+        return _Scaled(self.field.on(manifold), self.factor)  # pyright: ignore[reportCallIssue]
 
     def frozen_fields(self) -> tuple[str, ...]:
         """The step is where the flow goes."""
