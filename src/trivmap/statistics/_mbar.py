@@ -14,8 +14,6 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.optimize import minimize, root
-from scipy.special import logsumexp as _logsumexp
 
 from .._checks import integer
 from ..theories import AbstractTheory
@@ -142,8 +140,10 @@ def mbar(states: Sequence[tuple[Any, Any]], *, blocks: int = 32, batch_size: int
 
 
 def logsumexp(a: Any, axis: int | None = None, b: Any = None) -> Any:
-    """SciPy's, whose type depends on an argument that is not used here."""
-    return np.asarray(_logsumexp(a, axis=axis, b=b))
+    """SciPy's, as an array, imported where it is used: `import trivmap` stays light."""
+    from scipy import special
+
+    return np.asarray(special.logsumexp(a, axis=axis, b=b))
 
 
 class _Reduced(eqx.Module):
@@ -194,6 +194,8 @@ def _solved(u: np.ndarray, parts: np.ndarray, fixed: np.ndarray, start: np.ndarr
 
     **Raises:** `ArithmeticError` where the minimum was not reached.
     """
+    from scipy.optimize import minimize, root
+
     share = np.bincount(parts, minlength=len(u)) / len(parts)
     free = ~fixed
     # In units in which exponents are small: the mean of u over the samples of a state.
