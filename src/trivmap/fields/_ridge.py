@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, Key
 
 from .._checks import integers, positive
-from ..lattice import accumulator_dtype, hartley, site_sum, squared_momentum
+from ..lattice import accumulator_dtype, hartley_reversed, site_sum, squared_momentum
 from ..manifolds import AbstractManifold, RealField
 from ._base import AbstractPotential, AbstractVectorField
 from ._time import chebyshev_basis
@@ -52,7 +52,8 @@ class _Kernels(eqx.Module):
 
     @property
     def symbols(self) -> np.ndarray:
-        return _symbols(self.lattice, self.heat)
+        """Eigenvalues of the kernel functions, with the axes of the momenta in the order of `hartley_reversed`."""
+        return _symbols(self.lattice[::-1], self.heat)
 
     @property
     def gram(self) -> np.ndarray:
@@ -71,7 +72,7 @@ class _Kernels(eqx.Module):
 
     def ridges(self, spectrum: Float[Array, "components *lattice"]) -> Float[Array, "channels *lattice"]:
         kernels = self.combined(self.coefficients, spectrum.dtype)
-        return hartley(jnp.sum(kernels * spectrum[None], axis=1), len(self.lattice))
+        return hartley_reversed(jnp.sum(kernels * spectrum[None], axis=1), len(self.lattice))
 
     def moved(self, lattice: tuple[int, ...], spread: float) -> "tuple[_Kernels, Callable[[Array], Array]]":
         """The kernels on another lattice, and how coefficients of the same functions follow them there.
@@ -181,17 +182,17 @@ class RidgeField(AbstractVectorField):
         fields = x.reshape(-1, *self.manifold.lattice)
         time = chebyshev_basis(t.astype(wide), self.linear.shape[0])
         amplitudes, linear = (jnp.tensordot(time, p.astype(wide), 1) for p in (self.amplitudes, self.linear))
-        spectrum = hartley(fields, dim)
+        spectrum = hartley_reversed(fields, dim)
         response = jnp.tanh(self.kernels.ridges(spectrum))
         outgoing = self.kernels.combined(amplitudes, x.dtype)
         v = self.kernels.combined(linear, x.dtype)[None] * spectrum + jnp.sum(
-            outgoing * hartley(response, dim)[:, None], axis=0
+            outgoing * hartley_reversed(response, dim)[:, None], axis=0
         )
         slopes = _slopes(response)
         overlap = jnp.einsum(
             "nca,ab,ncb->n", amplitudes, jnp.asarray(self.kernels.gram, wide), self.kernels.coefficients.astype(wide)
         )
-        return hartley(v, dim).reshape(x.shape), len(fields) * self.kernels.trace(linear) + jnp.sum(overlap * slopes)
+        return hartley_reversed(v, dim).reshape(x.shape), len(fields) * self.kernels.trace(linear) + jnp.sum(overlap * slopes)
 
 
 class RidgePotential(AbstractPotential):
@@ -256,8 +257,8 @@ class RidgePotential(AbstractPotential):
         spectrum, (strengths, linear) = self._spectrum(x), self._coefficients(t)
         response = jnp.tanh(self.kernels.ridges(spectrum))
         outgoing = self.kernels.combined(strengths[:, None, None] * self.kernels.coefficients.astype(wide), x.dtype)
-        back = jnp.sum(outgoing * hartley(response, dim)[:, None], axis=0)
-        gradient = hartley(self.kernels.combined(linear, x.dtype)[None] * spectrum + back, dim)
+        back = jnp.sum(outgoing * hartley_reversed(response, dim)[:, None], axis=0)
+        gradient = hartley_reversed(self.kernels.combined(linear, x.dtype)[None] * spectrum + back, dim)
         laplacian = len(spectrum) * self.kernels.trace(linear) + jnp.sum(strengths * self._squares() * _slopes(response))
         return gradient.reshape(x.shape), laplacian
 
@@ -277,7 +278,7 @@ class RidgePotential(AbstractPotential):
         return jnp.tensordot(time, self.strengths.astype(wide), 1), jnp.tensordot(time, self.linear.astype(wide), 1)
 
     def _spectrum(self, x: Array) -> Array:
-        return hartley(x.reshape(-1, *self.manifold.lattice), len(self.manifold.lattice))
+        return hartley_reversed(x.reshape(-1, *self.manifold.lattice), len(self.manifold.lattice))
 
     def _squares(self) -> Array:
         """sum_{c, r} k_nc(r)^2 of every channel."""

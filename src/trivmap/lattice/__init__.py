@@ -4,6 +4,7 @@ from ._colouring import colour_sites as colour_sites
 from ._momenta import convolve as convolve
 from ._momenta import displacements as displacements
 from ._momenta import hartley as hartley
+from ._momenta import hartley_reversed as hartley_reversed
 from ._momenta import squared_momentum as squared_momentum
 from ._momenta import symbol as symbol
 from ._orbits import hypercubic_orbits as hypercubic_orbits
