@@ -23,7 +23,17 @@ from trivmap.fields import (
 )
 from trivmap.fields._trivializing import trivializing_potential
 from trivmap.groups import SU, U1
-from trivmap.lattice import convolve, displacements, hartley, hypercubic_orbits, reflect, rotate, symbol, translate
+from trivmap.lattice import (
+    convolve,
+    displacements,
+    hartley,
+    hartley_reversed,
+    hypercubic_orbits,
+    reflect,
+    rotate,
+    symbol,
+    translate,
+)
 from trivmap.manifolds import LinkField, RealField
 from trivmap.theories import WilsonAction
 
@@ -283,13 +293,17 @@ def test_jit_vmap_and_gradients(name):
     assert jnp.abs(difference - slope) < 1e-6 * max(1.0, jnp.abs(slope), jnp.abs(divergence[0]))
 
 
-@pytest.mark.parametrize("lattice", [(5,), (3, 4), (2, 3, 4), (66, 3)])
+@pytest.mark.parametrize("lattice", [(5,), (3, 4), (2, 3, 4), (98, 3)])
 def test_hartley_transform_diagonalises_even_kernels(lattice):
     x = jax.random.normal(jax.random.key(0), lattice)
     dim = len(lattice)
     # One rounding per term of a sum over the extents.
     tolerance = 20 * EPS * sum(lattice)
     assert jnp.max(jnp.abs(hartley(hartley(x, dim), dim) - x)) < tolerance
+    channels = jnp.stack([x, 2 * x])
+    backwards = hartley_reversed(channels, dim)
+    assert jnp.max(jnp.abs(backwards - jnp.stack([hartley(c, dim).T for c in channels]))) < tolerance
+    assert jnp.max(jnp.abs(hartley_reversed(backwards, dim) - channels)) < 2 * tolerance
     orbits = hypercubic_orbits(lattice)
     kernel = jax.random.normal(jax.random.key(1), (int(orbits.max()) + 1,))[orbits]
     direct = jnp.fft.ifftn(jnp.fft.fftn(kernel) * jnp.fft.fftn(x)).real

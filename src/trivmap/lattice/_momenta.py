@@ -36,9 +36,9 @@ def hartley(x: Float[Array, "*shape"], dimension: int) -> Float[Array, "*shape"]
 def hartley_reversed(x: Float[Array, "*shape"], dimension: int) -> Float[Array, "*momenta"]:
     """The same with the transformed axes in reverse order, also its own inverse.
 
-    A product with the matrix of an axis wants that axis last. Leaving the axes where this puts them saves one transposition of
-    all data, which costs more than the product itself where the data do not fit into the cache: derivatives of fields
-    of 17 channels on 64x64 sites take less than half of the time.
+    A product with the matrix of an axis wants that axis last. Leaving the axes where this puts them saves one transposition
+    of all data, which costs more than the product itself where the data do not fit into the cache: derivatives of fields of
+    17 channels on 64x64 sites take less than half of the time.
     """
     if max(x.shape[-dimension:]) > _LARGEST_MATRIX_EXTENT:
         rest = x.ndim - dimension
