@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 import trivmap as tm
 from trivmap.kernels import (
+    ClusterKernel,
     HeatbathKernel,
     HMCKernel,
     KernelSequence,
@@ -23,6 +24,7 @@ from trivmap.kernels import (
     nested,
     omf2,
 )
+from trivmap.kernels._cluster import cluster_labels
 from trivmap.lattice import Region, checkerboard, slab
 from trivmap.statistics import gamma_method
 
@@ -83,6 +85,7 @@ KERNELS = {
     "symmetric": (SU2, SymmetricSequence(OverrelaxationKernel(), HeatbathKernel()), True),
     "symmetric_hmc": (PHI4, SymmetricSequence(HMCKernel(0.5, 2), Metropolis(0.1)), True),
     "mixture": (U1, RandomMixture([HeatbathKernel(), HMC], [0.6, 0.4]), True),
+    "clusters": (PHI4, RandomMixture([ClusterKernel(), HMC], [0.3, 0.7]), True),
     "regions": (PHI4, KernelSequence(OnRegion(EVEN, HMC), OnRegion(ODD, HMC)), False),
     "regions_nested": (SUM, RandomMixture([OnRegion(FRONT, HMCKernel(1.0, 3, nested(omf2, leapfrog, 2))), HMC]), True),
     "regions_of_links": (U1, RandomMixture([OnRegion(FRONT, HeatbathKernel()), OnRegion(BACK, HeatbathKernel())]), True),
@@ -239,6 +242,57 @@ def test_regions():
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             act()
+
+
+# Clusters
+
+
+@pytest.mark.parametrize("lattice", [(7,), (2, 3), (4, 5), (3, 2, 4), (1, 6), (24, 24)])
+@pytest.mark.parametrize("density", [0.0, 0.3, 0.55, 1.0])
+def test_cluster_labels(lattice, density):
+    bonds = jax.random.bernoulli(jax.random.key(0), density, (len(lattice), *lattice))
+    sites = np.arange(bonds[0].size).reshape(lattice)
+    expected, before = sites, None
+    # The lowest site by passing labels along bonds one at a time.
+    while before is None or np.any(expected != before):
+        before, expected = expected, expected.copy()
+        for mu in range(len(lattice)):
+            lowest = np.minimum(expected, np.roll(expected, -1, mu))
+            expected = np.where(bonds[mu], lowest, expected)
+            expected = np.where(np.roll(bonds[mu], 1, mu), np.minimum(expected, np.roll(lowest, 1, mu)), expected)
+    np.testing.assert_array_equal(jax.jit(cluster_labels)(bonds), expected)
+
+
+def test_clusters_sample_the_embedded_ising_model():
+    """At fixed moduli products of signs have the averages of an enumeration of all signs."""
+    theory = tm.Phi4Action((2, 3), m2=-1.0, lam=1.0)
+    moduli = 0.2 + 0.5 * jax.random.uniform(jax.random.key(0), (2, 3))
+    signs = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 6, indexing="ij"), -1).reshape(-1, 2, 3)
+    weights = jax.nn.softmax(-jax.vmap(theory.action)(signs * moduli[None]))
+    pairs = lambda s: jnp.outer(s.reshape(-1), s.reshape(-1))[np.triu_indices(6, 1)]  # noqa: E731
+    exact = weights @ jax.vmap(pairs)(jnp.asarray(signs))
+    chain = tm.run_chain(
+        jax.random.key(1),
+        theory,
+        ClusterKernel(),
+        500,
+        chains=64,
+        thermalisation=20,
+        initial=jnp.broadcast_to(moduli, (64, 2, 3)),
+        measure={"pairs": lambda x: pairs(jnp.sign(x)), "modulus": lambda x: jnp.max(jnp.abs(jnp.abs(x) - moduli))},
+    )
+    means = np.asarray(chain.observables["pairs"]).mean(axis=1)
+    error = means.std(axis=0, ddof=1) / 8
+    # Fifteen correlated pulls from 64 chains.
+    assert np.max(np.abs(means.mean(axis=0) - exact) / error) < 4
+    assert np.max(error) < 0.01
+    assert np.all(chain.observables["modulus"] == 0)
+
+
+@pytest.mark.parametrize("theory", [SUM, U1, tm.theories.SumTheory(U1, U1)], ids=lambda t: type(t).__name__)
+def test_clusters_refuse_other_theories(theory):
+    with pytest.raises(TypeError, match="not known to be an Ising model"):
+        ClusterKernel().move(jax.random.key(0), theory, theory.manifold.cold())
 
 
 # Nested integrators

@@ -67,6 +67,16 @@ class AbstractTheory(eqx.Module):
         """
         return self.action(x)
 
+    def neighbour_coupling(self) -> Array:
+        r"""The c of an action $-c \sum_{x \mu} \phi_x \phi_{x+\mu}$ plus a function of the moduli of a real field, c >= 0.
+
+        `ClusterKernel` needs it. **Raises:** `TypeError` with the reason, unless the theory defines it.
+        """
+        raise TypeError(
+            f"ClusterKernel: the signs of {type(self).__name__} are not known to be an Ising model; a theory whose action "
+            "is -c sum phi_x phi_(x+mu) plus a function of |phi_x| has it by a method neighbour_coupling() that returns c."
+        )
+
     def at_step(self, step: Array, stop: Array) -> "AbstractTheory":
         """The theory of step `step` of a training of `stop` steps: itself, unless its couplings move."""
         return self

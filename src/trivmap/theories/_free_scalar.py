@@ -36,6 +36,10 @@ class FreeScalarAction(AbstractTheory):
                 f"FreeScalarAction: got m2={self.m2}, expected m2 > 0: the zero mode has no normalisable weight otherwise."
             )
 
+    def neighbour_coupling(self) -> RealScalar:
+        """2, from the squares of differences: all other terms are even in every site."""
+        return jnp.asarray(2.0, self.m2.dtype)
+
     def action(self, x: Array) -> RealScalar:
         """The action, summed in float64 when x64 is enabled."""
         self.manifold.check(x)

@@ -1,6 +1,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from .._checks import positive
@@ -45,6 +46,10 @@ class Phi4Action(AbstractTheory):
                 f"Phi4Action: got m2={self.m2} with lam=0, expected m2 > 0 without a quartic term: the zero mode has no "
                 "normalisable weight otherwise."
             )
+
+    def neighbour_coupling(self) -> RealScalar:
+        """2, from the squares of differences: all other terms are even in every site."""
+        return jnp.asarray(2.0, self.m2.dtype)
 
     @classmethod
     def from_kappa(cls, lattice: Shape, kappa: Any, lam: Any) -> "Phi4Action":
