@@ -30,7 +30,8 @@ def compute(smoke: bool) -> dict:
         for name, theory in (("U(1)", u1), (r"$\phi^4$", phi4)):
             groups[name].append(_point(trained(theory, steps), theory, n, 256))
             print(f"{name}, {steps} updates: ESS {groups[name][-1][0]:.3f}", flush=True)
-    for name, about in list(tm.models.pretrained_models().items())[: 1 if smoke else None]:
+    gauge = [(name, about) for name, about in tm.models.pretrained_models().items() if "beta" in about]
+    for name, about in gauge[: 1 if smoke else None]:
         model = tm.load_pretrained(name, (8, 8))
         theory = tm.WilsonAction(model.manifold.group, (8, 8), beta=about["beta"])
         groups[pretrained].append(_point(model, theory, 32 if smoke else 1024, 32))

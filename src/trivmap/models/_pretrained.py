@@ -2,21 +2,31 @@
 
 import functools
 import json
+import math
 from collections.abc import Callable
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Shape
-from ..fields import AbstractVectorField, GatedConvolutionField, GradientField, LadderField, LoopPotential
-from ..flows import ContinuousFlow
+from ..fields import AbstractVectorField, GatedConvolutionField, GradientField, LadderField, LoopPotential, RidgeField
+from ..flows import ContinuousFlow, FlowSequence, FourierFlow
 from ..groups import SU, U1
-from ..priors import HaarPrior
-from ..theories import WilsonAction
+from ..priors import GaussianPrior, HaarPrior
+from ..theories import AbstractTheory, Phi4Action, WilsonAction
 from ._model import Model
+
+
+class _Kind(NamedTuple):
+    """How an entry of the table becomes a model: its theory on a lattice, what that depends on, and the model for it."""
+
+    theory: Callable[[dict[str, Any], Shape], AbstractTheory]
+    couplings: tuple[str, ...]
+    model: Callable[[dict[str, Any], Any], Model]
 
 
 def _ladder(theory: WilsonAction, gates: Array) -> AbstractVectorField:
@@ -39,12 +49,53 @@ def _gated(theory: WilsonAction, change: Array) -> AbstractVectorField:
     return field.with_mean_gates(change)
 
 
-# Field by kind, from a theory and its table of learned numbers.
-_FIELDS: dict[str, Callable[[WilsonAction, Array], AbstractVectorField]] = {
-    "gated": _gated,
-    "ladder": _ladder,
-    "modelA": _loops(LoopPotential.model_a),
-    "modelB": _loops(LoopPotential.model_b),
+def _wilson(entry: dict[str, Any], lattice: Shape) -> WilsonAction:
+    # pyright takes equinox's abstract fields, here properties, for arguments.
+    group = U1() if entry["n"] == 1 else SU(entry["n"])  # pyright: ignore[reportCallIssue]
+    return WilsonAction(group, lattice, entry["beta"])
+
+
+def _links(field: Callable[[WilsonAction, Array], AbstractVectorField]) -> _Kind:
+    """Fields that are built for any lattice and coupling from a table of numbers, behind the Haar measure."""
+
+    def build(entry: dict[str, Any], theory: WilsonAction) -> Model:
+        learned = field(theory, jnp.asarray(entry["numbers"], jnp.float32))
+        return Model(HaarPrior(theory.manifold), ContinuousFlow(learned, steps=entry["steps"]))
+
+    return _Kind(_wilson, ("n", "beta"), build)
+
+
+def _phi4(entry: dict[str, Any], lattice: Shape) -> Phi4Action:
+    return Phi4Action(lattice, m2=entry["m2"], lam=entry["lam"])
+
+
+def _ridge(entry: dict[str, Any], theory: Phi4Action) -> Model:
+    """A `RidgeField` behind a learned spectrum, on the lattice it was trained on, then moved."""
+    trained = _phi4(entry, tuple(entry["lattice"])).manifold
+    flow = FlowSequence(
+        FourierFlow(trained, knots=len(entry["numbers"]["knots"])),
+        ContinuousFlow(RidgeField(jax.random.key(0), trained), steps=entry["steps"]),
+    )
+    start = Model(GaussianPrior(trained, math.exp(entry["numbers"]["log_width"])), flow)
+    spectrum = ("log_mass", "knots", "zero_mode")
+    ridges = ("coefficients", "amplitudes", "linear")
+
+    def where(model: Any) -> list[Array]:
+        fourier, field = model.transport.flows[0], model.transport.flows[1].field
+        parts = [getattr(fourier, name) for name in spectrum]
+        return [*parts, field.kernels.coefficients, field.amplitudes, field.linear]
+
+    numbers = [jnp.asarray(entry["numbers"][name]) for name in (*spectrum, *ridges)]
+    model = eqx.tree_at(where, start, numbers)
+    return model if theory.lattice == trained.lattice else model.transferred(theory)
+
+
+_KINDS = {
+    "gated": _links(_gated),
+    "ladder": _links(_ladder),
+    "modelA": _links(_loops(LoopPotential.model_a)),
+    "modelB": _links(_loops(LoopPotential.model_b)),
+    "ridge": _Kind(_phi4, ("m2", "lam"), _ridge),
 }
 
 
@@ -54,17 +105,21 @@ def _table() -> dict[str, Any]:
 
 
 def pretrained_models() -> dict[str, dict[str, Any]]:
-    """Name -> theory (n of SU(n), 1 for U(1); beta) of every pretrained model, how its numbers were found, and its ESS.
+    """Name -> couplings of every pretrained model (n of SU(n), 1 for U(1), and beta; m2 and lam of phi^4), how its numbers
+    were found, and its ESS.
 
     >>> sorted(tm.models.pretrained_models())[0]
     """
-    return {name: {"n": entry["n"], "beta": entry["beta"], **entry["provenance"]} for name, entry in _table().items()}
+    return {
+        name: {coupling: entry[coupling] for coupling in _KINDS[entry["kind"]].couplings} | entry["provenance"]
+        for name, entry in _table().items()
+    }
 
 
 def load_pretrained(name: str, lattice: Shape | None = None) -> Model:
     """A trained model by name, on the lattice it was trained on or on another.
 
-    **Arguments:** `name`: one of `pretrained_models()`, such as "su3-2d-ladder-beta6" or "su3-2d-modelB-beta6";
+    **Arguments:** `name`: one of `pretrained_models()`, such as "su3-2d-ladder-beta6" or "phi4-2d-critical-16";
     `lattice`: extents. Move it to another coupling with `transfer`.
 
     **Raises:** `KeyError` with the known names.
@@ -75,10 +130,5 @@ def load_pretrained(name: str, lattice: Shape | None = None) -> Model:
     if name not in table:
         raise KeyError(f"load_pretrained: got {name!r}, expected one of {', '.join(sorted(table))}.")
     entry = table[name]
-    extents = tuple(entry["lattice"] if lattice is None else lattice)
-    # pyright takes equinox's abstract fields, here properties, for arguments.
-    group = U1() if entry["n"] == 1 else SU(entry["n"])  # pyright: ignore[reportCallIssue]
-    theory = WilsonAction(group, extents, entry["beta"])
-    field = _FIELDS[entry["kind"]](theory, jnp.asarray(entry["numbers"], jnp.float32))
-    flow = ContinuousFlow(field, steps=entry["steps"])
-    return Model(HaarPrior(theory.manifold), flow)
+    kind = _KINDS[entry["kind"]]
+    return kind.model(entry, kind.theory(entry, tuple(entry["lattice"] if lattice is None else lattice)))
