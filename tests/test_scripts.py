@@ -25,6 +25,7 @@ def run(script, *arguments):
         ("targets/matrix_flows.py", "su3_matrix_a"),
         ("targets/second_order.py", "phi4-8"),
         ("targets/derivatives.py", "su2-8"),
+        ("targets/critical_costs.py", "8"),
     ],
 )
 def test_targets(script, point, tmp_path):

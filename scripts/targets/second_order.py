@@ -53,7 +53,7 @@ PHI4 = {
     14: Training(150, 3e-3, 9, 4096, start=8),
     16: Training(150, 3e-3, 9, 4096, start=8),
     32: Training(150, 3e-3, 7, 4096, steps=6, newton_batch=16, start=16),
-    64: Training(100, 1e-3, 8, 5120, steps=6, batch_size=32, newton_batch=4, start=32),
+    64: Training(100, 1e-3, 7, 4096, steps=6, batch_size=32, newton_batch=4, start=32),
 }
 U1 = {"u1-8": (8, 2.0, Training(200, 3e-2, 6, 4096, steps=5)), "u1-16": (16, 3.0, Training(200, 3e-2, 6, 6144, steps=5))}
 SAMPLES = 10_000

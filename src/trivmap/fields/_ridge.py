@@ -70,7 +70,7 @@ class _Kernels(eqx.Module):
         """Eigenvalues of kernels with the given coefficients along the last axis."""
         return jnp.tensordot(coefficients.astype(dtype), jnp.asarray(self.symbols, dtype), 1)
 
-    def ridges(self, spectrum: Float[Array, "components *lattice"]) -> Float[Array, "channels *lattice"]:
+    def ridges(self, spectrum: Float[Array, "components *momenta"]) -> Float[Array, "channels *lattice"]:
         kernels = self.combined(self.coefficients, spectrum.dtype)
         return hartley_reversed(jnp.sum(kernels * spectrum[None], axis=1), len(self.lattice))
 
