@@ -80,7 +80,7 @@ def _ridge(entry: dict[str, Any], theory: Phi4Action) -> Model:
     spectrum = ("log_mass", "knots", "zero_mode")
     ridges = ("coefficients", "amplitudes", "linear")
 
-    def where(model: Any) -> list[Array]:
+    def where(model: Any) -> list[Any]:
         fourier, field = model.transport.flows[0], model.transport.flows[1].field
         parts = [getattr(fourier, name) for name in spectrum]
         return [*parts, field.kernels.coefficients, field.amplitudes, field.linear]
