@@ -3,10 +3,10 @@
     python scripts/targets/critical_costs.py [EXTENT ...] [--samples N] [--out FILE] [--smoke]
 
 Theories as in second_order.py (m2 = -4, xi = L/4). Flow: the pretrained model, where there is one, under independence
-Metropolis on N fresh samples. HMC: trajectories of unit length, omf2. HMC and clusters: a `ClusterKernel` before each trajectory. tau_int (1/2 for
-independent values) of chi2 = V M^2, |M| and phi^2, milliseconds per update without compilation, their product times two: the
-cost of an independent value; and whether the three agree. Chains start hot; `drift` compares the first and the last third of
-chi2 in its errors.
+Metropolis on N fresh samples. HMC: trajectories of unit length, omf2. HMC and clusters: a `ClusterKernel` before each
+trajectory. tau_int (1/2 for independent values) of chi2 = V M^2, |M| and phi^2, milliseconds per update without compilation,
+their product times two: the cost of an independent value; and whether the three agree. Chains start hot; `drift` compares
+the first and the last third of chi2 in its errors.
 """
 
 import dataclasses
