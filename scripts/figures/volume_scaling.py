@@ -84,7 +84,8 @@ def plot(figure, data: dict) -> None:
     axes.set_xticks(volume, [rf"{extent}$^2$" for extent in data["extents"]])
     axes.minorticks_off()
     axes.set(xlabel="sites", ylabel="$-\\log$ ESS")
-    axes.legend()
+    axes.set_ylim(top=100)  # room for the legend
+    axes.legend(loc="upper left", ncols=2, fontsize="small")
 
 
 if __name__ == "__main__":
