@@ -65,6 +65,7 @@ def _quickstart(folder: RunFolder, command: QuickstartCommand, config: dict[str,
         batch_size=command.batch_size,
         learning_rate=3e-2,
         chunk=25,
+        finish=command.finish,
         seed=command.seed,
     )
     theory = build_theory(training.theory)
