@@ -442,21 +442,7 @@ def check_quickstart(folder: str) -> dict:
 
 
 def test_quickstart_in_small():
-    words = [
-        "quickstart",
-        "--steps",
-        "2",
-        "--finish",
-        "0",
-        "--batch-size",
-        "8",
-        "--samples",
-        "64",
-        "--trajectories",
-        "20",
-        "--out",
-        "q",
-    ]
+    words = "quickstart --steps 2 --finish 0 --batch-size 8 --samples 64 --trajectories 20 --out q".split()
     assert main(words) == 0
     first = check_quickstart("q")
     assert main(words) == 0  # replaces its own folder

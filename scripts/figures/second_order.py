@@ -84,7 +84,7 @@ def points(smoke: bool) -> dict[str, Point]:
             "U(1), 16x16, $\\beta = 3$",
             tm.WilsonAction(tm.U1(), large, beta=3.0),
             _gated,
-            150,
+            120,
             200,
             3e-2,
             _newton(6144, smoke),

@@ -28,21 +28,7 @@ TINY = ["u1", "--lattice", "2", "2"]
 TRAIN = ["train", *TINY, "--steps", "3", "--chunk", "1", "--batch-size", "4", "--integration-steps", "1", "--out", "run"]
 HMC = ["hmc", *TINY, "--trajectories", "12", "--warmup", "2", "--chains", "2", "--chunk", "5", "--out", "run"]
 SAMPLE = ["sample", "run", "--samples", "22", "--batch-size", "4"]
-QUICK = [
-    "quickstart",
-    "--steps",
-    "50",
-    "--finish",
-    "0",
-    "--batch-size",
-    "4",
-    "--samples",
-    "64",
-    "--trajectories",
-    "12",
-    "--out",
-    "run",
-]
+QUICK = "quickstart --steps 50 --finish 0 --batch-size 4 --samples 64 --trajectories 12 --out run".split()
 FIGURE = ["figure", "box-muller", "--smoke", "--out", "run"]
 
 

@@ -22,21 +22,7 @@ seeds = 1
 chains = 2
 theory = { kind = "u1", lattice = [2, 2], beta = 1.0 }
 """
-QUICK = [
-    "quickstart",
-    "--steps",
-    "2",
-    "--finish",
-    "0",
-    "--batch-size",
-    "4",
-    "--samples",
-    "16",
-    "--trajectories",
-    "8",
-    "--out",
-    "run",
-]
+QUICK = "quickstart --steps 2 --finish 0 --batch-size 4 --samples 16 --trajectories 8 --out run".split()
 COMMANDS = {
     "train": ([], TRAIN, [*TRAIN, "--resume"]),
     "hmc": ([], HMC, [*HMC, "--resume"]),
