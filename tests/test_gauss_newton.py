@@ -140,6 +140,14 @@ def test_it_takes_all_parameters_of_any_flow():
     assert any(changed)
 
 
+def test_a_model_of_many_couplings_is_not_fitted_to_one():
+    theory, model = _gated(steps=1)
+    conditional = tm.ConditionalModel(lambda _: model, theory, 1.0, 2.0, degree=1)
+    couplings = tm.training.CouplingRange(tm.WilsonAction(tm.U1(), (4, 4), beta=1.0), theory)
+    with pytest.raises(ValueError, match="expected one theory"):
+        tm.gauss_newton(KEY, conditional, couplings, steps=1, progress=False)
+
+
 def test_the_error_of_a_sequence_is_that_of_its_parts():
     theory = tm.Phi4Action((4, 4), m2=1.0, lam=1.0)
     field = jax.tree.map(lambda a: a + 0.1 if eqx.is_inexact_array(a) else a, tm.GatedConvolutionField(theory.manifold))

@@ -15,13 +15,13 @@ from trivmap.kernels import (
     HeatbathKernel,
     HMCKernel,
     KernelSequence,
+    NestedIntegrator,
     OnComponent,
     OnRegion,
     OverrelaxationKernel,
     RandomMixture,
     SymmetricSequence,
     leapfrog,
-    nested,
     omf2,
 )
 from trivmap.kernels._cluster import cluster_labels
@@ -78,7 +78,7 @@ KERNELS = {
     "hmc": (PHI4, HMC, True),
     "hmc_links": (SU2, HMCKernel(1.0, 3, "omf2"), True),
     "hmc_adaptive": (PHI4, HMCKernel(1.0, 4, target_acceptance=0.7), True),
-    "hmc_nested": (SUM, HMCKernel(1.0, 3, nested(leapfrog, omf2, 2)), True),
+    "hmc_nested": (SUM, HMCKernel(1.0, 3, NestedIntegrator(leapfrog, omf2, 2)), True),
     "heatbath": (U1, HeatbathKernel(), True),
     "heatbath_su2": (SU2, HeatbathKernel(), True),
     "sequence": (U1, KernelSequence(HeatbathKernel(), OverrelaxationKernel(), HMC), False),
@@ -87,7 +87,11 @@ KERNELS = {
     "mixture": (U1, RandomMixture([HeatbathKernel(), HMC], [0.6, 0.4]), True),
     "clusters": (PHI4, RandomMixture([ClusterKernel(), HMC], [0.3, 0.7]), True),
     "regions": (PHI4, KernelSequence(OnRegion(EVEN, HMC), OnRegion(ODD, HMC)), False),
-    "regions_nested": (SUM, RandomMixture([OnRegion(FRONT, HMCKernel(1.0, 3, nested(omf2, leapfrog, 2))), HMC]), True),
+    "regions_nested": (
+        SUM,
+        RandomMixture([OnRegion(FRONT, HMCKernel(1.0, 3, NestedIntegrator(omf2, leapfrog, 2))), HMC]),
+        True,
+    ),
     "regions_of_links": (U1, RandomMixture([OnRegion(FRONT, HeatbathKernel()), OnRegion(BACK, HeatbathKernel())]), True),
     "components": (PAIR, KernelSequence(OnComponent("a", HMC), OnComponent("b", HMC)), False),
     "component_mixture": (PAIR, RandomMixture([OnComponent("a", HMC), OnComponent("b", Metropolis(0.5))]), True),
@@ -305,10 +309,10 @@ DEEP = tm.theories.SumTheory(
 )
 GAUGE = tm.theories.SumTheory(tm.WilsonAction(tm.SU(2), (2, 2), 0.7), tm.WilsonAction(tm.SU(2), (2, 2), 1.5))
 NESTED = {
-    "two": (SUM, nested(leapfrog, leapfrog, 2), 2),
-    "three": (DEEP, nested(leapfrog, nested(omf2, leapfrog, 2), 2), 2),
-    "fourth": (DEEP, nested(tm.kernels.omf4, tm.kernels.omf4, 1, terms=((1,), (0, 2))), 4),
-    "links": (GAUGE, nested(omf2, leapfrog, 3), 2),
+    "two": (SUM, NestedIntegrator(leapfrog, leapfrog, 2), 2),
+    "three": (DEEP, NestedIntegrator(leapfrog, NestedIntegrator(omf2, leapfrog, 2), 2), 2),
+    "fourth": (DEEP, NestedIntegrator(tm.kernels.omf4, tm.kernels.omf4, 1, terms=((1,), (0, 2))), 4),
+    "links": (GAUGE, NestedIntegrator(omf2, leapfrog, 3), 2),
 }
 
 
@@ -367,10 +371,10 @@ def test_nested_with_one_term_is_the_plain_integrator(key):
     """Without inner forces the drift is free motion, in one piece or three; without outer ones there are only more steps."""
     x, p = beginning(PHI4, key)
     plain = moved(PHI4, omf2, x, p, 0.7, 3)
-    outer = moved(PHI4, nested(omf2, leapfrog, 3, terms=((0,), ())), x, p, 0.7, 3)
+    outer = moved(PHI4, NestedIntegrator(omf2, leapfrog, 3, terms=((0,), ())), x, p, 0.7, 3)
     np.testing.assert_allclose(outer[0], plain[0], atol=1e-14)
     np.testing.assert_allclose(outer[1], plain[1], atol=1e-13)
-    inner = moved(PHI4, nested(leapfrog, omf2, 3, terms=((), (0,))), x, p, 0.7, 1)
+    inner = moved(PHI4, NestedIntegrator(leapfrog, omf2, 3, terms=((), (0,))), x, p, 0.7, 1)
     np.testing.assert_allclose(inner[0], plain[0], atol=1e-14)
     np.testing.assert_allclose(inner[1], plain[1], atol=1e-13)
     np.testing.assert_allclose(inner[2][1], plain[2], atol=1e-13)
@@ -383,7 +387,9 @@ def test_terms():
     # Sums of six terms of order one.
     assert abs(SUM.action(x) - PHI4.action(x)) < 1e-13
     np.testing.assert_allclose(SUM.gradient(x), PHI4.gradient(x), atol=1e-13)
-    assert nested(leapfrog, nested(omf2, leapfrog, 2), 3).force_evaluations == 1 * (1 + 3 * 2 * (1 + 2 * 1))
+    assert NestedIntegrator(leapfrog, NestedIntegrator(omf2, leapfrog, 2), 3).force_evaluations == 1 * (
+        1 + 3 * 2 * (1 + 2 * 1)
+    )
 
 
 # Adaptation
@@ -430,10 +436,18 @@ def test_adaptation_ends_before_the_first_measurement():
         (lambda: RandomMixture([HMC], [0.5]), ValueError, "whose sum is one"),
         (lambda: RandomMixture([HMC, HMC], [-1.0, 2.0]), ValueError, "probabilities"),
         (lambda: HMCKernel(target_acceptance=1.0), ValueError, "target_acceptance"),
-        (lambda: nested(leapfrog, leapfrog, 0), ValueError, "inner_steps"),
-        (lambda: nested(leapfrog, leapfrog, 2, terms=((0,),)), ValueError, "expected 2"),
-        (lambda: nested(leapfrog, nested(leapfrog, leapfrog, 2, ((0,), (1,))), 2), ValueError, "outermost"),
-        (lambda: tm.hmc(jax.random.key(0), PHI4, 1, integrator=nested(leapfrog, leapfrog, 2)), ValueError, "each term once"),
+        (lambda: NestedIntegrator(leapfrog, leapfrog, 0), ValueError, "inner_steps"),
+        (lambda: NestedIntegrator(leapfrog, leapfrog, 2, terms=((0,),)), ValueError, "expected 2"),
+        (
+            lambda: NestedIntegrator(leapfrog, NestedIntegrator(leapfrog, leapfrog, 2, ((0,), (1,))), 2),
+            ValueError,
+            "outermost",
+        ),
+        (
+            lambda: tm.hmc(jax.random.key(0), PHI4, 1, integrator=NestedIntegrator(leapfrog, leapfrog, 2)),
+            ValueError,
+            "each term once",
+        ),
         (lambda: tm.theories.SumTheory(PHI4), ValueError, "two or more"),
         (lambda: tm.theories.SumTheory(PHI4, U1), ValueError, "one manifold"),
         (lambda: tm.run_chain(jax.random.key(0), PHI4, omf2, 1), TypeError, "as kernel"),

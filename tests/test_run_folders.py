@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import trivmap as tm
-from trivmap.cli import _exact, _sample, main
+from trivmap.cli import _exact, _sample, _train, main
+from trivmap.cli._config import as_json
 from trivmap.cli._errors import CommandError
 from trivmap.cli._metrics import append_record, read_records, restore_records
 from trivmap.cli._quickstart import _fresh_folder
@@ -70,6 +71,20 @@ def test_sample_leaves_other_files_alone(run, capsys):
         assert "--name" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
     assert os.listdir() == ["run"]
+
+
+def test_folders_older_than_an_option_go_on(monkeypatch, capsys):
+    """A configuration without an option is that with its default."""
+    older = lambda command: {key: value for key, value in as_json(command).items() if key not in ("finish", "ema")}  # noqa: E731
+    with monkeypatch.context() as earlier:
+        earlier.setattr(_train, "as_json", older)
+        assert main([*TRAIN, "--out", "run", "--budget", "0"]) == 0
+    assert "finish" not in json.loads(Path("run/config.json").read_text())["train"]
+    assert main([*TRAIN, "--out", "run", "--resume", "--finish", "3"]) == 2
+    assert "finish is 0, now 3" in capsys.readouterr().err
+    assert main([*TRAIN, "--out", "run", "--resume"]) == 0
+    assert "continuing after step 1" in capsys.readouterr().out
+    assert [json.loads(line)["step"] for line in Path("run/metrics.jsonl").read_text().splitlines()] == [1, 2]
 
 
 def test_quickstart_removes_what_quickstarts_make(tmp_path):

@@ -421,6 +421,17 @@ def check_stored(entry: str, plain: Any, source: Any) -> None:
         read_fields(kind, plain, in_file(source), at, parts=PARTS, without=_NOT_HASHED)
 
 
+def completed(entry: str, plain: dict[str, Any]) -> dict[str, Any]:
+    """An entry of config.json with the defaults of options that it is older than."""
+    kind = _STORED.get(entry.split(":")[0])
+    if kind is None:
+        return plain
+    fields = [field for field in dataclasses.fields(kind) if field.name not in _NOT_HASHED]
+    known = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    known = {key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value for key, value in known.items()}
+    return known | {key: known.get(key, {}) | value if isinstance(value, dict) else value for key, value in plain.items()}
+
+
 @functools.singledispatch
 def theory_as_json(theory: Any) -> dict:
     """What files say about a theory; registered for those that are not built by one of `THEORY_CONFIGS`."""

@@ -133,7 +133,7 @@ def _resume(folder: RunFolder, run: "_Runner", config: dict[str, Any]) -> tuple[
     import equinox as eqx
 
     header = read_header(folder / STATE)
-    folder.check_config(STATE, header.get("config"), config)
+    folder.check_config(STATE, header.get("config"), config, "hmc")
     state, _ = read_checkpoint(folder / STATE, eqx.filter_eval_shape(_initial_state, run))
     done, chunk = header["done"], run.command.chunk
     ends = [*range(chunk, done, chunk), done]
@@ -150,7 +150,7 @@ def _read(folder: RunFolder, name: str, config: dict[str, Any], trajectories: in
             f"{folder / name} is missing: trajectories are lost. Put the file back, or remove {folder.path} and start again."
         )
     chain, attributes = read_chain(folder / name)
-    folder.check_config(name, attributes.get("config"), config)
+    folder.check_config(name, attributes.get("config"), config, "hmc")
     if chain.shape[1] != trajectories:
         raise CommandError(
             f"{folder / name} holds {chain.shape[1]} trajectories, expected {trajectories}. "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io import LockedError, encode_json, locked, versions, write_text
-from ._config import check_stored
+from ._config import check_stored, completed
 from ._errors import CommandError as CommandError
 from ._metrics import append_record, read_records, restore_records
 from ._reading import json_file, typed
@@ -179,9 +179,12 @@ class RunFolder:
         """Keep the `count` records up to `last`, those that a checkpoint has seen."""
         restore_records(self.path / "metrics.jsonl", last, count)
 
-    def check_config(self, file: str, stored: Any, config: dict[str, Any]) -> None:
-        """**Raises:** `CommandError` if a file in the folder was written with another configuration."""
-        if stored != config:
+    def check_config(self, file: str, stored: Any, config: dict[str, Any], entry: str = "") -> None:
+        """**Raises:** `CommandError` if a file in the folder was written with another configuration.
+
+        With the command `entry`, options that the file is older than have their defaults.
+        """
+        if (completed(entry, stored) if isinstance(stored, dict) else stored) != config:
             other = difference(stored, config) if isinstance(stored, dict) else "it does not say of which"
             raise CommandError(
                 f"{self.path / file} belongs to a run of another configuration ({other}). "
@@ -197,7 +200,7 @@ class RunFolder:
             raise CommandError(f"{self.path} is not empty and not a run folder (no config.json); choose another --out.")
         for entry, config in known.items():
             check_stored(entry, config, self.path / "config.json")
-        return known
+        return {entry: completed(entry, config) for entry, config in known.items()}
 
     def _table(self, name: str) -> dict[str, Any]:
         """A JSON file with one entry per command, empty where there is none."""

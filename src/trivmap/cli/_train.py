@@ -103,7 +103,7 @@ def load_model(folder: RunFolder) -> tuple[Model, AbstractTheory, dict[str, Any]
         raise CommandError(f"{folder.path} has no {MODEL} yet: run its `trivmap train` again with --resume.")
 
     # Before anything is built: what another configuration says need not fit this theory.
-    folder.check_config(MODEL, read_header(folder / MODEL).get("config"), config)
+    folder.check_config(MODEL, read_header(folder / MODEL).get("config"), config, "train")
     flow = model_from_json(config["model"], source)
     like = structure(folder / MODEL, lambda: build_model(flow, theory.manifold, keys_of(0, "model")[0]))
     model, header = read_checkpoint(folder / MODEL, like)
@@ -123,7 +123,7 @@ class _Recorder:
         """The state to go on from: that of the last checkpoint where there is one, with the metrics that belong to it."""
         if (self.folder / CHECKPOINT).exists():
             header = read_header(self.folder / CHECKPOINT)
-            self.folder.check_config(CHECKPOINT, header.get("config"), self.config)
+            self.folder.check_config(CHECKPOINT, header.get("config"), self.config, "train")
             if "records" not in header:
                 raise CommandError(f"{self.folder / CHECKPOINT} is of an earlier version; train in another folder.")
             self.last, self.records = header["last"], header["records"]

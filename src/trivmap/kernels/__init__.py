@@ -18,7 +18,6 @@ from ._integrator import NestedIntegrator as NestedIntegrator
 from ._integrator import SymplecticIntegrator as SymplecticIntegrator
 from ._integrator import integrator_of as integrator_of
 from ._integrator import leapfrog as leapfrog
-from ._integrator import nested as nested
 from ._integrator import omf2 as omf2
 from ._integrator import omf4 as omf4
 from ._molecular_dynamics import DEFAULT_SPREAD as DEFAULT_SPREAD

@@ -137,14 +137,16 @@ class NestedIntegrator(AbstractIntegrator):
     terms: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self):
-        integer("nested: inner_steps", self.inner_steps, 1)
+        integer("NestedIntegrator: inner_steps", self.inner_steps, 1)
         depth = len(self.time_scales)
         if getattr(self.inner, "terms", None) is not None:
             raise ValueError(
-                "nested: the terms of all time scales are given to the outermost integrator, not to an inner one."
+                "NestedIntegrator: the terms of all time scales are given to the outermost integrator, not to an inner one."
             )
         if self.terms is not None and len(self.terms) != depth:
-            raise ValueError(f"nested: got terms for {len(self.terms)} time scales, expected {depth}, one tuple for each.")
+            raise ValueError(
+                f"NestedIntegrator: got terms for {len(self.terms)} time scales, expected {depth}, one tuple for each."
+            )
 
     @property
     def order(self) -> int:
@@ -187,25 +189,11 @@ class NestedIntegrator(AbstractIntegrator):
         chosen = self.terms if self.terms is not None else tuple((k,) for k in range(depth))
         if sorted(k for level in chosen for k in level) != list(range(len(terms))):
             raise ValueError(
-                f"nested: got an action of {len(terms)} terms ({type(theory).__name__}) for the time scales {chosen}, "
-                "expected each term once; name the terms of every time scale by terms=((0,), (1, 2)), or split the action "
-                "with SumTheory."
+                f"NestedIntegrator: got an action of {len(terms)} terms ({type(theory).__name__}) for the time scales "
+                f"{chosen}, expected each term once; name the terms of every time scale by terms=((0,), (1, 2)), or split the "
+                "action with SumTheory."
             )
         return [_sum_of_gradients(theory.manifold, [terms[k] for k in level]) for level in chosen]
-
-
-def nested(
-    outer: SymplecticIntegrator,
-    inner: AbstractIntegrator,
-    inner_steps: int,
-    terms: tuple[tuple[int, ...], ...] | None = None,
-) -> NestedIntegrator:
-    """Several time scales in one trajectory, see `NestedIntegrator`.
-
-    >>> tm.kernels.nested(tm.kernels.omf4, tm.kernels.nested(tm.kernels.omf2, tm.kernels.leapfrog, 2), 3).order
-    2
-    """
-    return NestedIntegrator(outer, inner, inner_steps, terms)
 
 
 def _sum_of_gradients(manifold: Any, terms: list[Any]) -> Callable[[Any], Any]:

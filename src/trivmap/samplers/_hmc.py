@@ -48,7 +48,7 @@ def hmc(
       as in nearly free theories: the chain is not ergodic, and nothing in it shows this.
     - `chains`: independent chains, computed together.
     - `integrator`: "leapfrog", "omf2" (twice the force evaluations per step, an order less error), "omf4" (five per
-      step, fourth order), a `SymplecticIntegrator` or `nested` ones.
+      step, fourth order), a `SymplecticIntegrator` or a `NestedIntegrator`.
     - `thermalisation`: trajectories before the first measurement; 100 after a hot or cold start, else none.
     - `target_acceptance`: in thermalisation every chain adapts the length of its trajectories, and with it the step size,
       until this fraction is accepted (dual averaging, arXiv:1111.4246), starting from `trajectory_length`; see

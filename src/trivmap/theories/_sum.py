@@ -10,8 +10,8 @@ from ._base import AbstractTheory
 class SumTheory(AbstractTheory):
     r"""The theory whose action is the sum of several, $S = \sum_i S_i$, on one manifold, each with a force of its own.
 
-    Nested integrators move each term on a time scale of its own, see `kernels.nested`: there the terms stand in the order of
-    their time scales, slow and expensive ones first.
+    Nested integrators move each term on a time scale of its own, see `kernels.NestedIntegrator`: there the terms stand in
+    the order of their time scales, slow and expensive ones first.
 
     **Arguments:** `terms`: two theories or more.
 

@@ -62,6 +62,7 @@ class GaussNewton:
     ) -> "Iterator[tuple[Any, dict[str, Any]]]":
         """The model and a record at the start and after each step, until `steps` are done or none helps any more."""
         checked_model("gauss_newton", model, theory)
+        _check_one_theory(model, theory)
         problem = _Problem(self, theory.final, parameters)
         flat, changed = problem.chosen(model)
         damping, retreated = self.damping, False
@@ -140,8 +141,9 @@ def gauss_newton(
     damping, length (zero if no step was taken), the mean and standard deviation by which halving the integration steps
     changes log w, seconds.
 
-    **Raises:** `ValueError` for no parameter at all, options outside of their ranges, or log weights that are not finite;
-    `SamplingInterrupted` on an interrupt, which carries model and records so far.
+    **Raises:** `ValueError` for no parameter at all, options outside of their ranges, a `ConditionalModel` with moving
+    couplings, or log weights that are not finite; `SamplingInterrupted` on an interrupt, which carries model and
+    records so far.
 
         >>> few = lambda m: m.transport.field.convolution.linear
         >>> better, history = tm.gauss_newton(key, model, theory, parameters=few, steps=1, samples=256)
@@ -163,6 +165,16 @@ def gauss_newton(
             raise
         raise SamplingInterrupted((best, records), len(records), steps + 1) from interrupt
     return best, records
+
+
+def _check_one_theory(model: Any, theory: AbstractTheory) -> None:
+    """A model of many theories would be fitted to the last one at the cost of the others."""
+    if theory.final is not theory and model.at(theory.final) is not model:
+        raise ValueError(
+            f"gauss_newton: got a {type(model).__name__} and a {type(theory).__name__}, expected one theory: the variance of "
+            "log w is that at one coupling. Finish `conditional.at(theory)` at a few couplings and interpolate the results "
+            "by a ConditionalModel, or give the one theory that matters."
+        )
 
 
 class _Trial(NamedTuple):
