@@ -72,6 +72,56 @@ def test_dead_directions_stay_where_they_are():
     assert abs(own[2]) > 1e3 * abs(own[:2]).max()
 
 
+class Coarse(tm.models.AbstractModel):
+    """log w = x_1 + 2 (1 - a) x_0 and an error of fourth order in the steps that the numbers can use.
+
+    The variance can only fall from 5 to 1, by a = 1. With a single step the error would let b cancel x_1, or, where it is a
+    constant, a shift log Z while it lowers the variance.
+    """
+
+    numbers: jax.Array
+    constant: bool = eqx.field(static=True)
+    steps: int = eqx.field(static=True, default=1)
+    manifold: tm.RealField = eqx.field(static=True, default=SITE.manifold)
+
+    refinable = True
+
+    def refined(self):
+        return Coarse(self.numbers, self.constant, 2 * self.steps)
+
+    def sample_and_log_prob(self, key, dtype=None):
+        x = jax.random.normal(key, self.manifold.shape)
+        a, b = self.numbers
+        error = 10 * a if self.constant else -b * x[1]
+        return x, -SITE.action(x) - x[1] - 2 * (1 - a) * x[0] - 0.1 * b * x[2] - error / self.steps**4
+
+
+def log_weights(model, count=4000):
+    return tm.sample(jax.random.key(7), model, SITE, count, measure={}).log_weights
+
+
+def test_too_few_steps_are_not_fitted():
+    """The variance of one step of integration could fall to 0.01, by fitting the error of the integrator."""
+    better, records = tm.gauss_newton(KEY, Coarse(jnp.zeros(2), False), SITE, steps=6, samples=512, progress=False)
+    assert records[1]["halving_std"] > 0.1
+    assert better.steps > 1
+    own, finer = (np.var(log_weights(m)) for m in (better, better.refined()))
+    # The variance of a variance of normal numbers is 2/n: 2 %, common to both; the error counts for a fifth at most.
+    assert finer == pytest.approx(1, abs=0.2)
+    assert abs(own - finer) < 0.2 * finer
+    assert better.numbers[0] == pytest.approx(1, abs=0.1)
+
+
+def test_a_constant_error_is_not_fitted():
+    """The variance does not see a shift of log w by the integrator, of 10 in log Z with one step."""
+    better, records = tm.gauss_newton(KEY, Coarse(jnp.zeros(2), True), SITE, steps=8, samples=512, progress=False)
+    # No step that gains less variance than the square of its shift: 4 are to be gained in all.
+    assert all(record["halving_mean"] ** 2 < 4 for record in records)
+    assert better.numbers[0] == pytest.approx(1, abs=0.1)
+    # 10/n^4 is below 2 % of the standard deviation of one from n = 8 on.
+    assert better.steps >= 8
+
+
 def _gated(steps: int):
     theory = tm.WilsonAction(tm.U1(), (4, 4), beta=2.0)
     field = tm.GatedConvolutionField(theory.manifold, features=2, gates=1, times=2)

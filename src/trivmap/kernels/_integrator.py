@@ -190,8 +190,8 @@ class NestedIntegrator(AbstractIntegrator):
         if sorted(k for level in chosen for k in level) != list(range(len(terms))):
             raise ValueError(
                 f"NestedIntegrator: got an action of {len(terms)} terms ({type(theory).__name__}) for the time scales "
-                f"{chosen}, expected each term once; name the terms of every time scale by terms=((0,), (1, 2)), or split the "
-                "action with SumTheory."
+                f"{chosen}, expected each term once; name the terms of every time scale by terms=((0,), (1, 2)), or split "
+                "the action with SumTheory."
             )
         return [_sum_of_gradients(theory.manifold, [terms[k] for k in level]) for level in chosen]
 

@@ -74,15 +74,18 @@ class GaussNewton:
                 yield changed(model, flat), _record(step, now, damping, 0.0, model, start)
                 continue
             found = problem.improved(step_key, trial_key, changed, model, flat, damping)
-            trial = problem.evaluated(trial_key, changed(model, found.flat))
+            trial, unresolved = problem.evaluated(trial_key, changed(model, found.flat)), False
             if trial.criterion < now.criterion:
                 flat, damping, length, retreated, now = found.flat, found.damping, found.length, False, trial
+            elif unresolved := model.refinable and trial.variance < now.variance:
+                # Nothing speaks against the step but the shift of log Z, which is smaller with more integration steps.
+                length = 0.0
             elif retreated:
                 return
             else:
                 damping, length, retreated = _RETREAT * damping, 0.0, True
             # Otherwise the next step would fit the error of the integrator.
-            if now.unresolved and model.refinable:
+            if model.refinable and (now.unresolved or unresolved):
                 model = model.refined()
             yield changed(model, flat), _record(step, now, damping, length, model, start)
 
