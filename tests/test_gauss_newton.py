@@ -102,7 +102,10 @@ def log_weights(model, count=4000):
 
 def test_too_few_steps_are_not_fitted():
     """The variance of one step of integration could fall to 0.01, by fitting the error of the integrator."""
-    better, records = tm.gauss_newton(KEY, Coarse(jnp.zeros(2), False), SITE, steps=6, samples=512, progress=False)
+    # The mean of the error is zero within 0.01, half of what counts: its spread is all that there is to see.
+    options = {"steps": 4, "samples": 40_000, "batch_size": 10_000, "progress": False}
+    better, records = tm.gauss_newton(KEY, Coarse(jnp.zeros(2), False), SITE, **options)
+    assert abs(records[1]["halving_mean"]) < 0.02
     assert records[1]["halving_std"] > 0.1
     assert better.steps > 1
     own, finer = (np.var(log_weights(m)) for m in (better, better.refined()))

@@ -44,7 +44,7 @@ class Point:
     seconds: float
     start: int
     rate: float
-    newton: tm.training.GaussNewton
+    newton: tm.GaussNewton
     batch_size: int = 64
     last_samples: int = LAST_SAMPLES
 
@@ -64,8 +64,8 @@ def _loops(theory, seed: int) -> tm.Model:
     return tm.Model(tm.HaarPrior(theory.manifold), tm.ContinuousFlow(field, steps=4))
 
 
-def _newton(samples: int, smoke: bool) -> tm.training.GaussNewton:
-    return tm.training.GaussNewton(steps=1 if smoke else 100, samples=64 if smoke else samples, dtype=jnp.float32)
+def _newton(samples: int, smoke: bool) -> tm.GaussNewton:
+    return tm.GaussNewton(steps=1 if smoke else 100, samples=64 if smoke else samples, dtype=jnp.float32)
 
 
 def points(smoke: bool) -> dict[str, Point]:

@@ -129,7 +129,7 @@ def trained(name: str, samples: int, smoke: bool) -> dict:
     row["before"] = evaluated(model, theory, samples)
     _said(f"after {point.adam} updates", row["before"], row["adam_seconds"])
     start = time.perf_counter()
-    options = tm.training.GaussNewton(1 if smoke else point.newton, 64 if smoke else point.samples, dtype=jnp.float32)
+    options = tm.GaussNewton(1 if smoke else point.newton, 64 if smoke else point.samples, dtype=jnp.float32)
     row["steps"] = []
     for found, record in options.iterate(jax.random.fold_in(key, 1), model, theory):
         model = found
