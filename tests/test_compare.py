@@ -337,6 +337,7 @@ FIGURES = [
     "log-weights",
     "objectives",
     "one-potential",
+    "second-order",
     "topological-freezing",
     "transfer",
     "volume-scaling",

@@ -26,6 +26,7 @@ def run(script, *arguments):
         ("targets/second_order.py", "phi4-8"),
         ("targets/derivatives.py", "su2-8"),
         ("targets/critical_costs.py", "8"),
+        ("targets/second_order_stochastic.py", "snf_phi4"),
     ],
 )
 def test_targets(script, point, tmp_path):
@@ -90,6 +91,22 @@ def test_table_of_two_dimensional_gauge_theories(tmp_path):
     # Measured 0.92; 32 samples resolve a tenth.
     assert results["rows"]["su2_2.2_ladder_gates"]["ess"] > 0.6
     assert (tmp_path / "gauge_2d_volume.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_training_at_equal_seconds(tmp_path):
+    """A curve that is there is kept, and its figure drawn again from the numbers."""
+    asked = ("figures/second_order.py", "phi4", "--smoke", "--out", str(tmp_path), "--methods")
+    done = run(*asked, "Gauss-Newton")
+    assert done.returncode == 0, done.stderr
+    numbers = (tmp_path / "second_order.json").read_text()
+    records = json.loads(numbers)["phi4"]["curves"]["Gauss-Newton 0"]["records"]
+    # One step, from a variance of about 7 after five updates.
+    assert records[-1]["variance"] < 0.9 * records[0]["variance"]
+    assert records[0]["seconds"] < records[-1]["seconds"]
+    assert run(*asked, "Gauss-Newton").returncode == 0
+    assert (tmp_path / "second_order.json").read_text() == numbers
+    assert (tmp_path / "second_order.png").stat().st_size > 1000
 
 
 @pytest.mark.slow

@@ -248,9 +248,9 @@ class MeasureCommand(_Command):
 class QuickstartCommand(_Command):
     """2D U(1) on 8x8 at beta = 2 in a minute: flow, HMC, exact."""
 
-    steps: Count = 200
+    steps: Count = 150
     """Updates of the parameters by Adam."""
-    finish: CountOrZero = 4
+    finish: CountOrZero = 5
     """Steps of Gauss-Newton on the variance of log w behind them."""
     batch_size: Count = 64
     """Configurations per update."""

@@ -12,7 +12,7 @@ def plot_quickstart(data: dict[str, Any]) -> Any:
 
     **Arguments:** `data` with
 
-    - `training`: `step`, `ess` (lists of one length);
+    - `training`: `step`, `ess` (lists of one length), `finish`, the step after which Gauss-Newton begins;
     - `history`: `flow`, `hmc`, consecutive topological charges of one chain each, one per sample and trajectory;
     - `distribution`: `charge` and, on the same charges, `exact`, `flow`, `flow_error`, `hmc`, `hmc_error`.
 
@@ -30,7 +30,11 @@ def plot_quickstart(data: dict[str, Any]) -> Any:
 
 
 def _training(axes: Any, data: dict[str, Any]) -> None:
-    axes.plot(data["step"], data["ess"], marker="o")
+    step, ess, finish = np.asarray(data["step"]), np.asarray(data["ess"]), data["finish"]
+    for label, part in (("Adam", step <= finish), ("Gauss-Newton", step > finish)):
+        if part.any():
+            axes.plot(step[part], ess[part], marker="o", label=label)
+    axes.legend(loc="lower right")
     axes.set(xlabel="training step", ylabel="ESS per sample", ylim=(0, 1.02), title="training of the flow")
     axes.set_xlim(left=0)
 
