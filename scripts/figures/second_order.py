@@ -316,7 +316,9 @@ def plot(figure: Figure, data: dict) -> None:
 
 def _plot_curve(column, curve: dict, log_z: float) -> None:
     index = METHODS.index(curve["method"])
-    columns = {key: np.asarray([record[key] for record in curve["records"]]) for key in curve["records"][0] if key != "log_z"}
+    # Of two within a second the later one, which has more samples.
+    records = list({round(record["seconds"]): record for record in curve["records"]}.values())
+    columns = {key: np.asarray([record[key] for record in records]) for key in records[0] if key != "log_z"}
     look = {"color": f"C{index}", "linestyle": ("-", "--", "-.", "-")[index]}
     look |= {"marker": "o" if curve["method"] == "Gauss-Newton" else None, "markersize": 3}
     label = curve["method"] if curve["seed"] == 0 else None
