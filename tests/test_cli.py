@@ -454,8 +454,8 @@ def test_quickstart():
     done = trivmap("quickstart")
     assert done.returncode == 0, done.stderr
     summary = check_quickstart("runs/quickstart")
-    # 0.98 when written: a sample in a thousand carries the difference to the 0.99 of most batches.
-    assert summary["ess"] >= 0.96
+    # 0.985 when written; ten samples of |Q| = 3 and 4 cost 0.008, and may do so twice.
+    assert summary["ess"] >= 0.97
     # 1 % of the samples decide: the same up to the statistical error of an ESS from 2048 samples
     assert summary["halving"]["ess_halved"] == pytest.approx(summary["halving"]["ess"], abs=0.01)
     for name, row in summary["observables"].items():
