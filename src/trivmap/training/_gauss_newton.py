@@ -118,7 +118,7 @@ def gauss_newton(
     step tries dampings 10 d, d and d/10 and lengths 1 and 0.4 on a few fresh samples, at no further derivative, and takes the
     best one if it is better than no step on more of them; otherwise it retreats to 100 d once, then stops. The log weight is
     nearly linear in the parameters of many fields, so that a few steps go far. Langevin flows and the reverse SDE gain
-    little: their Gaussian steps leave a variance of about c/K for K steps, whatever the parameters.
+    little: their Gaussian steps add a variance of about c/K for K steps, whatever the parameters.
 
     Few integration steps are exploited sooner than by `fit`: trials use twice as many, what they change on average counts
     like a standard deviation (the variance itself does not see a constant, which log Z does), and the steps of the model are
