@@ -428,7 +428,7 @@ def completed(entry: str, plain: dict[str, Any]) -> dict[str, Any]:
         return plain
     fields = [field for field in dataclasses.fields(kind) if field.name not in _NOT_HASHED]
     known = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    known = {key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value for key, value in known.items()}
+    known = {key: dataclasses.asdict(value) if isinstance(value, ModelConfig) else value for key, value in known.items()}
     return known | {key: known.get(key, {}) | value if isinstance(value, dict) else value for key, value in plain.items()}
 
 
