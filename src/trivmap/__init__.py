@@ -6,6 +6,7 @@ What a script of thirty lines needs is here. The rest is one level down, by laye
 """
 
 from . import _program as _program  # isort: skip  # before the imports that take seconds
+from . import fermions as fermions
 from . import fields as fields
 from . import flows as flows
 from . import gauge as gauge

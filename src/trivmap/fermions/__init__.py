@@ -1,0 +1,14 @@
+"""Quarks on a lattice: Wilson-Dirac operators, their even-odd form, determinants and solvers.
+
+Spinors are `(spin, colour, *lattice)`, links as everywhere in the library; signs of the boundary are multiplied to the
+links once, in `transporters`.
+"""
+
+from ._determinant import log_det as log_det
+from ._determinant import log_det_method as log_det_method
+from ._even_odd import EvenOddDirac as EvenOddDirac
+from ._gamma import apply_gamma_five as apply_gamma_five
+from ._gamma import gamma_five as gamma_five
+from ._gamma import gamma_matrices as gamma_matrices
+from ._wilson_dirac import CriticalKappaWarning as CriticalKappaWarning
+from ._wilson_dirac import WilsonDirac as WilsonDirac
