@@ -14,6 +14,7 @@ from trivmap.theories import (
     NonlinearSigmaModel,
     Phi4Action,
     ScalarYukawaAction,
+    SchwingerAction,
     U1HiggsAction,
     WilsonAction,
 )
@@ -35,6 +36,7 @@ THEORIES = {
     "SU4-2d": lambda: WilsonAction(SU(4), (2, 3), beta=9.0),
     "higgs-2d": lambda: U1HiggsAction((3, 4), beta=1.2, kappa=0.4, lam=0.3, m2=0.8),
     "higgs-3d": lambda: U1HiggsAction((2, 3, 2), beta=0.9, kappa=-0.3, lam=0.2, m2=1.1),
+    "schwinger-2d": lambda: SchwingerAction((3, 4), beta=1.2, kappa=0.23),
     "yukawa-2d": lambda: ScalarYukawaAction((3, 4), m2_phi=-0.5, lam_phi=0.7, m2_chi=1.0, lam_chi=0.3, g=0.8),
 }
 GAUGE = {name: make for name, make in THEORIES.items() if name.startswith(("U1", "SU"))}
@@ -98,6 +100,8 @@ def elsewhere(theory, extents):
         return Phi4Action(extents, theory.m2, theory.lam)
     if isinstance(theory, U1HiggsAction):
         return U1HiggsAction(extents, theory.beta, theory.kappa, theory.lam, theory.m2)
+    if isinstance(theory, SchwingerAction):
+        return SchwingerAction(extents, theory.beta, theory.kappa, boundary=theory.determinant.dirac.boundary[::-1])
     if isinstance(theory, ScalarYukawaAction):
         return ScalarYukawaAction(extents, theory.m2_phi, theory.lam_phi, theory.m2_chi, theory.lam_chi, theory.g)
     return FreeScalarAction(extents, theory.m2)

@@ -82,6 +82,7 @@ from .theories import AbstractTheory as AbstractTheory
 from .theories import NonlinearSigmaModel as NonlinearSigmaModel
 from .theories import Phi4Action as Phi4Action
 from .theories import ScalarYukawaAction as ScalarYukawaAction
+from .theories import SchwingerAction as SchwingerAction
 from .theories import U1HiggsAction as U1HiggsAction
 from .theories import WilsonAction as WilsonAction
 from .theories import exact as exact

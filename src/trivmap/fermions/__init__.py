@@ -10,5 +10,8 @@ from ._even_odd import EvenOddDirac as EvenOddDirac
 from ._gamma import apply_gamma_five as apply_gamma_five
 from ._gamma import gamma_five as gamma_five
 from ._gamma import gamma_matrices as gamma_matrices
+from ._solve import NotConvergedError as NotConvergedError
+from ._solve import Solution as Solution
+from ._solve import solve as solve
 from ._wilson_dirac import CriticalKappaWarning as CriticalKappaWarning
 from ._wilson_dirac import WilsonDirac as WilsonDirac

@@ -13,6 +13,11 @@ from ._loops import wilson_loop as wilson_loop
 from ._polyakov import polyakov_correlator as polyakov_correlator
 from ._polyakov import polyakov_lines as polyakov_lines
 from ._polyakov import polyakov_loop as polyakov_loop
+from ._quarks import ChiralCondensate as ChiralCondensate
+from ._quarks import MesonCorrelators as MesonCorrelators
+from ._quarks import pcac_mass as pcac_mass
+from ._quarks import spectral_index as spectral_index
+from ._quarks import stochastic_condensate as stochastic_condensate
 from ._scalar import ising_energy as ising_energy
 from ._scalar import magnetisation as magnetisation
 from ._scalar import moment as moment

@@ -5,11 +5,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._random import host_generator
 from ..statistics import (
     Chain,
     Ensemble,
     check_log_weights,
-    host_generator,
     merged_cautions,
     normalised_weights,
     weight_cautions,

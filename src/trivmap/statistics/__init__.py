@@ -28,7 +28,6 @@ from ._noise import WeightNoise as WeightNoise
 from ._noise import weight_noise as weight_noise
 from ._phases import average_phase as average_phase
 from ._resample import bootstrap as bootstrap
-from ._resample import host_generator as host_generator
 from ._resample import jackknife as jackknife
 from ._source import Source as Source
 from ._stein import SteinFit as SteinFit

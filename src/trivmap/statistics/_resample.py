@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from .._checks import integer, integers
+from .._random import host_generator
 from ._derived import of_means
 from ._estimate import Estimate, merged_cautions
 from ._gamma import MIN_LENGTH, gamma_method
@@ -177,12 +178,6 @@ def _centred(samples: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.n
     first = samples[int(np.argmax(np.abs(weights)))]
     centre = first + np.tensordot(weights, samples - first, axes=1)
     return np.asarray(centre), samples - centre
-
-
-def host_generator(key: jax.Array) -> np.random.Generator:
-    """A NumPy generator seeded by a JAX key, for work in float64 on the host whatever the JAX precision."""
-    data = jax.random.key_data(key) if jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(word) for word in np.ravel(data)])))
 
 
 def _prepare(data: Any, log_weights: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -5,11 +5,13 @@ from ._base import coupling as coupling
 from ._base import number as number
 from ._conditional import ComponentTheory as ComponentTheory
 from ._conditional import RegionTheory as RegionTheory
+from ._fermion_determinant import FermionDeterminant as FermionDeterminant
 from ._free_scalar import FreeScalarAction as FreeScalarAction
 from ._matrix import MatrixAction as MatrixAction
 from ._nonlinear_sigma import NonlinearSigmaModel as NonlinearSigmaModel
 from ._phi4 import Phi4Action as Phi4Action
 from ._scalar_yukawa import ScalarYukawaAction as ScalarYukawaAction
+from ._schwinger import SchwingerAction as SchwingerAction
 from ._sum import SumTheory as SumTheory
 from ._theta import ThetaTerm as ThetaTerm
 from ._u1_higgs import U1HiggsAction as U1HiggsAction

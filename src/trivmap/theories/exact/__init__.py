@@ -33,5 +33,6 @@ from ._functions import susceptibility as susceptibility
 from ._functions import two_point as two_point
 from ._functions import wilson_loop as wilson_loop
 from ._one_matrix import OneMatrixModel as OneMatrixModel
+from ._sample import sample as sample
 
 __all__ = ["infinite_volume"]
