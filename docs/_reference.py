@@ -9,6 +9,7 @@ from types import ModuleType
 PACKAGES = (
     "theories",
     "theories.exact",
+    "fermions",
     "observables",
     "manifolds",
     "gauge",

@@ -34,7 +34,7 @@ def select(rows, fast):
 
 
 def gauge_fixed_log_z(points, beta, kappa, flavours):
-    """log Z on 2x2 by the trapezoidal rule in the five angles that a maximal tree leaves free; the signed determinant counts."""
+    """log Z on 2x2 by the trapezoidal rule in the five angles that a maximal tree leaves free, with the sign of det D."""
     angles = 2 * np.pi * np.stack(np.meshgrid(*5 * [np.arange(points)], indexing="ij")).reshape(5, -1).T / points
     # All but theta_0(0, .) and theta_1(0, 0), which join the four sites.
     free = [(0, 1, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 1)]

@@ -27,6 +27,7 @@ def run(script, *arguments):
         ("targets/derivatives.py", "su2-8"),
         ("targets/critical_costs.py", "8"),
         ("targets/second_order_stochastic.py", "snf_phi4"),
+        ("targets/schwinger.py", "8x8-kappa0.25"),
     ],
 )
 def test_targets(script, point, tmp_path):
@@ -38,7 +39,7 @@ def test_targets(script, point, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["layout", "stochastic"])
+@pytest.mark.parametrize("name", ["layout", "stochastic", "determinant"])
 def test_benchmarks(name):
     done = run(f"benchmarks/{name}.py", "--smoke")
     assert done.returncode == 0, done.stderr
