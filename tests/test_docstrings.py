@@ -18,7 +18,7 @@ import trivmap as tm
 # Results that functions return, states, errors: users read them, or catch them.
 WITHOUT = {
     *("ChainState", "HMCState", "History", "Interpolation", "Letter", "Population", "Source", "StoredConfigurations"),
-    *("Solution", "Trace", "WeightNoise"),
+    *("MetropolisState", "Solution", "Trace", "WeightNoise"),
 }
 
 

@@ -14,6 +14,7 @@ from trivmap.kernels import (
     ClusterKernel,
     HeatbathKernel,
     HMCKernel,
+    HolonomyRotation,
     KernelSequence,
     NestedIntegrator,
     OnComponent,
@@ -21,6 +22,7 @@ from trivmap.kernels import (
     OverrelaxationKernel,
     RandomMixture,
     SymmetricSequence,
+    WindingHit,
     leapfrog,
     omf2,
 )
@@ -86,6 +88,7 @@ KERNELS = {
     "symmetric_hmc": (PHI4, SymmetricSequence(HMCKernel(0.5, 2), Metropolis(0.1)), True),
     "mixture": (U1, RandomMixture([HeatbathKernel(), HMC], [0.6, 0.4]), True),
     "clusters": (PHI4, RandomMixture([ClusterKernel(), HMC], [0.3, 0.7]), True),
+    "topology": (U1, RandomMixture([HMC, WindingHit(), HolonomyRotation()]), True),
     "regions": (PHI4, KernelSequence(OnRegion(EVEN, HMC), OnRegion(ODD, HMC)), False),
     "regions_nested": (
         SUM,

@@ -20,6 +20,10 @@ from ._integrator import integrator_of as integrator_of
 from ._integrator import leapfrog as leapfrog
 from ._integrator import omf2 as omf2
 from ._integrator import omf4 as omf4
+from ._metropolis import AbstractMetropolis as AbstractMetropolis
+from ._metropolis import HolonomyRotation as HolonomyRotation
+from ._metropolis import MetropolisState as MetropolisState
+from ._metropolis import WindingHit as WindingHit
 from ._molecular_dynamics import DEFAULT_SPREAD as DEFAULT_SPREAD
 from ._molecular_dynamics import energy as energy
 from ._molecular_dynamics import molecular_dynamics as molecular_dynamics
