@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from .._checks import integers, positive
 from .._types import Array
@@ -167,7 +168,7 @@ def _norm(psi: Array) -> Array:
 def _checked(spinor: Array, residual: Array, iterations: Array, kappa: Array, tolerance: float) -> Array:
     """The spinor, if the solve converged."""
     numbers = lax.stop_gradient((residual, iterations, kappa))
-    if not any(isinstance(number, jax.core.Tracer) for number in numbers):
+    if not any(isinstance(number, Tracer) for number in numbers):
         _refuse(tolerance, *map(np.asarray, numbers))
         return spinor
 

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .._checks import finite
 from .._parameters import all_fields
@@ -177,7 +178,7 @@ def _boundary_signs(lattice: Shape, boundary: tuple[int, ...]) -> np.ndarray:
 
 
 def _warn_of_light_quarks(kappa: Array, dim: int) -> None:
-    value = float("nan") if isinstance(kappa, jax.core.Tracer) else abs(float(np.asarray(kappa)))
+    value = float("nan") if isinstance(kappa, Tracer) else abs(float(np.asarray(kappa)))
     if value >= 1 / (2 * dim):
         warnings.warn(
             f"WilsonDirac: kappa = {float(np.asarray(kappa)):g} is at or beyond 1/(2 d) = {1 / (2 * dim):g}, where free "
