@@ -135,5 +135,13 @@ def _dagger(a: Array) -> Array:
     return jnp.swapaxes(a, -1, -2).conj()
 
 
+@jax.custom_jvp
 def _unit(angle: Array) -> Array:
     return lax.complex(jnp.cos(angle), jnp.sin(angle))
+
+
+@_unit.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    # From the value, not from sine and cosine computed anew.
+    u = _unit(*primals)
+    return u, u * lax.complex(jnp.zeros_like(tangents[0]), tangents[0])
