@@ -116,3 +116,15 @@ def test_page_for_users_of_other_codes_runs_as_printed(tmp_path):
     there, here = (float(x) for x in re.findall(r"\d+\.\d+", lines[0]))
     assert there == pytest.approx(here, rel=1e-12)
     assert lines[1] == "layout of bijx and back True"
+
+
+@pytest.mark.slow
+def test_page_on_quarks_runs_as_printed(tmp_path):
+    lines = run("\n".join(python_blocks("docs/quarks.md")), tmp_path).splitlines()
+    assert float(lines[0].split()[1]) > 0.6  # 0.78 when written
+    assert len(lines) == 3
+    for line in lines[1:]:
+        # Reweighted quenched samples and HMC.
+        _, *pair = line.replace("!", "").split()
+        (a, error), (b, other) = map(estimates, pair)
+        assert abs(a - b) < 4 * (error**2 + other**2) ** 0.5, line
