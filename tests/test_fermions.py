@@ -1,5 +1,6 @@
 """Dirac operators: algebra, adjoints, gauge covariance, even-odd form, the free spectrum, and what is refused."""
 
+import functools
 import itertools
 
 import jax
@@ -118,16 +119,20 @@ def test_even_odd_form(key, name):
     assert jnp.array_equal(schur.join(even, odd), psi)
     parity = jnp.asarray(np.indices(dirac.lattice).sum(axis=0) % 2)
     assert jnp.array_equal(schur.join(even, jnp.zeros_like(odd)), jnp.where((parity == 0)[None, None], psi, 0))
-    u = schur.transporters(x)
-    for dagger in (False, True):
-        hop = (dirac.diagonal(psi, dagger) - dirac.apply_with(dirac.transporters(x), psi, dagger)) / complex(dirac.kappa)
-        # Division by kappa of order 0.2 of what is exact to eps.
-        parts = schur.hop_to(0, u, odd, dagger), schur.hop_to(1, u, even, dagger)
-        assert jnp.allclose(schur.join(*parts), hop, rtol=0, atol=1e-12)
-    a, b = schur.apply_with(u, odd), schur.apply_with(u, even, dagger=True)
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def hops(x, psi, dagger):
+        u, (even, odd) = schur.transporters(x), schur.split(psi)
+        whole = (dirac.diagonal(psi, dagger) - dirac.apply_with(dirac.transporters(x), psi, dagger)) / complex(dirac.kappa)
+        joined = schur.join(schur.hop_to(0, u, odd, dagger), schur.hop_to(1, u, even, dagger))
+        return whole, joined, schur.apply_with(u, even if dagger else odd, dagger)
+
+    (whole, joined, a), (whole_dagger, joined_dagger, b) = hops(x, psi, False), hops(x, psi, True)
+    # Division by kappa of order 0.2 of what is exact to eps.
+    assert jnp.allclose(joined, whole, rtol=0, atol=1e-12)
+    assert jnp.allclose(joined_dagger, whole_dagger, rtol=0, atol=1e-12)
     assert jnp.allclose(jnp.vdot(even, a), jnp.vdot(b, odd), rtol=0, atol=1e-12)
-    sign, full = jnp.linalg.slogdet(dirac.dense(x))
-    half_sign, half = jnp.linalg.slogdet(schur.dense(x))
+    (sign, full), (half_sign, half) = jax.jit(lambda x: tuple(map(jnp.linalg.slogdet, (dirac.dense(x), schur.dense(x)))))(x)
     # log det of some hundred factors, each exact to the condition number (below 100) times eps.
     assert jnp.allclose(half + schur.even_log_det(), full, rtol=0, atol=1e-12)
     assert jnp.allclose(half_sign, sign, rtol=0, atol=1e-11)
