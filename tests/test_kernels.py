@@ -468,3 +468,22 @@ def test_errors_teach(act, kind, message):
 def _of_another_kernel():
     state = tm.heatbath(jax.random.key(0), U1, 1, thermalisation=0).state
     return tm.hmc(jax.random.key(0), U1, 1, initial=state)
+
+
+@pytest.mark.parametrize("lattice", [(3, 4), (1, 2)])
+def test_proposals_of_topology(key, lattice):
+    """A winding hit changes every plaquette by 2 pi q/V, a rotation of holonomies none; both are refused elsewhere."""
+    theory = tm.WilsonAction(tm.U1(), lattice, beta=1.0)
+    x = jnp.zeros(theory.manifold.shape)
+    hit = WindingHit(charge=1).propose(key, theory, x)
+    assert jnp.allclose(tm.plaquette(hit), jnp.cos(2 * jnp.pi / np.prod(lattice)), rtol=0, atol=1e-14)
+    turned = HolonomyRotation().propose(key, theory, x)
+    assert jnp.allclose(tm.plaquette(turned), 1, rtol=0, atol=1e-14)
+    assert jnp.max(jnp.abs(turned)) > 1e-3
+    for kernel in (WindingHit(), HolonomyRotation()):
+        with pytest.raises(TypeError, match=r"expected one of the links of U1\(\)"):
+            kernel.propose(key, SU2, SU2.manifold.cold())
+    with pytest.raises(TypeError, match="expected two dimensions"):
+        WindingHit().propose(key, tm.WilsonAction(tm.U1(), (2, 2, 2), 1.0), jnp.zeros((3, 2, 2, 2)))
+    with pytest.raises(ValueError, match="charge"):
+        WindingHit(charge=0)
