@@ -17,7 +17,17 @@ import trivmap as tm
 
 # Results that functions return, states, errors: users read them, or catch them.
 WITHOUT = {
-    *("ChainState", "HMCState", "History", "Interpolation", "Letter", "Population", "Source", "StoredConfigurations"),
+    *(
+        "ChainState",
+        "HMCState",
+        "History",
+        "Interpolation",
+        "Letter",
+        "Population",
+        "Source",
+        "SteinFit",
+        "StoredConfigurations",
+    ),
     *("MetropolisState", "Solution", "Trace", "WeightNoise"),
 }
 

@@ -37,6 +37,10 @@ class Combined:
       could be one of state j. Rows sum to one; where neighbours do not overlap nothing connects their free energies.
     - `absolute`: whether a model fixes the normalisation; otherwise log Z is that relative to the first theory.
     - `cautions`: reasons not to trust what follows.
+
+        >>> pairs = [(ensemble, model), (tm.hmc(key, theory, 40, steps=5), theory)]
+        >>> tm.statistics.mbar(pairs, blocks=5).overlap.shape
+        (2, 2)
     """
 
     overlap: Float[np.ndarray, "states states"]
