@@ -60,6 +60,14 @@ def gated(manifold, **options):
     return tm.ContinuousFlow(tm.GatedConvolutionField(manifold, features=2, gates=1, times=2), **options)
 
 
+def collective(lattice, **options):
+    """What acts on all links of a direction, and what knows the charge."""
+    manifold = tm.LinkField(tm.U1(), lattice)
+    gated = tm.GatedConvolutionField(manifold, features=2, gates=1, times=2)
+    holonomies = tm.fields.HolonomyField(KEY, manifold, times=2, ridges=1)
+    return tm.ContinuousFlow(tm.fields.SumField(tm.fields.ChargeGatedField(gated), holonomies), **options)
+
+
 def convolution(lattice, **options):
     field = tm.ConvolutionField(KEY, tm.RealField(lattice), sines=3, site_features=2, harmonics=1)
     return tm.ContinuousFlow(field, **options)
@@ -89,6 +97,7 @@ continuous = functools.partial(Row, scale=0.1, reflections=True, batch=8, integr
 FLOWS = {
     "continuous_gated_scalar": continuous(lambda: gated(tm.RealField((3, 3)), steps=32)),
     "continuous_gated_u1": continuous(lambda: gated(tm.LinkField(tm.U1(), (2, 3)), steps=32)),
+    "continuous_collective_u1": continuous(lambda: collective((2, 3), steps=32)),
     "continuous_convolution": continuous(lambda: convolution((2, 3), steps=32), slow=True),
     "continuous_loops_u1": continuous(lambda: loops(tm.U1(), (2, 3), steps=32), score=True),
     "continuous_loops_su2": continuous(lambda: loops(tm.SU(2), (2, 2), steps=32)),

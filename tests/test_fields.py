@@ -9,19 +9,23 @@ from helpers import dense_divergence, gauge_transform, random_gauge_transformati
 from local_velocities import GatedForce, SiteNetwork
 
 from trivmap.fields import (
+    ChargeGatedField,
     ConvolutionField,
     CovariantConvolutionField,
     CovariantUNet,
     GatedConvolutionField,
     GradientField,
+    HolonomyField,
     LadderField,
     LocalField,
     LoopPotential,
     NeuralPotential,
     RidgeField,
     RidgePotential,
+    SumField,
 )
 from trivmap.fields._trivializing import trivializing_potential
+from trivmap.gauge import plaquette_angle
 from trivmap.groups import SU, U1
 from trivmap.lattice import (
     convolve,
@@ -71,6 +75,15 @@ def _unet(group, lattice, channels=2, levels=1):
     return LocalField(network, manifold, network.reach, check=False)
 
 
+def _holonomy(lattice, **options):
+    return HolonomyField(jax.random.key(5), LinkField(U1(), lattice), times=2, ridges=2, **options)
+
+
+def _charge_gated(lattice):
+    gated = GatedConvolutionField(LinkField(U1(), lattice), features=2, times=2)
+    return SumField(ChargeGatedField(gated, order=2), _holonomy(lattice))
+
+
 # Extents are unequal, so that a mix-up of axes shows; rotations are tested on the square lattices.
 FIELDS = {
     "gated_scalar_1d": lambda: GatedConvolutionField(RealField((5,)), features=3),
@@ -87,6 +100,12 @@ FIELDS = {
     "ridge_scalar_3d": lambda: RidgeField(jax.random.key(5), RealField((2, 3, 2)), times=2),
     "convolution_2d": lambda: ConvolutionField(jax.random.key(5), RealField((3, 4)), sines=5, site_features=3),
     "convolution_square": lambda: ConvolutionField(jax.random.key(5), RealField((4, 4)), sines=5, site_features=3),
+    "holonomy_u1_2d": lambda: _holonomy((3, 4), boundary=(-1, 1)),
+    "holonomy_u1_square": lambda: _holonomy((4, 4)),
+    "holonomy_u1_3d": lambda: _holonomy((2, 3, 2)),
+    "charge_gated_u1_2d": lambda: _charge_gated((3, 4)),
+    "charge_gated_u1_square": lambda: _charge_gated((3, 3)),
+    "charge_gated_su2_4d": lambda: ChargeGatedField(_covariant(SU(2), (2, 2, 2, 2), gates=1, mass=1.0), width=0.2),
     "ladder_su2": lambda: LadderField(LinkField(SU(2), (3, 4)), 1.3),
     "ladder_su3": lambda: LadderField(LinkField(SU(3), (2, 2)), 1.3, gates=1),
     "ladder_su2_3d": lambda: LadderField(LinkField(SU(2), (2, 2, 2)), 1.3, gates=0),
@@ -125,6 +144,7 @@ FIELDS = {
 
 # Each takes more than five seconds of an idle core over all its tests, and has a smaller relative that stays.
 SLOW = {
+    "charge_gated_su2_4d",
     "covariant_su2_3d",
     "covariant_su2_4d",
     "covariant_su3_rectangles",
@@ -341,11 +361,33 @@ def test_loop_potential_matches_its_closed_form_laplacian_and_the_leading_order(
         (lambda: LoopPotential(LinkField(SU(2), (2, 2)), [(1, 1, 2, -1, -1, -2)]), ValueError, "coincide on the lattice"),
         (lambda: GatedConvolutionField(RealField((4, 4)), features=0), ValueError, "features"),
         (lambda: GatedConvolutionField(LinkField(U1(), (4,))), ValueError, "two dimensions or more"),
+        (lambda: HolonomyField(jax.random.key(0), LinkField(SU(2), (4, 4))), TypeError, "potential of Polyakov loops"),
+        (lambda: HolonomyField(jax.random.key(0), LinkField(U1(), (4,))), ValueError, "two dimensions or more"),
+        (lambda: _holonomy((4, 4), boundary=(1, 0)), ValueError, "boundary=\\(1, 0\\); expected 2 signs"),
+        (lambda: ChargeGatedField(_covariant(SU(2), (3, 3))), ValueError, "no topological charge.*charge="),
+        (lambda: SumField(), ValueError, "no field"),
+        (lambda: SumField(_holonomy((4, 4)), _holonomy((3, 3))), ValueError, "same manifold"),
     ],
 )
 def test_errors_teach(construct, error, message):
     with pytest.raises(error, match=message):
         construct()
+
+
+def test_holonomy_shifts_move_no_plaquette_and_take_any_network():
+    """A network of one's own, c_mu = Im (mean line of mu) times |Polyakov|^2 of the others."""
+
+    def network(t, own, others):
+        return own.single[1, 0] * sum(loops.single[0, 0] ** 2 + loops.single[1, 0] ** 2 for loops in others)
+
+    field = HolonomyField(jax.random.key(0), LinkField(U1(), (3, 4)), network=network)
+    x = field.manifold.reference_sample(jax.random.key(2))
+    velocity, divergence = field(TIME, x)
+    assert jnp.max(jnp.abs(plaquette_angle(x + velocity, 0, 1) - plaquette_angle(x, 0, 1))) < 10 * EPS
+    lines = [np.mean(np.exp(1j * np.sum(np.asarray(x[mu]), axis=mu))) for mu in (0, 1)]
+    expected = [lines[mu].imag * abs(lines[1 - mu]) ** 2 / field.manifold.lattice[mu] for mu in (0, 1)]
+    assert jnp.max(jnp.abs(velocity - jnp.asarray(expected)[:, None, None])) < 10 * EPS
+    assert jnp.abs(divergence - _dense_divergence(field, x)) < 1e-12
 
 
 @pytest.mark.parametrize("kind", [RidgeField, RidgePotential])

@@ -60,6 +60,20 @@ def _start(manifold):
     return manifold.reference_sample(jax.random.key(4))
 
 
+def test_collective_fields_keep_their_numbers():
+    """Means over the lattice and winding loops have no kernel: the same numbers on every lattice, at the same charge gate."""
+    gated = tm.GatedConvolutionField(ANGLES, features=2, gates=1, times=2)
+    holonomies = tm.fields.HolonomyField(jax.random.key(1), ANGLES, times=2, ridges=2, boundary=(-1, 1))
+    start = tm.fields.SumField(tm.fields.ChargeGatedField(gated, order=2, width=0.5), holonomies)
+    field = randomised(jax.random.key(2), start, 0.3)
+    theory = tm.WilsonAction(tm.U1(), (6, 8), beta=1.0)
+    larger = tm.transfer(tm.Model(tm.HaarPrior(ANGLES), tm.ContinuousFlow(field, steps=2)), theory).transport.field
+    assert larger.manifold == theory.manifold
+    assert eqx.tree_equal(larger.fields[1].network, field.fields[1].network)
+    assert (larger.fields[1].boundary, larger.fields[0].order, larger.fields[0].width) == ((-1, 1), 2, 0.5)
+    assert jnp.allclose(larger.fields[0].field.on(ANGLES).convolution.gate, field.fields[0].field.convolution.gate)
+
+
 def test_a_local_kernel_keeps_its_values_and_a_constant_its_mean():
     # Orbits of 4x4: displacements (0,0), (0,1), (0,2), (1,1), (1,2), (2,2).
     kernel = jnp.asarray([1.0, 0.5, 0.2, 0.1, 0.0, 0.0])

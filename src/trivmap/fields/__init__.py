@@ -1,10 +1,13 @@
 from ._base import AbstractPotential as AbstractPotential
 from ._base import AbstractVectorField as AbstractVectorField
+from ._charge_gate import ChargeGatedField as ChargeGatedField
 from ._convolution import ConvolutionField as ConvolutionField
 from ._covariant_convolution import CovariantConvolutionField as CovariantConvolutionField
 from ._covariant_unet import CovariantUNet as CovariantUNet
 from ._gated_convolution import GatedConvolutionField as GatedConvolutionField
 from ._gradient import GradientField as GradientField
+from ._holonomy import HolonomyField as HolonomyField
+from ._holonomy import WindingLoops as WindingLoops
 from ._ladder import LadderField as LadderField
 from ._local import LocalField as LocalField
 from ._local import LocalPotential as LocalPotential
@@ -18,4 +21,5 @@ from ._reach import colour_table as colour_table
 from ._reach import dependence as dependence
 from ._ridge import RidgeField as RidgeField
 from ._ridge import RidgePotential as RidgePotential
+from ._sum import SumField as SumField
 from ._trivializing import trivializing_potential as trivializing_potential
