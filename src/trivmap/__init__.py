@@ -89,6 +89,7 @@ from .theories import exact as exact
 from .training import GaussNewton as GaussNewton
 from .training import fit as fit
 from .training import gauss_newton as gauss_newton
+from .training import missing_directions as missing_directions
 from .training import objectives as objectives
 from .training import reverse_kl as reverse_kl
 from .training import transfer as transfer

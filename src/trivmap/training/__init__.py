@@ -10,6 +10,9 @@ from ._gauss_newton import GaussNewton as GaussNewton
 from ._gauss_newton import gauss_newton as gauss_newton
 from ._gradient_noise import gradient_noise as gradient_noise
 from ._history import History as History
+from ._missing_directions import MissingDirection as MissingDirection
+from ._missing_directions import MissingDirections as MissingDirections
+from ._missing_directions import missing_directions as missing_directions
 from ._moving_theory import AnnealedTheory as AnnealedTheory
 from ._moving_theory import CouplingRange as CouplingRange
 from ._optimiser import default_optimiser as default_optimiser
