@@ -28,7 +28,7 @@ WITHOUT = {
         "SteinFit",
         "StoredConfigurations",
     ),
-    *("MetropolisState", "Solution", "Trace", "WeightNoise"),
+    *("MetropolisState", "MissingDirection", "MissingDirections", "Solution", "Trace", "WeightNoise", "WindingLoops"),
 }
 
 

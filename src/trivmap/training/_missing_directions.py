@@ -108,7 +108,7 @@ def missing_directions(
     _check_candidates(key, candidates)
     extended = eqx.tree_at(field, model, SumField(field(model), *candidates.values()))
     options = GaussNewton(samples=samples, batch_size=batch_size, power=power, reverse=reverse, dtype=dtype)
-    problem = _Problem(options, theory.final, lambda m: m)
+    problem = _Problem(options, theory.final, None)
     flat, changed = problem.chosen(extended)
     # The place of every number in a row, read off a model that holds the places instead.
     places = changed(extended, jnp.arange(flat.size, dtype=flat.dtype))
