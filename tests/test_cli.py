@@ -454,8 +454,8 @@ def test_quickstart():
     done = trivmap("quickstart")
     assert done.returncode == 0, done.stderr
     summary = check_quickstart("runs/quickstart")
-    # 0.985 when written; ten samples of |Q| = 3 and 4 cost 0.008, and may do so twice.
-    assert summary["ess"] >= 0.97
+    # 0.988, 0.993 and 0.992 with the seeds 0, 1, 2; samples of |Q| = 3 and 4, some hundred of them, make the difference.
+    assert summary["ess"] >= 0.98
     # 1 % of the samples decide: the same up to the statistical error of an ESS from 2048 samples
     assert summary["halving"]["ess_halved"] == pytest.approx(summary["halving"]["ess"], abs=0.01)
     for name, row in summary["observables"].items():

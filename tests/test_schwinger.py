@@ -10,7 +10,7 @@ import pytest
 
 import trivmap as tm
 from trivmap.fermions import WilsonDirac
-from trivmap.kernels import leapfrog, nested, omf2
+from trivmap.kernels import NestedIntegrator, leapfrog, omf2
 from trivmap.observables import ChiralCondensate
 
 ROWS = json.loads((Path(__file__).parent / "reference" / "schwinger.json").read_text())["rows"]
@@ -151,7 +151,7 @@ def test_hmc_against_reference_ensembles(key, shape, beta, kappa):
     (row, *_) = [r for r in SAMPLED if r["params"] | {"shape": shape, "beta": beta, "kappa": kappa, "nf": 2} == r["params"]]
     theory = theory_of(row)
     moves = tm.kernels.WindingHit(), tm.kernels.HolonomyRotation()
-    kernel = tm.kernels.KernelSequence(tm.kernels.HMCKernel(1.0, 8, nested(leapfrog, omf2, 2)), *moves)
+    kernel = tm.kernels.KernelSequence(tm.kernels.HMCKernel(1.0, 8, NestedIntegrator(leapfrog, omf2, 2)), *moves)
     observables = {"plaquette": tm.plaquette, "Q2": lambda y: tm.topological_charge(y) ** 2}
     observables["trace_inverse_per_site"] = ChiralCondensate(theory.determinant.dirac)
     chain = tm.run_chain(key, theory, kernel, 400, chains=8, thermalisation=100, measure=observables)

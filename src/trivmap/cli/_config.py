@@ -250,7 +250,7 @@ class QuickstartCommand(_Command):
 
     steps: Count = 150
     """Updates of the parameters by Adam."""
-    finish: CountOrZero = 6
+    finish: CountOrZero = 8
     """Steps of Gauss-Newton on the variance of log w behind them."""
     batch_size: Count = 64
     """Configurations per update."""
