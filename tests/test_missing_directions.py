@@ -90,12 +90,14 @@ def test_predictions_are_those_of_the_regression():
     for candidate in found.candidates:
         assert candidate.numbers == 1
         assert candidate.alone == pytest.approx(expected[candidate.name][1], rel=0.17)
-        # The number of the model does nothing: its column is noise of rounding, fitted at a cost of 2/N = 2.4e-4.
-        assert candidate.joint == pytest.approx(candidate.alone, rel=1e-3)
+        # The number of the model does nothing: its column is noise of rounding. Its correlations r, r' with log w in the two
+        # halves are of order 1/sqrt(4096) = 0.016; fitted in one half it changes the variance of the other by r^2 - 2 r r',
+        # at three standard deviations of each below 3 (3 x 0.016)^2 = 7e-3.
+        assert candidate.joint == pytest.approx(candidate.alone, rel=7e-3)
         assert abs(found.own - candidate.joint - (expected["turn"][0] - expected[candidate.name][1])) < max(
             4 * candidate.error, 1e-9
         )
-    assert found.own == pytest.approx(found.variance, rel=1e-3)
+    assert found.own == pytest.approx(found.variance, rel=7e-3)
     assert found.everything <= 1.01 * min(c.joint for c in found.candidates)
 
 

@@ -114,7 +114,7 @@ def agree(found, row):
     """Within four errors, those of the reference included."""
     compared = set(found) & set(row["values"])
     for name in compared:
-        error = np.hypot(found[name].error, row["error"][name])
+        error = np.hypot(np.real(found[name].error), row["error"][name])
         assert abs(np.real(found[name].value) - row["values"][name]) < 4 * error, name
     return compared
 
