@@ -74,7 +74,7 @@ NONSENSE = {
         (lambda **k: tm.gauss_newton(KEY, MODEL, THEORY, parameters=lambda m: m.transport.field.smoothing, **k), name, values)
         for name, values in {
             "steps": NO_STEPS, "samples": NO_COUNT_BUT_NONE, "batch_size": NO_COUNT_BUT_NONE, "damping": (-1.0, NAN, INF),
-            "floor": NOT_CLOSED, "power": NOT_CLOSED,
+            "floor": NOT_CLOSED, "power": NOT_CLOSED, "shift": (-1.0, NAN, INF),
         }.items()
     ],
     "gradient_noise": [

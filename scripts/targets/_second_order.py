@@ -22,7 +22,8 @@ class Training:
     """Steps of Adam at a rate, then of Gauss-Newton with so many samples; integration steps of both.
 
     `start`: the extent whose flow is moved here. `newton_batch`: samples per compiled call of Gauss-Newton and of the
-    evaluation; the fields of more do not fit into the cache on large lattices. `damping`: the first of Gauss-Newton.
+    evaluation; the fields of more do not fit into the cache on large lattices. `damping`: the first of Gauss-Newton. `shift`:
+    of log w by the integrator that training bears; the evaluation has `refine` times the integration steps.
     """
 
     adam: int
@@ -34,6 +35,8 @@ class Training:
     newton_batch: int = 64
     start: int | None = None
     damping: float = 1e-3
+    shift: float = 0.02
+    refine: int = 1
 
 
 def train(key, model, theory, plan: Training, smoke: bool, file: Path | None, parameters=None) -> tuple[tm.Model, dict]:
@@ -47,6 +50,7 @@ def train(key, model, theory, plan: Training, smoke: bool, file: Path | None, pa
         samples=64 if smoke else plan.samples,
         batch_size=plan.newton_batch,
         damping=plan.damping,
+        shift=plan.shift,
         dtype=jnp.float32,
     )
     for found, record in options.iterate(jax.random.fold_in(key, 1), model, theory, parameters):

@@ -20,7 +20,7 @@ from _points import run_points
 jax.config.update("jax_enable_x64", True)
 
 import trivmap as tm  # noqa: E402
-from trivmap.kernels import leapfrog, nested, omf2  # noqa: E402
+from trivmap.kernels import NestedIntegrator, leapfrog, omf2  # noqa: E402
 
 _REFERENCE = Path(__file__).parents[2] / "tests" / "reference" / "schwinger.json"
 
@@ -66,7 +66,7 @@ def _means(data: tm.Ensemble | tm.Chain) -> dict[str, tm.Estimate]:
 
 def _hmc(theory: tm.SchwingerAction, smoke: bool) -> tuple[tm.Chain, float]:
     moves = tm.kernels.WindingHit(), tm.kernels.HolonomyRotation()
-    kernel = tm.kernels.KernelSequence(tm.kernels.HMCKernel(1.0, 8, nested(leapfrog, omf2, 2)), *moves)
+    kernel = tm.kernels.KernelSequence(tm.kernels.HMCKernel(1.0, 8, NestedIntegrator(leapfrog, omf2, 2)), *moves)
     options = {"chains": 8, "thermalisation": 2 if smoke else 100, "measure": _observables(theory)}
     begin = time.perf_counter()
     chain = tm.run_chain(jax.random.key(1), theory, kernel, 4 if smoke else 300, **options)

@@ -45,6 +45,7 @@ class GaussNewton:
     damping: float = 1e-3
     floor: float = 1.0
     power: float = 0.0
+    shift: float = 0.02
     reverse: bool | None = None
     dtype: DTypeLike | None = None
 
@@ -56,6 +57,7 @@ class GaussNewton:
         at_least("gauss_newton: damping", self.damping, 0)
         within("gauss_newton: floor", self.floor, 0, 1, closed=True)
         within("gauss_newton: power", self.power, 0, 1, closed=True)
+        at_least("gauss_newton: shift", self.shift, 0)
 
     def iterate(
         self, key: Key[Array, ""], model: Any, theory: AbstractTheory, parameters: Callable[[Any], PyTree] | None = None
@@ -102,6 +104,7 @@ def gauss_newton(
     damping: float = 1e-3,
     floor: float = 1.0,
     power: float = 0.0,
+    shift: float = 0.02,
     reverse: bool | None = None,
     dtype: DTypeLike | None = None,
     progress: bool = True,
@@ -122,7 +125,7 @@ def gauss_newton(
 
     Few integration steps are exploited sooner than by `fit`: trials use twice as many, what they change on average counts
     like a standard deviation (the variance itself does not see a constant, which log Z does), and the steps of the model are
-    doubled when halving them changes the variance by more than a fifth or the mean by more than 2 % of a standard deviation.
+    doubled when halving them changes the variance by more than a fifth or the mean by more than `shift` standard deviations.
 
     **Arguments:**
 
@@ -137,6 +140,9 @@ def gauss_newton(
       largest one where that is more; with 1, the default, in their own units, so that dead directions stay put.
     - `power`: p of weights $(w/\langle w\rangle)^p$ in all means, 0 for none, where derivatives have no variance under q, as
       at zeros of a determinant.
+    - `shift`: of the mean of log w, in standard deviations, above which integration steps are doubled; log Z is wrong by it,
+      with the default by its error from 2500 samples. More makes a long training cheaper: double the integration steps once
+      at its end.
     - `reverse`: one reverse pass per sample, or one linearised flow per parameter; by default whichever has fewer passes.
     - `dtype`: precision of the configurations behind the derivatives and the choice; float32 is faster. The comparison uses
       JAX's default.
@@ -154,7 +160,7 @@ def gauss_newton(
     """
     from tqdm import tqdm  # keeps `import trivmap` light
 
-    options = GaussNewton(steps, samples, batch_size, damping, floor, power, reverse, dtype)
+    options = GaussNewton(steps, samples, batch_size, damping, floor, power, shift, reverse, dtype)
     warn_of_single_precision("gauss_newton")
     best, records = model, []
     try:
@@ -187,6 +193,7 @@ class _Trial(NamedTuple):
     log_weights: np.ndarray
     change: np.ndarray
     power: float
+    shift: float
 
     @property
     def weights(self) -> np.ndarray:
@@ -206,10 +213,10 @@ class _Trial(NamedTuple):
     @property
     def unresolved(self) -> bool:
         """Whether halving the steps changes the variance by more than a fifth, or the mean of log w, by which log Z is
-        wrong, by more than its error from 2500 samples."""
+        wrong, by more than `shift` standard deviations."""
         other = _variance(self.log_weights - self.change, self.weights)
         shift = abs(float(np.sum(self.weights * self.change)))
-        return abs(other - self.variance) > 0.2 * self.variance or shift > 0.02 * self.variance**0.5
+        return abs(other - self.variance) > 0.2 * self.variance or shift > self.shift * self.variance**0.5
 
 
 class _Found(NamedTuple):
@@ -251,7 +258,7 @@ class _Problem(NamedTuple):
         refined = model.refined() if model.refinable else None
         parts = [_log_weights(model, refined, self.theory, batch, dtype) for batch in keys]
         log_weights, change = (np.concatenate([np.asarray(p, float) for p in column]) for column in zip(*parts, strict=True))
-        return _Trial(log_weights, change, self.options.power)
+        return _Trial(log_weights, change, self.options.power, self.options.shift)
 
     def improved(self, key: Array, trial_key: Array, changed: Moved, model: Any, flat: Array, damping: float) -> _Found:
         """The best step of the ladder, by its trial."""
