@@ -34,7 +34,7 @@ PHI4 = {
     14: Training(150, 3e-3, 5, 4096, steps=16, start=8),
     16: Training(150, 3e-3, 9, 4096, steps=16, start=8),
     32: Training(150, 3e-3, 4, 4096, steps=16, newton_batch=16, start=16),
-    64: Training(80, 1e-3, 6, 4096, steps=12, batch_size=32, newton_batch=4, start=32, shift=0.1, refine=2),
+    64: Training(80, 1e-3, 5, 4096, steps=12, batch_size=32, newton_batch=4, start=32, shift=0.1, refine=2),
 }
 
 
