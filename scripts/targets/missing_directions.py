@@ -2,9 +2,9 @@
 
     python scripts/targets/missing_directions.py [NAME ...] [--samples N] [--models FOLDER] [--out FILE] [--smoke]
 
-For pretrained flows in two dimensions, on the 8x8 lattice that they were trained on, and for model A on 4^3 and 4^4 trained here:
-the variance now, by more training of the model's own numbers, and by candidates from zero, alone and joint with the model's
-(`tm.missing_directions`). The variance of fields of loops grows with the volume.
+For pretrained flows in two dimensions, on the 8x8 lattice that they were trained on, and for model A on 4^3 and 4^4, trained
+here: the variance now, by more training of the model's own numbers, and by candidates from zero, alone and joint with the
+model's (`tm.missing_directions`). The variance of fields of loops grows with the volume.
 """
 
 import dataclasses
