@@ -209,12 +209,21 @@ def test_pretrained_models_load_by_name():
         tm.load_pretrained("nothing")
 
 
+# With what their ESS exceeds: .9996 and .998 from 10^4 samples; its spread at 1024 is of the order of what is missing.
+_PRETRAINED = {
+    "phi4-2d-critical-8": (tm.Phi4Action((8, 8), m2=-4.0, lam=6.008), 0.998),
+    "u1-2d-charge-beta2": (tm.WilsonAction(tm.U1(), (8, 8), beta=2.0), 0.99),
+}
+
+
 @pytest.mark.slow
-def test_pretrained_flow_of_critical_phi4():
-    model, theory = tm.load_pretrained("phi4-2d-critical-8"), tm.Phi4Action((8, 8), m2=-4.0, lam=6.008)
-    ensemble = tm.sample(jax.random.key(0), model, theory, 1024, batch_size=64, measure={}, dtype=jnp.float32)
-    # .9996 from 10^4 samples; its spread at 1024 is of the order of what is missing.
-    assert tm.ess_fraction(ensemble.log_weights) > 0.998
+@pytest.mark.parametrize("name", _PRETRAINED)
+def test_pretrained_flow_on_its_own_lattice(name):
+    theory, ess = _PRETRAINED[name]
+    ensemble = tm.sample(
+        jax.random.key(0), tm.load_pretrained(name), theory, 1024, batch_size=64, measure={}, dtype=jnp.float32
+    )
+    assert tm.ess_fraction(ensemble.log_weights) > ess
     assert abs(tm.log_z(ensemble).pull(tm.exact.log_z(theory))) < 4
 
 

@@ -3,10 +3,11 @@
     python scripts/figures/volume_scaling.py [--smoke] [--out FOLDER]
 
 Flows of gated convolution fields and, for phi^4, of a ridge field behind a learned spectrum are trained on 8x8 and moved to
-other extents without further training. Where regions are independent, log w is a sum over them: ESS(V) = ESS(V0)^(V/V0), a
-straight line in -log ESS against V. It is what a local map can reach: gated kernels are as wide as the lattice they were
-trained on and are cut when moved, those of ridge fields are functions of the momentum and stay what they are. The closed
-form for U(1), a function of beta and the lattice without learned numbers, beats the law. SU(N): gauge_2d.py.
+other extents without further training; ridge fields also with one step of Gauss-Newton there. Where regions are independent,
+log w is a sum over them: ESS(V) = ESS(V0)^(V/V0), a straight line in -log ESS against V. It is what a local map can reach:
+gated kernels are as wide as the lattice they were trained on and are cut when moved, those of ridge fields are functions of
+the momentum and stay what they are. The closed form for U(1), a function of beta and the lattice without learned numbers,
+beats the law. SU(N): gauge_2d.py.
 """
 
 import jax
@@ -17,6 +18,7 @@ from _common import run, trained
 import trivmap as tm
 
 START = 8
+FINISHED = r"$\phi^4$, ridges, moved, one step"
 
 
 def _phi4(extent: int):
@@ -43,6 +45,12 @@ def _ridges(theory, smoke: bool) -> tm.Model:
     return tm.gauss_newton(jax.random.key(2), model, theory, dtype=jnp.float32, progress=False, **options)[0]
 
 
+def _finished(model: tm.Model, theory, smoke: bool) -> tm.Model:
+    """Where it was moved to, one step of Gauss-Newton on all numbers."""
+    options = {"steps": 1, "samples": 64 if smoke else 4096, "dtype": jnp.float32, "progress": False}
+    return tm.gauss_newton(jax.random.key(3), model, theory, **options)[0]
+
+
 def _point(model, theory, n: int) -> list[float]:
     """-log ESS and its error: half the relative deviation of w^2, from eight parts of the ensemble."""
     lw = tm.sample(jax.random.key(1), model, theory, n, batch_size=64, dtype=jnp.float32, measure={}).log_weights
@@ -64,6 +72,9 @@ def compute(smoke: bool) -> dict:
             theory = make(extent)
             moved = _closed_form(theory) if model is None else tm.transfer(model, theory)
             data["rows"].setdefault(name, []).append(_point(moved, theory, n))
+            if "ridges" in name:
+                finished = moved if extent == start else _finished(moved, theory, smoke)
+                data["rows"].setdefault(FINISHED, []).append(_point(finished, theory, n))
         shown = ", ".join(f"{name} {np.exp(-rows[-1][0]):.4f}" for name, rows in data["rows"].items())
         print(f"{extent}x{extent}: ESS {shown}", flush=True)
     return data
@@ -73,12 +84,13 @@ def plot(figure, data: dict) -> None:
     axes = figure.subplots()
     volume = np.array(data["extents"]) ** 2
     start = data["extents"].index(data["start"])
-    for index, ((name, rows), marker) in enumerate(zip(data["rows"].items(), "oDs^", strict=False)):
+    for index, ((name, rows), marker) in enumerate(zip(data["rows"].items(), "oDvs^", strict=False)):
         value, error = np.array(rows).T
         axes.errorbar(volume, value, error, fmt=marker, color=f"C{index}", label=name, markerfacecolor="none")
-        if "moved" in name:
+        if name.endswith("moved"):
             label = r"ESS$(V_0)^{V/V_0}$" if index == 0 else None
-            axes.plot(volume, value[start] * volume / volume[start], ("-", "-.", "--")[index], color=f"C{index}", label=label)
+            style = ("-", "-.", "", "--")[index]
+            axes.plot(volume, value[start] * volume / volume[start], style, color=f"C{index}", label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(volume, [rf"{extent}$^2$" for extent in data["extents"]])

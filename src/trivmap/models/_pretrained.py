@@ -13,7 +13,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Shape
-from ..fields import AbstractVectorField, GatedConvolutionField, GradientField, LadderField, LoopPotential, RidgeField
+from ..fields import (
+    AbstractVectorField,
+    ChargeGatedField,
+    GatedConvolutionField,
+    GradientField,
+    LadderField,
+    LoopPotential,
+    RidgeField,
+    SumField,
+)
 from ..flows import ContinuousFlow, FlowSequence, FourierFlow
 from ..groups import SU, U1
 from ..priors import GaussianPrior, HaarPrior
@@ -65,6 +74,36 @@ def _links(field: Callable[[WilsonAction, Array], AbstractVectorField]) -> _Kind
     return _Kind(_wilson, ("n", "beta"), build)
 
 
+def _finished_ladder(entry: dict[str, Any], theory: WilsonAction) -> Model:
+    """A `LadderField` all of whose numbers were learned: gates, corrections to the kernels, the potential of a plaquette."""
+    names = ("ladder", "column", "row", "gates")
+    potential, *kernels = (jnp.asarray(entry["numbers"][name], jnp.float32) for name in ("potential", *names))
+    times, gates = kernels[-1].shape
+    options = {"gates": gates, "times": times, "reach": kernels[0].shape[1], "dtype": jnp.float32}
+    start = LadderField(theory.manifold, theory.beta, **options)
+    learned = eqx.tree_at(
+        lambda f: (f.potential.coefficients, *(getattr(f, name) for name in names)), start, (potential, *kernels)
+    )
+    return Model(HaarPrior(theory.manifold), ContinuousFlow(learned, steps=entry["steps"]))
+
+
+def _charge_gated(entry: dict[str, Any], theory: WilsonAction) -> Model:
+    """A gated field and two small ones times functions of the charge, on the lattice they were trained on, then moved."""
+    trained = _wilson(entry, tuple(entry["lattice"])).manifold
+    small = GatedConvolutionField(trained, features=2, gates=2, times=3)
+    charged = (ChargeGatedField(small, order=order, width=entry["width"]) for order in (1, 2))
+    start = SumField(GatedConvolutionField(trained), *charged)
+
+    def where(field: Any) -> list[Any]:
+        gated, *others = field.fields
+        parts = [gated, *(other.field for other in others)]
+        return [a for part in parts for a in (part.convolution.linear, part.convolution.gate, part.smoothing)]
+
+    learned = eqx.tree_at(where, start, [jnp.asarray(a) for a in entry["numbers"]])
+    model = Model(HaarPrior(trained), ContinuousFlow(learned, steps=entry["steps"]))
+    return model if theory.lattice == trained.lattice else model.transferred(theory)
+
+
 def _phi4(entry: dict[str, Any], lattice: Shape) -> Phi4Action:
     return Phi4Action(lattice, m2=entry["m2"], lam=entry["lam"])
 
@@ -91,6 +130,8 @@ def _ridge(entry: dict[str, Any], theory: Phi4Action) -> Model:
 
 
 _KINDS = {
+    "chargeGated": _Kind(_wilson, ("n", "beta"), _charge_gated),
+    "finishedLadder": _Kind(_wilson, ("n", "beta"), _finished_ladder),
     "gated": _links(_gated),
     "ladder": _links(_ladder),
     "modelA": _links(_loops(LoopPotential.model_a)),
