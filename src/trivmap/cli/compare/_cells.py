@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from ...samplers import independence_metropolis, step_halving
-from ...statistics import acceptance_rate, ess_fraction, expectation, expected_acceptance, log_z
+from ...statistics import acceptance_rate, ess_fraction, expected_acceptance, log_z
 from .._build import build_theory
-from .._observables import observables
+from .._observables import all_estimates, observables
 from .._report import by_caution, pair
 from .._run_folder import RunFolder
 from ._clock import peak_megabytes, reset_peak
@@ -111,8 +111,8 @@ def _weights(sampled: Sampled, key: jax.Array) -> dict[str, Any]:
     data: Any = sampled.data
     ess, n = ess_fraction(data.log_weights), len(data)
     chain = independence_metropolis(key, dataclasses.replace(data, configurations=None))
-    estimates = {name: expectation(data, name) for name in data.observables} | {"log_z": log_z(data)}
-    tau, slowest = _slowest({name: expectation(chain, name) for name in data.observables})
+    estimates = all_estimates(data) | {"log_z": log_z(data)}
+    tau, slowest = _slowest(all_estimates(chain))
     return {
         "samples": n,
         "ess": ess,
@@ -138,7 +138,7 @@ def _integration(key: jax.Array, model: Any, theory: Any, error: float | None) -
 def _chain(sampled: Sampled) -> dict[str, Any]:
     data: Any = sampled.data
     chains, n = data.shape
-    estimates = {name: expectation(data, name) for name in data.observables}
+    estimates = all_estimates(data)
     tau, slowest = _slowest(estimates)
     independent = None if tau is None else 2.0 * tau
     return {

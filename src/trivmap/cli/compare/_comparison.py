@@ -5,7 +5,19 @@ import functools
 from typing import Any
 
 from ...theories import AbstractTheory
-from .._config import PARTS, Count, Phi4Config, Positive, Precision, Seed, Seeds, SUConfig, U1Config, theory_as_json
+from .._config import (
+    PARTS,
+    Count,
+    Phi4Config,
+    Positive,
+    Precision,
+    ReadTheory,
+    Seed,
+    Seeds,
+    SUConfig,
+    U1Config,
+    theory_as_json,
+)
 from .._errors import CommandError
 from .._reading import Naming, in_file, read_fields, suggestion, toml_file
 from ._methods import METHODS
@@ -18,7 +30,7 @@ theory_as_json.register(AbstractTheory, own_theory_as_json)
 class Comparison:
     """Methods on equal terms: one theory, and the same seconds of training and of sampling for each method and seed.
 
-    - `theory`: a `U1Config`, `SUConfig` or `Phi4Config`, or any `AbstractTheory`;
+    - `theory`: a `U1Config`, `SUConfig`, `Phi4Config` or `SchwingerConfig`, or any `AbstractTheory`;
     - `methods`: names of `trivmap compare list`; methods that do not apply to the theory are listed with the reason;
     - `training`, `sampling`: seconds of wall clock for each seed, compilation apart;
     - `seeds`: independent repetitions, with seeds `seed`, `seed` + 1, ...;
@@ -26,7 +38,7 @@ class Comparison:
     - `precision`: of the fields; weights are summed in float64.
     """
 
-    theory: U1Config | SUConfig | Phi4Config | AbstractTheory
+    theory: ReadTheory | AbstractTheory
     methods: tuple[str, ...] = tuple(METHODS)
     training: Positive = 60.0
     sampling: Positive = 30.0
