@@ -430,7 +430,7 @@ def test_hmc_adapts_its_steps_unless_told_otherwise(capsys):
 
 @pytest.mark.slow
 def test_hits_and_masses(capsys):
-    """Chains of the Schwinger model with hits, stored and measured again, against exact samples; light quarks are warned of."""
+    """Chains with hits, stored and measured again, against exact samples; light quarks are warned of."""
     model = ["schwinger", "--lattice", "4", "4", "--kappa", "0.26"]
     chain = ["--trajectories", "400", "--warmup", "50", "--chains", "8", "--md-steps", "4", "--chunk", "200"]
     with warnings.catch_warnings():

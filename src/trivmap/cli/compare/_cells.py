@@ -17,7 +17,16 @@ from .._run_folder import RunFolder
 from ._clock import peak_megabytes, reset_peak
 from ._comparison import Comparison
 from ._methods import METHODS, Method
-from ._sampling import Sampled, draw_configurations, particles, sample_heatbath, sample_hmc, sample_model, sample_populations
+from ._sampling import (
+    Sampled,
+    draw_configurations,
+    particles,
+    sample_heatbath,
+    sample_hmc,
+    sample_model,
+    sample_populations,
+    sample_quenched,
+)
 from ._training import train_for
 
 _HALVING_SAMPLES = 128
@@ -99,10 +108,17 @@ def _number(evaluations: int | None, times: int = 1) -> float | None:
     return None if evaluations is None else float(evaluations * times)
 
 
+def _sample_quenched(folder: RunFolder, key: Any, model: Any, *others: Any) -> Sampled:
+    data, seconds, compiled = sample_quenched(folder, key, *others)
+    return Sampled(data, seconds, compiled, 0.0, None)
+
+
 _SAMPLE = {
     "weights": _sample_weights,
     "smc": _sample_smc,
+    "quenched": _sample_quenched,
     "hmc": lambda folder, key, model, *others: sample_hmc(folder, key, *others),
+    "hits": lambda folder, key, model, *others: sample_hmc(folder, key, *others, hits=True),
     "heatbath": lambda folder, key, model, *others: sample_heatbath(folder, key, *others),
 }
 
