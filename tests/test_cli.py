@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import jax
@@ -13,10 +14,14 @@ import numpy as np
 import pytest
 
 from trivmap.cli import _train, main
+from trivmap.cli._build import build_theory
 from trivmap.cli._cite import WORKS
+from trivmap.cli._config import SchwingerConfig
 from trivmap.cli._info import gpu_advice
+from trivmap.cli._observables import all_estimates, observables
 from trivmap.cli._run_folder import RunFolder
 from trivmap.io import read_chain, read_ensemble, read_header, write_checkpoint
+from trivmap.samplers import quenched
 
 # Small enough that compilation is nearly all of the time.
 TINY = ["--lattice", "4", "4", "--integration-steps", "2", "--batch-size", "8", "--chunk", "2", "--seed", "3"]
@@ -60,7 +65,9 @@ def payload(path: str) -> bytes:
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [[], ["train"], ["train", "u1"], ["sample"], ["hmc", "su"], ["measure"], ["quickstart"]])
+@pytest.mark.parametrize(
+    "words", [[], ["train"], ["train", "u1"], ["sample"], ["hmc", "su"], ["hmc", "schwinger"], ["exact"], ["measure"]]
+)
 def test_help_fits_eighty_columns(words, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as exit:
@@ -79,6 +86,8 @@ def test_help_fits_eighty_columns(words, capsys, monkeypatch):
         (["trian"], "train"),
         (["train", "u1", "--beta", "strong"], "strong"),
         (["train", "u1", "--field", "fancy"], "gated"),
+        (["hmc", "schwinger", "--boundary", "0", "1"], "{-1,1}"),
+        (["hmc", "schwinger", "--boundary", "-1"], "--boundary"),
         (["train"], "phi4"),
         (["sample"], "RUN"),
     ],
@@ -118,6 +127,11 @@ def test_unknown_option_as_a_user_sees_it():
         (["train", "u1", "--lattice"], "--lattice"),
         (["compare", "--methods", "gatd"], "did you mean gated?"),
         (["hmc", "phi4", "--lattice", "0", "4"], "0"),
+        (["hmc", "schwinger", "--flavours", "1"], "--flavours: got 1, expected an even number"),
+        (["train", "schwinger", "--lattice", "4", "4", "4"], "expected two extents"),
+        (["exact", "schwinger", "--kappa", "nan"], "--kappa: got nan"),
+        (["exact", "schwinger", "--observables", "pions"], "No observable 'pions'"),
+        (["hmc", "u1", "--lattice", "4", "4", "4", "--hits"], "--hits: they move the charge"),
         (["sample", "nowhere"], "nowhere"),
         (["measure", "nowhere.h5"], "nowhere.h5"),
     ],
@@ -225,7 +239,7 @@ def test_sample_without_configurations(finished, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("theory", [["phi4"], ["su", "--n", "2"]])
+@pytest.mark.parametrize("theory", [["phi4"], ["su", "--n", "2"], ["schwinger", "--kappa", "0.2"]])
 def test_other_theories_train_and_sample(theory):
     assert main(["train", *theory, "--steps", "2", *TINY, "--out", "run"]) == 0
     assert main(["sample", "run", "--samples", "8", "--batch-size", "8"]) == 0
@@ -412,6 +426,41 @@ def test_hmc_adapts_its_steps_unless_told_otherwise(capsys):
     assert read_json("fixed/summary.json")["trajectory_length"] == 1.0
     assert main([*words, "--out", "adapted", "--resume"]) == 0
     assert read_json("adapted/summary.json")["trajectory_length"] == summary["trajectory_length"]
+
+
+@pytest.mark.slow
+def test_hits_and_masses(capsys):
+    """Chains with hits, stored and measured again, against exact samples; light quarks are warned of."""
+    model = ["schwinger", "--lattice", "4", "4", "--kappa", "0.26"]
+    chain = ["--trajectories", "400", "--warmup", "50", "--chains", "8", "--md-steps", "4", "--chunk", "200"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["hmc", *model, *chain, "--hits", "--keep-configurations", "--out", "run"]) == 0
+    assert "caution! WilsonDirac: kappa = 0.26 is at or beyond 1/(2 d)" in capsys.readouterr().err
+    assert main(["hmc", *model, *chain, "--hits", "--keep-configurations", "--out", "run", "--resume"]) == 0
+    assert main(["measure", "run", "--observables", "plaquette", "condensate", "pion", "wilson_1x2"]) == 0
+    found = {name: row["hmc"] for name, row in read_json("run/summary.json")["observables"].items()}
+    again = {name: row["chain"] for name, row in read_json("run/samples.measure.json")["observables"].items()}
+    assert set(again) == {"plaquette", "condensate", "pion_mass", "wilson_1x2"}
+    assert all(again[name] == found[name] for name in ("plaquette", "condensate", "pion_mass"))
+    theory = build_theory(SchwingerConfig((4, 4), kappa=0.26))
+    exact = all_estimates(quenched(jax.random.key(0), theory, 8192, observables=observables(theory)))
+    for name in ("plaquette", "charge2", "condensate", "pion_mass"):
+        assert abs(exact[name].pull(*found[name])) < 4, name
+
+
+def test_exact_values(capsys):
+    """From the closed form, and the means of exact samples of the gauge theory with the weight of quarks, here small."""
+    assert main(["exact", "u1", "--lattice", "4", "4", "--observables", "plaquette"]) == 0
+    plaquette = float(capsys.readouterr().out.split("plaquette")[1].split()[0])
+    options = ["--kappa", "0.001", "--samples", "2000", "--observables", "plaquette"]
+    assert main(["exact", "schwinger", "--lattice", "4", "4", *options]) == 0
+    shown = capsys.readouterr().out
+    assert "ESS 1.0000 with them" in shown
+    mean, error = shown.split("plaquette")[1].split()[0].rstrip(")").split("(")
+    # 8 kappa^4 per plaquette and flavour: nothing against an error in the last two digits.
+    assert abs(float(mean) - plaquette) < 4 * float(error) * 10.0 ** -len(mean.split(".")[1])
+    assert os.listdir() == []
 
 
 def test_hmc_keeps_configurations(capsys):

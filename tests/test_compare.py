@@ -18,6 +18,7 @@ import pytest
 
 import trivmap as tm
 from trivmap.cli import main
+from trivmap.cli._build import build_theory
 from trivmap.cli._config import SUConfig, U1Config
 from trivmap.cli._interrupt import interrupts_deferred
 from trivmap.cli._run_folder import CommandError
@@ -211,9 +212,40 @@ def test_without_exact_values_hmc_is_the_reference():
     assert rows["hmc"]["pulls"] == {}
 
 
+def test_chains_with_hits_are_the_reference_where_they_were_run():
+    """They change the charge where trajectories do not; methods without quarks, or charges, say so."""
+    summary = summarise([cell("hits", 0, 0.002), cell("hmc", 0, 0.003)], {}, {})
+    assert summary["reference"]["plaquette"]["source"] == "HMC and hits"
+    rows = {row["method"]: row for row in summary["rows"]}
+    assert rows["hits"]["pulls"] == {}
+    assert rows["hmc"]["pulls"] == {"plaquette": 0.0}
+    scalar, links = build_theory(SHIPPED["phi4-8x8"].theory), build_theory(SHIPPED["u1-8x8"].theory)
+    assert METHODS["hits"].refuses(scalar) == "winding hits are for U(1) in two dimensions"
+    assert METHODS["hits"].refuses(links) is None
+    for name in ("quarks", "quenched"):
+        assert METHODS[name].refuses(links) == "it is for the Schwinger model"
+
+
+@pytest.mark.slow
+def test_schwinger_model(capsys):
+    text = TOML.replace('"langevin", "hmc", "ladder"', '"quarks", "quenched", "hmc", "hits"').replace("u1", "schwinger")
+    text = text.replace("sampling = 0.05", "sampling = 0.5").replace("seeds = 2", "seeds = 1")
+    write_toml(text + "kappa = 0.2\n")
+    assert main(["compare", "two.toml", "--out", "run"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    summary = read_json("run/summary.json")
+    rows = {row["method"]: row for row in summary["rows"]}
+    assert list(rows) == ["quarks", "quenched", "hmc", "hits"]
+    assert set(summary["reference"]) == {"plaquette", "wilson_2x2", "charge", "charge2", "condensate", "pion_mass", "log_z"}
+    assert rows["quenched"]["ess"] > 0.9
+    for row in rows.values():
+        assert all(abs(pull) < 5 for pull in row["pulls"].values())
+
+
 def test_shipped_comparisons():
     assert {"phi4-8x8", *(f"phi4-e{i}" for i in range(1, 6)), "u1-8x8", "u1-16x16", "su2-2d-8x8"} <= set(SHIPPED)
-    assert {"su3-2d-8x8", "su3-4d-4"} <= set(SHIPPED)
+    assert {"su3-2d-8x8", "su3-4d-4", "schwinger-8x8", "schwinger-16x16"} <= set(SHIPPED)
     for comparison in SHIPPED.values():
         small = comparison.small()
         assert max(small.theory.lattice) <= 4
@@ -337,6 +369,7 @@ FIGURES = [
     "log-weights",
     "objectives",
     "one-potential",
+    "schwinger",
     "second-order",
     "topological-freezing",
     "transfer",

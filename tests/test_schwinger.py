@@ -92,15 +92,6 @@ def test_exact_samples_are_refused_elsewhere(key):
         tm.exact.sample(key, tm.WilsonAction(tm.U1(), (2, 2), 1.0), 0)
 
 
-def reweighted(key, theory, count):
-    """Quenched samples with the weights of the quarks; phases where the number of flavours is odd."""
-    x = np.asarray(tm.exact.sample(key, theory.gauge, count))
-    weights = tm.statistics.measure(lambda y: -theory.determinant.real_action(y), x, batch_size=32)
-    signs = tm.statistics.measure(theory.determinant.sign, x, batch_size=32)
-    phases = np.where(signs < 0, np.pi, 0.0) if theory.complex_action else None
-    return tm.Ensemble(x, weights + tm.exact.log_z(theory.gauge), phases=phases)
-
-
 def means(data, theory):
     observables = {
         "plaquette": tm.plaquette,
@@ -123,7 +114,7 @@ def agree(found, row):
 def test_reweighted_quenched_samples(key, row):
     theory = theory_of(row)
     volume = np.prod(theory.lattice)
-    ensemble = reweighted(key, theory, 4096 if volume < 40 else 65_536)
+    ensemble = tm.samplers.quenched(key, theory, 4096 if volume < 40 else 65_536)
     found = means(ensemble, theory) | {"logZ": tm.log_z(ensemble)}
     assert {"plaquette", "Q2", "trace_inverse_per_site"} <= agree(found, row)
 
@@ -134,7 +125,7 @@ def test_ensembles_of_2x2(key, flavours):
     (row,) = [r for r in EXACT if r["params"] | {"nf": flavours, "beta": 1.0, "kappa": 0.276} == r["params"]]
     theory, values = theory_of(row), row["values"]
     assert theory.complex_action == (flavours == 1)
-    ensemble = reweighted(key, theory, 8192)
+    ensemble = tm.samplers.quenched(key, theory, 8192)
     chain = tm.hmc(key, theory, 500, steps=4, chains=8, thermalisation=50)
     for data in (ensemble, chain):
         for name, found in means(data, theory).items():

@@ -41,7 +41,7 @@ def test_targets(script, point, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["layout", "stochastic", "determinant"])
+@pytest.mark.parametrize("name", ["layout", "stochastic", "determinant", "dirac"])
 def test_benchmarks(name):
     done = run(f"benchmarks/{name}.py", "--smoke")
     assert done.returncode == 0, done.stderr

@@ -11,13 +11,14 @@ from jaxtyping import Array, Key
 from ..fields import AbstractVectorField, ConvolutionField, GatedConvolutionField, GradientField, LoopPotential
 from ..flows import ContinuousFlow
 from ..groups import SU, U1
+from ..kernels import AbstractKernel, HolonomyRotation, KernelSequence, WindingHit
 from ..manifolds import AbstractManifold
 from ..models import Model
 from ..priors import AbstractPrior, GaussianPrior, HaarPrior
 from ..solvers import CF4, EES27, LSCFRK3W7, LSCFRK4, LuescherW3
-from ..theories import AbstractTheory, Phi4Action, WilsonAction
+from ..theories import AbstractTheory, Phi4Action, SchwingerAction, WilsonAction
 from ..training import default_optimiser, log_variance, reverse_kl
-from ._config import ModelConfig, Phi4Config, SUConfig, TrainCommand, U1Config
+from ._config import ModelConfig, Phi4Config, ReadTheory, SchwingerConfig, SUConfig, TrainCommand, U1Config
 from ._kinds import kind_of
 from ._run_folder import CommandError
 
@@ -25,7 +26,7 @@ SOLVERS = {"lscfrk4": LSCFRK4, "lscfrk3w7": LSCFRK3W7, "luescher-w3": LuescherW3
 OBJECTIVES = {"reverse-kl": reverse_kl, "log-variance": log_variance}
 
 
-def build_theory(config: U1Config | SUConfig | Phi4Config | AbstractTheory) -> AbstractTheory:
+def build_theory(config: ReadTheory | AbstractTheory) -> AbstractTheory:
     """The theory of a configuration, or one that is built already.
 
     **Raises:** `CommandError` with the library's message for impossible lattices etc.
@@ -55,6 +56,21 @@ def _(config: U1Config) -> AbstractTheory:
 @_built.register
 def _(config: SUConfig) -> AbstractTheory:
     return WilsonAction(SU(config.n), config.lattice, beta=config.beta)  # pyright: ignore[reportCallIssue]
+
+
+@_built.register
+def _(config: SchwingerConfig) -> AbstractTheory:
+    if config.flavours % 2:
+        raise CommandError(
+            f"--flavours: got {config.flavours}, expected an even number: of an odd one det D gives weights of both signs, "
+            "which commands do not know. In Python tm.SchwingerAction has them, and expectation divides by the mean sign."
+        )
+    return SchwingerAction(config.lattice, config.beta, config.kappa, config.flavours, config.boundary)
+
+
+def with_hits(kernel: AbstractKernel) -> KernelSequence:
+    """The kernel, then a winding hit and a rotation of the holonomies: two-dimensional U(1) only."""
+    return KernelSequence(kernel, WindingHit(), HolonomyRotation())
 
 
 def build_model(config: ModelConfig, manifold: AbstractManifold, key: Key[Array, ""]) -> Model:

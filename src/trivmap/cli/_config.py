@@ -32,6 +32,7 @@ NonNegative: TypeAlias = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Fraction: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
 # Repetitions count up from a seed, and JAX takes 63 bits.
 Seed: TypeAlias = Annotated[int, Meta(ge=0, lt=2**62)]
+Sign: TypeAlias = Literal[-1, 1]
 Seeds: TypeAlias = Annotated[int, Meta(ge=1, le=10_000)]
 Lattice: TypeAlias = Annotated[tuple[Annotated[int, Meta(ge=1, le=2**20)], ...], Meta(min_length=1, max_length=8)]
 FileName: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00]+$")]
@@ -80,6 +81,24 @@ class Phi4Config:
     """Bare quartic coupling."""
 
 
+@dataclasses.dataclass(frozen=True)
+class SchwingerConfig:
+    """Schwinger model: 2D U(1) with Wilson quarks, exact determinant."""
+
+    lattice: Lattice = (8, 8)
+    """Extents of the periodic lattice; axis 0 is time."""
+    beta: Real = 2.0
+    """Inverse coupling of the gauge fields."""
+    kappa: Real = 0.24
+    """Hopping parameter; free quarks are massless at 1/4, those of beta = 2 near
+    0.276."""
+    flavours: Count = 2
+    """Number of quarks of this mass; even."""
+    boundary: tuple[Sign, Sign] = (-1, 1)
+    """Signs of the quarks across the boundary of time and space, -1 is
+    antiperiodic."""
+
+
 class _Command:
     """A subcommand: its options are the fields of a frozen dataclass.
 
@@ -93,10 +112,14 @@ class _Command:
 
 
 TheoryConfig = (
-    Annotated[U1Config, subcommand("u1")] | Annotated[SUConfig, subcommand("su")] | Annotated[Phi4Config, subcommand("phi4")]
+    Annotated[U1Config, subcommand("u1")]
+    | Annotated[SUConfig, subcommand("su")]
+    | Annotated[Phi4Config, subcommand("phi4")]
+    | Annotated[SchwingerConfig, subcommand("schwinger")]
 )
-TheoryKind = Literal["u1", "su", "phi4"]
-THEORY_CONFIGS = {"u1": U1Config, "su": SUConfig, "phi4": Phi4Config}
+ReadTheory: TypeAlias = U1Config | SUConfig | Phi4Config | SchwingerConfig
+TheoryKind = Literal["u1", "su", "phi4", "schwinger"]
+THEORY_CONFIGS = {"u1": U1Config, "su": SUConfig, "phi4": Phi4Config, "schwinger": SchwingerConfig}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +231,9 @@ class HMCCommand(_Command):
     """Integration steps of a trajectory."""
     integrator: HMCIntegratorName = "omf2"
     """Integrator of the equations of motion."""
+    hits: Switch = False
+    """Winding hits and rotations of the holonomies after every trajectory (U(1) in
+    two dimensions): they change the charge, also across zeros of det D."""
     precision: Precision = "float64"
     """Precision of the fields."""
     keep_configurations: Switch = False
@@ -242,6 +268,25 @@ class MeasureCommand(_Command):
         from ._measure import measure_command
 
         return measure_command(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactCommand(_Command):
+    """Exact values of a theory; with quarks, exact samples without them, weighted."""
+
+    theory: Annotated[TheoryConfig, arg(name="")]
+    observables: tuple[str, ...] = ()
+    """Names such as plaquette, wilson_2x3; by default all of the theory."""
+    samples: Samples = 10_000
+    """Schwinger model: independent configurations of the gauge theory, which
+    det D reweights."""
+    seed: Seed = 0
+    """Seed of these."""
+
+    def execute(self) -> int:
+        from ._exact_command import exact_command
+
+        return exact_command(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -353,6 +398,7 @@ Command = (
     | Annotated[SampleCommand, subcommand("sample")]
     | Annotated[HMCCommand, subcommand("hmc")]
     | Annotated[MeasureCommand, subcommand("measure")]
+    | Annotated[ExactCommand, subcommand("exact")]
     | Annotated[CompareCommand, subcommand("compare")]
     | Annotated[FigureCommand, subcommand("figure")]
     | Annotated[CiteCommand, subcommand("cite")]
@@ -374,7 +420,7 @@ def parse(arguments: list[str] | None) -> Command:
     return type(command)(**read_fields(type(command), vars(command), option, parts=PARTS))
 
 
-def read_theory(value: Any, name: Naming, at: tuple[str, ...]) -> U1Config | SUConfig | Phi4Config:
+def read_theory(value: Any, name: Naming, at: tuple[str, ...]) -> ReadTheory:
     """A theory from a table with its `kind`, or from options. **Raises:** `CommandError`."""
     if isinstance(value, tuple(THEORY_CONFIGS.values())):
         kind, plain = type(value), vars(value)
@@ -436,10 +482,11 @@ def completed(entry: str, plain: dict[str, Any]) -> dict[str, Any]:
 def theory_as_json(theory: Any) -> dict:
     """What files say about a theory; registered for those that are not built by one of `THEORY_CONFIGS`."""
     kind = {kind: name for name, kind in THEORY_CONFIGS.items()}[type(theory)]
-    return {"kind": kind} | dataclasses.asdict(theory) | {"lattice": list(theory.lattice)}
+    plain = dataclasses.asdict(theory)
+    return {"kind": kind} | {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
-def theory_from_json(plain: Any, source: Any) -> U1Config | SUConfig | Phi4Config:
+def theory_from_json(plain: Any, source: Any) -> ReadTheory:
     """The theory that a file of ours holds. **Raises:** `CommandError`, which names the source."""
     return read_theory(plain, in_file(source), ("theory",))
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ..theories import AbstractTheory, WilsonAction, exact
+from ..theories import AbstractTheory, SchwingerAction, WilsonAction, exact
 from ._kinds import kind_of
 from ._observables import WILSON
 from ._report import say
@@ -53,8 +53,9 @@ def _charge(theory: AbstractTheory) -> float:
     raise exact.NoExactResultError(f"the mean charge is zero by symmetry for Wilson's action, got {type(theory).__name__}.")
 
 
-@_charge.register
-def _(theory: WilsonAction) -> float:
+@_charge.register(WilsonAction)
+@_charge.register(SchwingerAction)
+def _(theory: AbstractTheory) -> float:
     return 0.0
 
 

@@ -11,15 +11,16 @@ from tqdm import tqdm
 
 from .._trees import stacked
 from ..io import read_chain, read_checkpoint, read_header, write_chain, write_checkpoint
-from ..kernels import HMCKernel
-from ..samplers import ChainState, fresh_state, hmc
-from ..statistics import Chain, Estimate, acceptance_rate, creutz, expectation, measure, merged_cautions
+from ..kernels import AbstractKernel, HMCKernel
+from ..samplers import ChainState, fresh_state, run_chain
+from ..statistics import Chain, Estimate, acceptance_rate, creutz, measure, merged_cautions
 from ..theories import AbstractTheory
-from ._build import build_theory
+from ._build import build_theory, with_hits
 from ._config import HMCCommand, as_json
 from ._exact import Known, write_summary
 from ._interrupt import interrupts_deferred, on_interrupt
-from ._observables import observables
+from ._kinds import kind_of
+from ._observables import all_estimates, observables
 from ._report import announce, cautions_of, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder, config_hash
 
@@ -30,6 +31,7 @@ def hmc_command(command: HMCCommand) -> int:
     """Run chains, or continue to run them, in a run folder; returns the exit status."""
     config = as_json(command)
     theory = build_theory(command.theory)
+    _check_hits(command, theory)
     folder = RunFolder(command.out or f"runs/hmc-{config['theory']['kind']}-{config_hash(config)}")
     with folder.claimed("hmc", config, command.resume):
         announce("hmc", config)
@@ -38,7 +40,7 @@ def hmc_command(command: HMCCommand) -> int:
         chain, length = _run(folder, command, theory, config)
         more = {"theory": config["theory"], "seed": command.seed, "seconds": {"total": time.perf_counter() - start}}
         more |= {"trajectory_length": length, "step_size": length / command.md_steps}
-        estimates = chain_estimates(chain)
+        estimates = all_estimates(chain)
         build = lambda known: summarise_chain(chain, estimates, known) | more  # noqa: E731
         summary = write_summary(folder, "summary.json", theory, estimates, build)
     exact = {name: row["exact"] for name, row in summary["observables"].items()}
@@ -86,22 +88,20 @@ class _Runner:
 
     def __call__(self, state: ChainState | None, n: int) -> Chain:
         command = self.command
-        chain = hmc(
+        chain = run_chain(
             jax.random.key(command.seed),
             self.theory,
+            _kernel(command),
             n,
-            trajectory_length=command.trajectory_length,
-            length_spread=command.length_spread,
-            steps=command.md_steps,
             chains=command.chains,
-            integrator=command.integrator,
-            target_acceptance=command.target_acceptance or None,
             thermalisation=command.warmup if state is None else 0,
             initial="hot" if state is None else state,
             measure=None if command.keep_configurations else self.functions,
             dtype=jnp.dtype(command.precision),
             chunk=command.chunk,
         )
+        if command.hits:  # the first kernel is HMC; what was accepted of the others, files do not hold
+            chain = dataclasses.replace(chain, accepted=chain.info["accepted_0"])
         return self._measured(chain) if command.keep_configurations else chain
 
     def _measured(self, chain: Chain) -> Chain:
@@ -170,14 +170,26 @@ def _initial_state(run: _Runner) -> ChainState:
     return fresh_state(jax.random.key(0), run.theory, _kernel(command), cold)
 
 
-def _kernel(command: HMCCommand) -> HMCKernel:
+def _check_hits(command: HMCCommand, theory: AbstractTheory) -> None:
+    manifold = theory.manifold
+    if command.hits and not (kind_of(manifold) == "u1" and len(theory.lattice) == 2):
+        raise CommandError(f"--hits: they move the charge of U(1) links in two dimensions, got {manifold}.")
+
+
+def _hmc_kernel(command: HMCCommand) -> HMCKernel:
     target = command.target_acceptance or None
     return HMCKernel(command.trajectory_length, command.md_steps, command.integrator, command.length_spread, target)
 
 
+def _kernel(command: HMCCommand) -> AbstractKernel:
+    kernel = _hmc_kernel(command)
+    return with_hits(kernel) if command.hits else kernel
+
+
 def _found_length(command: HMCCommand, state: ChainState) -> float:
     """The length of trajectories after warmup, in the mean over the chains, each of which adapts its own."""
-    return float(np.mean(jax.vmap(_kernel(command).trajectory_length)(state.kernel)))
+    hmc_state = state.kernel.states[0] if command.hits else state.kernel
+    return float(np.mean(jax.vmap(_hmc_kernel(command).trajectory_length)(hmc_state)))
 
 
 def join_chains(chains: list[Chain]) -> Chain:
@@ -198,10 +210,6 @@ def join_chains(chains: list[Chain]) -> Chain:
         cautions=merged_cautions(*(chain.cautions for chain in chains)),
         phases=joined([chain.phases for chain in chains]),
     )
-
-
-def chain_estimates(chain: Chain) -> dict[str, Estimate]:
-    return {name: expectation(chain, name) for name in chain.observables}
 
 
 def summarise_chain(chain: Chain, estimates: dict[str, Estimate], known: Known) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
+    import warnings
+
     import jax
 
     from ..io import CheckpointError, EnsembleFileError, GaugeFileError
@@ -42,7 +44,9 @@ def _run(arguments: list[str] | None) -> int:
         jax.config.update("jax_enable_x64", True)
         if command.computes:
             require_backend()
-        return command.execute()
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: complain(f"caution! {message}")
+            return command.execute()
     except CommandError as error:
         complain(str(error))
         return error.status

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from ..io import file_kind, read_chain, read_ensemble
-from ..statistics import Chain, Ensemble, Estimate, ess_fraction, expectation, log_z
+from ..statistics import Chain, Ensemble, Estimate, ess_fraction, log_z
 from ..theories import AbstractTheory
 from ._build import build_theory
-from ._config import MeasureCommand, Phi4Config, SUConfig, U1Config, theory_from_json
+from ._config import MeasureCommand, ReadTheory, theory_from_json
 from ._exact import Known, write_summary
-from ._observables import observables
+from ._observables import estimates_of, observables
 from ._reading import shown
 from ._report import cautions_of, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder
@@ -50,7 +50,7 @@ def _measure(folder: RunFolder, path: Path, command: MeasureCommand) -> int:
     return 0
 
 
-def _theory(path: Path, attributes: dict[str, Any]) -> U1Config | SUConfig | Phi4Config:
+def _theory(path: Path, attributes: dict[str, Any]) -> ReadTheory:
     """As commands store it, or `ensemble_attributes`."""
     stored = attributes.get("theory")
     if not isinstance(stored, dict):
@@ -93,4 +93,5 @@ def _estimates(data: Ensemble | Chain, theory: AbstractTheory, command: MeasureC
     stored: Any = data.configurations
     if stored is not None and stored.shape[stored.ndim - len(theory.manifold.shape) :] != theory.manifold.shape:
         raise ValueError(f"configurations of shape {stored.shape}, but the theory lives on {theory.manifold}.")
-    return {name: expectation(data, what, batch_size=command.batch_size) for name, what in source.items()}
+    found = (estimates_of(data, name, what, command.batch_size) for name, what in source.items())
+    return {key: value for estimates in found for key, value in estimates.items()}

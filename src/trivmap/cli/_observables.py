@@ -1,13 +1,16 @@
-"""Observables by name."""
+"""Observables by name, and what is estimated from their stored values."""
 
 import functools
 import re
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from .. import observables as obs
-from ..theories import AbstractTheory
+from ..statistics import Chain, Ensemble, Estimate, expectation
+from ..theories import AbstractTheory, SchwingerAction
 from ._kinds import Kind, kind_of
 from ._run_folder import CommandError
 
@@ -29,6 +32,20 @@ SCALAR = {
 GAUGE = {"plaquette": obs.plaquette}
 TOPOLOGY = {"charge": obs.topological_charge, "charge2": lambda x: obs.topological_charge(x) ** 2}
 LINKS: tuple[Kind, ...] = ("u1", "su")
+# Correlators, whose values are arrays, are stored; their effective mass at half of the extent is what is printed.
+MASSES = {"pion": ("pion_mass", obs.effective_mass(lambda x: x))}
+
+
+@functools.singledispatch
+def _of_quarks(theory: AbstractTheory) -> dict[str, Callable]:
+    return {}
+
+
+@_of_quarks.register
+def _(theory: SchwingerAction) -> dict[str, Callable]:
+    dirac = theory.determinant.dirac
+    condensate = {"condensate": obs.ChiralCondensate(dirac)}
+    return condensate | ({"pion": obs.MesonCorrelators(dirac).pion} if dirac.lattice[0] > 2 else {})
 
 
 def _named(theory: AbstractTheory) -> dict[str, Callable]:
@@ -39,7 +56,7 @@ def _named(theory: AbstractTheory) -> dict[str, Callable]:
         "su": GAUGE | {"polyakov2": _polyakov2},
         "other": {},
     }
-    return of_kind[kind_of(theory.manifold)]
+    return of_kind[kind_of(theory.manifold)] | _of_quarks(theory)
 
 
 def default_names(theory: AbstractTheory) -> list[str]:
@@ -48,6 +65,20 @@ def default_names(theory: AbstractTheory) -> list[str]:
     if kind_of(theory.manifold) in LINKS and min(theory.lattice) > 2:
         names.insert(1, "wilson_2x2")
     return names
+
+
+def estimates_of(data: Ensemble | Chain, name: str, measured: Any = None, batch_size: int = 256) -> dict[str, Estimate]:
+    """The estimate of a stored observable, or of `measured` on the configurations; of a correlator its effective mass."""
+    if name in MASSES:
+        mass, derived = MASSES[name]
+        return {mass: expectation(data, measured or name, function=derived, batch_size=batch_size)}
+    found = expectation(data, measured or name, batch_size=batch_size)
+    return {name: found} if np.ndim(found.value) == 0 else {}
+
+
+def all_estimates(data: Ensemble | Chain) -> dict[str, Estimate]:
+    """Of everything that is stored."""
+    return {key: value for name in data.observables for key, value in estimates_of(data, name).items()}
 
 
 def observables(theory: AbstractTheory, names: list[str] | tuple[str, ...] = ()) -> dict[str, Callable]:

@@ -16,9 +16,8 @@ from ..theories import exact
 from ._build import build_theory, keys_of
 from ._config import ModelConfig, QuickstartCommand, TrainCommand, U1Config, as_json
 from ._exact import Known, write_summary
-from ._hmc import chain_estimates
 from ._interrupt import on_interrupt
-from ._observables import observables
+from ._observables import all_estimates, observables
 from ._report import announce, cautions_of, pair, say, say_estimates
 from ._run_folder import CommandError, RunFolder
 from ._sample import draw, ensemble_estimates, halving_report, say_halving
@@ -121,7 +120,7 @@ def _fresh_folder(path: str, config: dict[str, Any] | None = None) -> RunFolder:
 
 
 def _hmc_estimates(chain: Chain) -> dict[str, Estimate]:
-    return {name: estimate for name, estimate in chain_estimates(chain).items() if name in _TABLE}
+    return {name: estimate for name, estimate in all_estimates(chain).items() if name in _TABLE}
 
 
 def _summary(ensemble: Ensemble, flow_chain: Chain, hmc_chain: Chain, known: Known) -> dict[str, Any]:

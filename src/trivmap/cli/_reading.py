@@ -167,7 +167,7 @@ def _expected(kind: Any, text: str, value: Any) -> str:
         return "a finite number"
     if text.startswith("Invalid enum value"):
         choices = dict.fromkeys(choice for part in (kind, *typing.get_args(kind)) for choice in typing.get_args(part))
-        return "one of " + ", ".join(choice for choice in choices if isinstance(choice, str))
+        return "one of " + ", ".join(str(choice) for choice in choices if isinstance(choice, str | int))
     if not text.startswith("Expected "):
         return f"another value ({text[0].lower()}{text[1:]})"
     words = lambda match: " or ".join(_WORDS.get(word, word) for word in str(match[1]).split(" | "))  # noqa: E731

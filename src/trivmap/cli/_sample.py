@@ -10,13 +10,13 @@ from jaxtyping import Array, Key
 
 from ..models import Model
 from ..samplers import SamplingInterrupted, sample, step_halving
-from ..statistics import Ensemble, Estimate, ess_fraction, expectation, expected_acceptance, log_z, measure
+from ..statistics import Ensemble, Estimate, ess_fraction, expected_acceptance, log_z, measure
 from ..theories import AbstractTheory
 from ._build import with_integration_steps
 from ._config import SampleCommand, as_json
 from ._exact import Known, pending, write_summary
 from ._interrupt import on_interrupt
-from ._observables import observables
+from ._observables import all_estimates, observables
 from ._partial import PartialEnsemble
 from ._report import announce, cautions_of, pair, say, say_estimates
 from ._run_folder import RunFolder
@@ -106,8 +106,7 @@ def measured(ensemble: Ensemble, theory: AbstractTheory, batch_size: int) -> Ens
 
 
 def ensemble_estimates(ensemble: Ensemble) -> dict[str, Estimate]:
-    estimates = {name: expectation(ensemble, name) for name in ensemble.observables}
-    return estimates | {"log_z": log_z(ensemble)}
+    return all_estimates(ensemble) | {"log_z": log_z(ensemble)}
 
 
 def summarise_ensemble(ensemble: Ensemble, estimates: dict[str, Estimate], known: Known) -> dict[str, Any]:

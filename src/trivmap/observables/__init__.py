@@ -4,6 +4,7 @@ from ._clover import clover_charge as clover_charge
 from ._derived import DerivedObservable as DerivedObservable
 from ._derived import binder_cumulant as binder_cumulant
 from ._derived import connected_susceptibility as connected_susceptibility
+from ._derived import effective_mass as effective_mass
 from ._derived import pole_mass as pole_mass
 from ._derived import second_moment_mass as second_moment_mass
 from ._links import link_group as link_group

@@ -93,6 +93,34 @@ def connected_susceptibility() -> DerivedObservable:
     return DerivedObservable(_scaled_moments, _variance)
 
 
+def effective_mass(correlator: Callable[[Array], Array], t: int | None = None) -> DerivedObservable:
+    r"""Effective mass $\mathrm{arccosh} \frac{C(t-1) + C(t+1)}{2 C(t)}$ of the mean of any correlator on a periodic
+    lattice, exact at every `t` at which a single state is left.
+
+    **Arguments:** `correlator`: function of a configuration with values $C(0), \ldots, C(T-1)$; `t`: separation, by default
+    T/2.
+
+    **Raises:** `ValueError` when it is evaluated on an extent below 3 or with `t` outside of 1 ... T - 1.
+
+        >>> pion = tm.observables.MesonCorrelators(tm.fermions.WilsonDirac(tm.U1(), (4, 4), kappa=0.2)).pion
+        >>> tm.expectation(ensemble, tm.observables.effective_mass(pion))
+    """
+    if t is not None:
+        integer("effective_mass: t", t, 1)
+    # Functions are hashable, which static fields must be; methods of modules with couplings are not.
+    return DerivedObservable(lambda x: correlator(x), lambda means: _effective("effective_mass", means, t))
+
+
+def _effective(name: str, c: Array, t: int | None) -> RealScalar:
+    extent = c.shape[0]
+    if extent < 3:
+        raise ValueError(f"{name}: got an extent of {extent} along the axis of the correlator, expected at least 3.")
+    if t is not None and t >= extent:
+        raise ValueError(f"{name}: got t={t}, expected a separation in 1..{extent - 1} along the axis of the correlator.")
+    centre = extent // 2 if t is None else t
+    return jnp.arccosh((c[centre - 1] + c[(centre + 1) % extent]) / (2 * c[centre]))
+
+
 @_family
 def pole_mass(axis: int = 0, t: int | None = None, connected: bool = False) -> DerivedObservable:
     r"""Effective mass $\mathrm{arccosh} \frac{C(t-1) + C(t+1)}{2 C(t)}$ of the zero-momentum two-point function.
@@ -110,14 +138,7 @@ def pole_mass(axis: int = 0, t: int | None = None, connected: bool = False) -> D
         integer("pole_mass: t", t, 1)
 
     def function(means: Array) -> RealScalar:
-        c = _correlator(means, connected)
-        extent = c.shape[0]
-        if extent < 3:
-            raise ValueError(f"pole_mass: got an extent of {extent} along axis {axis}, expected at least 3.")
-        if t is not None and t >= extent:
-            raise ValueError(f"pole_mass: got t={t}, expected a separation in 1..{extent - 1} along axis {axis}.")
-        centre = extent // 2 if t is None else t
-        return jnp.arccosh((c[centre - 1] + c[(centre + 1) % extent]) / (2 * c[centre]))
+        return _effective("pole_mass", _correlator(means, connected), t)
 
     return DerivedObservable(_correlator_primary(axis, connected), function)
 

@@ -83,11 +83,12 @@ class MesonCorrelators(eqx.Module):
 
     an array `(2, extent)`. $C_{PP}$ is the correlator of the pion (of the eta without its disconnected part), $C_{AP}$
     that of the axial current, both with the sign that makes `pcac_mass` that of the quark. They use $S(0, x) = \gamma_5
-    S(x, 0)^\dagger \gamma_5$.
+    S(x, 0)^\dagger \gamma_5$. For fits take `pion`, for masses at one t `effective_mass`.
 
     **Arguments:** `dirac`: the operator, without twisted mass; `axis`: direction of t, 0 is time; `source`: "point" at
-    the origin, or "wall", the slice t = 0 with equal entries (which average to zero momentum; meaningful in a fixed
-    gauge only); `tolerance`: of the solves, one for each spin and colour.
+    the origin, or "wall", the slice t = 0 with equal entries: where the gauge is not fixed, quarks of different sites
+    average out, and the mean is that of the point source times the sites of a slice, from all of them at once but with the
+    noise of the gauge; `tolerance`: of the solves, one for each spin and colour.
 
     **Raises:** `ValueError` for another source, or a twisted mass; `fermions.NotConvergedError` in the call.
 
@@ -125,6 +126,10 @@ class MesonCorrelators(eqx.Module):
         pion = jnp.sum(jnp.abs(propagator) ** 2, axis=others)
         axial = -jnp.sum((propagator.conj() * turned).real, axis=others)
         return jnp.stack([pion, axial])
+
+    def pion(self, x: Array) -> Float[Array, " extent"]:
+        r"""$C_{PP}$ alone, as `statistics.fit_correlator` and `effective_mass` expect it."""
+        return self(x)[0]
 
 
 def pcac_mass(correlators: MesonCorrelators, t: int) -> DerivedObservable:

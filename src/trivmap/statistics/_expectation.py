@@ -23,7 +23,7 @@ def expectation(
     data: Ensemble | Chain,
     observable: Any,
     *,
-    function: Callable | None = None,
+    function: Any = None,
     batch_size: int = 256,
     s: float = 2.0,
 ) -> Estimate:

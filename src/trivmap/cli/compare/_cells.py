@@ -9,15 +9,24 @@ import jax
 import numpy as np
 
 from ...samplers import independence_metropolis, step_halving
-from ...statistics import acceptance_rate, ess_fraction, expectation, expected_acceptance, log_z
+from ...statistics import acceptance_rate, ess_fraction, expected_acceptance, log_z
 from .._build import build_theory
-from .._observables import observables
+from .._observables import all_estimates, observables
 from .._report import by_caution, pair
 from .._run_folder import RunFolder
 from ._clock import peak_megabytes, reset_peak
 from ._comparison import Comparison
 from ._methods import METHODS, Method
-from ._sampling import Sampled, draw_configurations, particles, sample_heatbath, sample_hmc, sample_model, sample_populations
+from ._sampling import (
+    Sampled,
+    draw_configurations,
+    particles,
+    sample_heatbath,
+    sample_hmc,
+    sample_model,
+    sample_populations,
+    sample_quenched,
+)
 from ._training import train_for
 
 _HALVING_SAMPLES = 128
@@ -99,10 +108,17 @@ def _number(evaluations: int | None, times: int = 1) -> float | None:
     return None if evaluations is None else float(evaluations * times)
 
 
+def _sample_quenched(folder: RunFolder, key: Any, model: Any, *others: Any) -> Sampled:
+    data, seconds, compiled = sample_quenched(folder, key, *others)
+    return Sampled(data, seconds, compiled, 0.0, None)
+
+
 _SAMPLE = {
     "weights": _sample_weights,
     "smc": _sample_smc,
+    "quenched": _sample_quenched,
     "hmc": lambda folder, key, model, *others: sample_hmc(folder, key, *others),
+    "hits": lambda folder, key, model, *others: sample_hmc(folder, key, *others, hits=True),
     "heatbath": lambda folder, key, model, *others: sample_heatbath(folder, key, *others),
 }
 
@@ -111,8 +127,8 @@ def _weights(sampled: Sampled, key: jax.Array) -> dict[str, Any]:
     data: Any = sampled.data
     ess, n = ess_fraction(data.log_weights), len(data)
     chain = independence_metropolis(key, dataclasses.replace(data, configurations=None))
-    estimates = {name: expectation(data, name) for name in data.observables} | {"log_z": log_z(data)}
-    tau, slowest = _slowest({name: expectation(chain, name) for name in data.observables})
+    estimates = all_estimates(data) | {"log_z": log_z(data)}
+    tau, slowest = _slowest(all_estimates(chain))
     return {
         "samples": n,
         "ess": ess,
@@ -138,7 +154,7 @@ def _integration(key: jax.Array, model: Any, theory: Any, error: float | None) -
 def _chain(sampled: Sampled) -> dict[str, Any]:
     data: Any = sampled.data
     chains, n = data.shape
-    estimates = {name: expectation(data, name) for name in data.observables}
+    estimates = all_estimates(data)
     tau, slowest = _slowest(estimates)
     independent = None if tau is None else 2.0 * tau
     return {

@@ -43,6 +43,8 @@ def _settings(command: CompareCommand) -> Comparison:
 def _described(comparison: Comparison) -> str:
     theory = comparison.theory
     lattice = "x".join(map(str, theory.lattice))
-    others = ", ".join(f"{k} = {v:g}" for k, v in dataclasses.asdict(theory).items() if k not in ("lattice", "n"))
-    kind = {"U1Config": "U(1)", "Phi4Config": "phi^4"}.get(type(theory).__name__, f"SU({getattr(theory, 'n', '')})")
+    hidden = ("lattice", "n", "flavours", "boundary")
+    others = ", ".join(f"{k} = {v:g}" for k, v in dataclasses.asdict(theory).items() if k not in hidden)
+    kinds = {"U1Config": "U(1)", "Phi4Config": "phi^4", "SchwingerConfig": "Schwinger model"}
+    kind = kinds.get(type(theory).__name__, f"SU({getattr(theory, 'n', '')})")
     return f"{kind} on {lattice}, {others}"

@@ -5,7 +5,20 @@ import functools
 from typing import Any
 
 from ...theories import AbstractTheory
-from .._config import PARTS, Count, Phi4Config, Positive, Precision, Seed, Seeds, SUConfig, U1Config, theory_as_json
+from .._config import (
+    PARTS,
+    Count,
+    Phi4Config,
+    Positive,
+    Precision,
+    ReadTheory,
+    SchwingerConfig,
+    Seed,
+    Seeds,
+    SUConfig,
+    U1Config,
+    theory_as_json,
+)
 from .._errors import CommandError
 from .._reading import Naming, in_file, read_fields, suggestion, toml_file
 from ._methods import METHODS
@@ -18,7 +31,7 @@ theory_as_json.register(AbstractTheory, own_theory_as_json)
 class Comparison:
     """Methods on equal terms: one theory, and the same seconds of training and of sampling for each method and seed.
 
-    - `theory`: a `U1Config`, `SUConfig` or `Phi4Config`, or any `AbstractTheory`;
+    - `theory`: a `U1Config`, `SUConfig`, `Phi4Config` or `SchwingerConfig`, or any `AbstractTheory`;
     - `methods`: names of `trivmap compare list`; methods that do not apply to the theory are listed with the reason;
     - `training`, `sampling`: seconds of wall clock for each seed, compilation apart;
     - `seeds`: independent repetitions, with seeds `seed`, `seed` + 1, ...;
@@ -26,7 +39,7 @@ class Comparison:
     - `precision`: of the fields; weights are summed in float64.
     """
 
-    theory: U1Config | SUConfig | Phi4Config | AbstractTheory
+    theory: ReadTheory | AbstractTheory
     methods: tuple[str, ...] = tuple(METHODS)
     training: Positive = 60.0
     sampling: Positive = 30.0
@@ -95,7 +108,13 @@ def _phi4(extent: int, lam: float) -> Comparison:
     return Comparison(Phi4Config((extent, extent), m2=-4.0, lam=lam))
 
 
-# Points of arXiv:1904.12072 (E1 to E5), 2101.08176 and 2008.05456.
+def _schwinger(extent: int) -> Comparison:
+    # Pseudofermion flows and exchange between values of kappa join here once they are methods.
+    methods = ("gated", "quarks", "quenched", "hmc", "hits")
+    return Comparison(SchwingerConfig((extent, extent), beta=2.0, kappa=0.263), methods, chains=8)
+
+
+# Points of arXiv:1904.12072 (E1 to E5), 2101.08176, 2008.05456 and 2211.07541.
 SHIPPED = {
     "phi4-8x8": _phi4(8, 8.0),
     "phi4-e1": _phi4(6, 6.975),
@@ -106,6 +125,7 @@ SHIPPED = {
     "u1-8x8": Comparison(U1Config((8, 8), beta=2.0)),
     **{f"u1-16x16-beta{beta}": Comparison(U1Config((16, 16), beta=float(beta))) for beta in (1, 2, 3, 5, 7)},
     "u1-16x16": Comparison(U1Config((16, 16), beta=3.0)),
+    **{f"schwinger-{n}x{n}": _schwinger(n) for n in (8, 16)},
     "su2-2d-8x8": Comparison(SUConfig(2, (8, 8), beta=2.2)),
     "su3-2d-8x8": Comparison(SUConfig(3, (8, 8), beta=5.0)),
     "su3-4d-4": Comparison(SUConfig(3, (4, 4, 4, 4), beta=1.0), sample_batch=64, batch_size=32),

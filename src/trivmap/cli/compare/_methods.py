@@ -8,7 +8,16 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from ...fields import GatedConvolutionField, GradientField, LadderField, LoopPotential, NeighbourPotential
+from ...fields import (
+    ChargeGatedField,
+    GatedConvolutionField,
+    GradientField,
+    HolonomyField,
+    LadderField,
+    LoopPotential,
+    NeighbourPotential,
+    SumField,
+)
 from ...flows import (
     ContinuousFlow,
     CouplingFlow,
@@ -29,7 +38,7 @@ from ...stochastic import (
     VariancePreserving,
     stack_layers,
 )
-from ...theories import WilsonAction
+from ...theories import SchwingerAction, WilsonAction
 from ...training import FlowMatching, ScoreMatching, continuity_residual, reverse_kl
 from ...transforms import Affine, Composition, RationalQuadraticSpline
 from .._kinds import Kind, kind_of
@@ -37,7 +46,8 @@ from .._kinds import Kind, kind_of
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """- `label`: for people; `run`: how it samples: "weights" of a model that is trained, populations of "smc", "chain".
+    """- `label`: for people; `run`: how it samples: "weights" of a model that is trained, populations of "smc", exact samples
+      "quenched" of quarks, or the name of a chain.
     - `build`: from key and theory to a model (chains: `None`); `rate`: learning rate, zero for nothing to learn.
     - `refuses`: the reason why it does not apply to a theory, or `None`.
     - `objective`: of training; `matches` instead, for methods that learn from configurations of HMC, whose seconds count as
@@ -46,7 +56,7 @@ class Method:
     """
 
     label: str
-    run: Literal["weights", "smc", "hmc", "heatbath"]
+    run: Literal["weights", "smc", "quenched", "hmc", "hits", "heatbath"]
     build: Callable[[jax.Array, Any], Any] | None = None
     rate: float = 0.0
     refuses: Callable[[Any], str | None] = lambda theory: None
@@ -58,7 +68,11 @@ class Method:
     @property
     def weighted(self) -> bool:
         """Whether it gives weighted samples, instead of a chain."""
-        return self.run in ("weights", "smc")
+        return self.run in ("weights", "smc", "quenched")
+
+
+def _has_quarks(theory: Any) -> bool:
+    return isinstance(theory, SchwingerAction)
 
 
 def _is_wilson(theory: Any) -> bool:
@@ -75,6 +89,19 @@ def _prior(theory: Any) -> Any:
 
 def _gated(key: jax.Array, theory: Any) -> Model:
     return Model(_prior(theory), ContinuousFlow(GatedConvolutionField(theory.manifold), steps=6))
+
+
+def _quarks(key: jax.Array, theory: Any) -> Model:
+    """The closed form of the gauge theory, which stays, and beside it what quarks add, from zero."""
+    manifold, beta = theory.manifold, float(theory.beta)
+    small = GatedConvolutionField(manifold, features=2, gates=2, times=3)
+    field = SumField(
+        GatedConvolutionField.trivializing(manifold, beta),
+        GatedConvolutionField(manifold),
+        ChargeGatedField(small),
+        HolonomyField(key, manifold, times=2, boundary=theory.determinant.dirac.boundary),
+    )
+    return Model(HaarPrior(manifold), ContinuousFlow(field, steps=6))
 
 
 def _loops(key: jax.Array, theory: Any) -> Model:
@@ -127,6 +154,15 @@ def _refuses_coupling(theory: Any) -> str | None:
 def _refuses_ladder(theory: Any) -> str | None:
     known = kind_of(theory.manifold) == "su" and len(theory.lattice) == 2 and _is_wilson(theory)
     return None if known else "the ladder of plaquettes is for SU(N) in two dimensions, with Wilson's action"
+
+
+def _refuses_hits(theory: Any) -> str | None:
+    known = kind_of(theory.manifold) == "u1" and len(theory.lattice) == 2
+    return None if known else "winding hits are for U(1) in two dimensions"
+
+
+def _refuses_quarks(theory: Any) -> str | None:
+    return None if _has_quarks(theory) else "it is for the Schwinger model"
 
 
 def _refuses_heatbath(theory: Any) -> str | None:
@@ -197,6 +233,7 @@ _ABELIAN = _only("scalar", "u1", why="the gated convolution is for scalars and U
 # A line adds a method.
 METHODS = {
     "gated": Method("continuous flow, gated convolution", "weights", _gated, 3e-2, _ABELIAN),
+    "quarks": Method("continuous flow, closed form and charges", "weights", _quarks, 1e-2, _refuses_quarks, in_smoke=False),
     "loops": Method("continuous flow, potential of loops", "weights", _loops, 1e-2, _LINKS, in_smoke=False),
     "ladder": Method("continuous flow, ladder of plaquettes", "weights", _ladder, 1e-3, _refuses_ladder),
     "residual": Method("residual flow", "weights", _residual, 1e-2, _FIELDS),
@@ -226,6 +263,8 @@ METHODS = {
         "continuous flow matched to HMC", "weights", _matched, 1e-2, _FIELDS, in_smoke=False, matches=FlowMatching
     ),
     "smc": Method("sequential Monte Carlo, no learning", "smc", _annealed, refuses=_FIELDS),
+    "quenched": Method("exact gauge fields, weight of the quarks", "quenched", refuses=_refuses_quarks),
     "hmc": Method("hybrid Monte Carlo, tuned", "hmc"),
+    "hits": Method("hybrid Monte Carlo, winding hits", "hits", refuses=_refuses_hits, in_smoke=False),
     "heatbath": Method("heatbath and overrelaxation", "heatbath", refuses=_refuses_heatbath),
 }

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from ...io import read_checkpoint, read_header, write_checkpoint
-from ...samplers import heatbath, hmc, sample, smc
+from ...kernels import HMCKernel
+from ...samplers import heatbath, hmc, quenched, run_chain, sample, smc
 from ...statistics import Chain, Ensemble, acceptance_rate
+from .._build import with_hits
 from .._interrupt import interrupts_deferred
 from .._kinds import kind_of
 from .._run_folder import RunFolder
@@ -78,18 +80,36 @@ def sample_populations(
     return sample_weights(folder, key, draw, 4, settings.sampling)
 
 
+def sample_quenched(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison) -> Any:
+    dtype = jnp.dtype(settings.precision)
+
+    def draw(key: jax.Array, first: int, n: int) -> Ensemble:
+        return quenched(jax.random.fold_in(key, first), theory, n, observables=functions, dtype=dtype)
+
+    return sample_weights(folder, key, draw, 4 * settings.sample_batch, settings.sampling)
+
+
 def particles() -> int:
     return _PARTICLES
 
 
-def sample_hmc(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison) -> Sampled:
-    """Tunes the number of steps to an acceptance between 0.7 and 0.95, thermalises, samples."""
+def sample_hmc(
+    folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison, hits: bool = False
+) -> Sampled:
+    """Tunes the number of steps to an acceptance between 0.7 and 0.95, thermalises, samples.
+
+    With `hits` every trajectory is followed by a winding hit and a rotation of the holonomies.
+    """
     plan = _plan(folder)
-    options = {"trajectory_length": _TRAJECTORY[kind_of(theory.manifold)], "chains": settings.chains, "measure": functions}
-    options["dtype"] = jnp.dtype(settings.precision)
+    length = _TRAJECTORY[kind_of(theory.manifold)]
+    options = {"chains": settings.chains, "measure": functions, "dtype": jnp.dtype(settings.precision), "chunk": 50}
 
     def run(steps: int, n: int, initial: Any, thermalisation: int) -> Chain:
-        return hmc(key, theory, n, steps=steps, initial=initial, thermalisation=thermalisation, chunk=50, **options)
+        started = {"initial": initial, "thermalisation": thermalisation} | options
+        if not hits:
+            return hmc(key, theory, n, steps=steps, trajectory_length=length, **started)
+        chain = run_chain(key, theory, with_hits(HMCKernel(length, steps)), n, **started)
+        return dataclasses.replace(chain, accepted=chain.info["accepted_0"])
 
     if plan is None:
         plan, state = _tuned(run)

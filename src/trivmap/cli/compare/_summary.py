@@ -9,6 +9,8 @@ from ...io import finite
 from ._methods import METHODS
 
 _MISSING = float("nan")
+# The references where there is no exact value, the first one that was run.
+_CHAINS = {"hits": "HMC and hits", "hmc": "HMC"}
 
 
 def summarise(cells: list[dict[str, Any]], exact: dict[str, float | None], refused: dict[str, str]) -> dict[str, Any]:
@@ -42,8 +44,12 @@ def _references(observed: dict[str, Any], exact: dict[str, float | None]) -> dic
         value = exact.get(name)
         if value is not None:
             found[name] = (value, 0.0, "exact")
-        elif name in observed.get("hmc", {}):
-            found[name] = (*observed["hmc"][name], "HMC")
+            continue
+        # Hits change the charge, also where trajectories do not.
+        for method, label in _CHAINS.items():
+            if name in observed.get(method, {}):
+                found[name] = (*observed[method][name], label)
+                break
     return found
 
 
@@ -67,7 +73,7 @@ def _row(name: str, group: list[dict[str, Any]], observed: Any, reference: Any, 
 
 
 def _self(name: str, reference: Any) -> bool:
-    return name == "hmc" and reference[2] == "HMC"
+    return _CHAINS.get(name) == reference[2]
 
 
 def _pull(estimate: tuple[float, float], reference: tuple[float, float, str]) -> float:
