@@ -273,3 +273,43 @@ def test_heatbath_needs_pseudofermions(key):
     gauge = WilsonAction(U1(), (2, 2), 1.0)
     with pytest.raises(TypeError, match="without pseudofermions"):
         tm.kernels.PseudofermionHeatbath().move(key, gauge, gauge.manifold.cold())
+
+
+@pytest.mark.slow
+def test_one_flavour_against_reweighted_samples(key):
+    """RHMC on 4x4 at beta = 1, kappa = 0.2 against independent quenched configurations with the weight det D."""
+    (row,) = [r for r in ROWS if r["params"] | {"shape": [4, 4], "beta": 1.0, "kappa": 0.2, "nf": 1} == r["params"]]
+    dirac = WilsonDirac(U1(), (4, 4), 0.2, tuple(row["params"]["bc"]))
+    theory = SumTheory(RationalPseudofermionAction(dirac, (1e-3, 4.0)), WilsonAction(U1(), (4, 4), 1.0))
+    observables = {
+        "plaquette": tm.plaquette,
+        "Q2": lambda y: tm.topological_charge(y) ** 2,
+        "trace_inverse_per_site": tm.observables.ChiralCondensate(dirac),
+    }
+    kernel = tm.kernels.pseudofermion_hmc(1.2, 4, NestedIntegrator(leapfrog, leapfrog, 2))
+    chain = tm.run_chain(key, theory, kernel, 300, chains=16, thermalisation=30, measure=links_only(observables))
+    for name in observables:
+        found = tm.expectation(chain, name)
+        assert abs(found.pull(row["values"][name], row["error"][name])) < 4, (name, found)
+    assert abs(tm.statistics.creutz(chain).pull(1.0)) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("group", "lattice", "beta", "kappa"),
+    [(SU(2), (4, 4), 2.0, 0.22), (SU(3), (4, 2), 4.0, 0.2), (SU(3), (2, 2, 2, 2), 1.0, 0.12)],
+)
+def test_chains_against_the_exact_determinant(key, group, lattice, beta, kappa):
+    """Two flavours on SU(N) links, by pseudofermions and by LU of the dense matrix."""
+    dirac, gauge = WilsonDirac(group, lattice, kappa), WilsonAction(group, lattice, beta)
+    options = {"chains": 4, "thermalisation": 20, "initial": "cold"}
+    scheme = 1.0, 4, NestedIntegrator(leapfrog, leapfrog, 2)
+    observables = {"plaquette": tm.plaquette, "wilson": lambda y: tm.wilson_loop(y, 1, 2)}
+    theory = SumTheory(PseudofermionAction(dirac), gauge)
+    chain = tm.run_chain(key, theory, tm.kernels.pseudofermion_hmc(*scheme), 150, measure=links_only(observables), **options)
+    exact = SumTheory(FermionDeterminant(dirac), gauge)
+    reference = tm.run_chain(key, exact, tm.kernels.HMCKernel(*scheme), 150, measure=observables, **options)
+    for name in observables:
+        found, expected = tm.expectation(chain, name), tm.expectation(reference, name)
+        assert abs(found.pull(expected)) < 4, (name, found, expected)
+    assert abs(tm.statistics.creutz(chain).pull(1.0)) < 4

@@ -4,8 +4,8 @@
 
 `N` trajectories per chain, from a cold start and after thermalisation. For each point: plaquette, with the pull against HMC
 with the exact determinant where its size allows it, and against a known average where there is one; acceptance,
-<exp(-dH)>; iterations of conjugate gradients of a solve for the action and for a force (a tolerance of 1e-10 and 1e-7), solves
-per trajectory, seconds per trajectory and chain.
+<exp(-dH)>; iterations of conjugate gradients of a solve for the action and for a force (tolerances of 1e-10 and 1e-7),
+solves per trajectory, seconds per trajectory and chain.
 """
 
 import time

@@ -136,8 +136,9 @@ class PseudofermionAction(AbstractTheory):
 
     **Arguments:** `dirac`: a `WilsonDirac`, with a twisted mass for flavours of both signs; `hasenbusch`: hopping
     parameters, or operators on the same links; `even_odd`: whether to use the Schur complement; `name`: of the fields;
-    `tolerance`, `force_tolerance`: relative residuals of solves for actions and for forces, at least 1e-6 in float32. A
-    trajectory is reversible to `force_tolerance`. `max_iterations`: of conjugate gradients.
+    `tolerance`, `force_tolerance`: relative residuals of solves for actions and for forces, at least 1e-6 in float32. Solves
+    start from zero, so that forces are functions of the links and trajectories reversible at any `force_tolerance`, which
+    decides on acceptance alone. `max_iterations`: of conjugate gradients.
 
     **Raises:** `ValueError` for operators on other links, `fermions.NotConvergedError` where a solve does not end.
 
