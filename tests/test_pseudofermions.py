@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import gauge_transform, random_gauge_transformation
 
 import trivmap as tm
 from trivmap.fermions import NotConvergedError, WilsonDirac
@@ -68,7 +69,7 @@ def log_det(operator, links):
     return jnp.linalg.slogdet(operator.dense(links))[1]
 
 
-@actions("U1", "SU2")
+@actions("U1")
 def test_action_and_gradient_against_dense_matrices(name):
     theory = ACTIONS[name]()
     x = start(theory)
@@ -83,7 +84,7 @@ def test_action_and_gradient_against_dense_matrices(name):
         assert jnp.allclose(a, b, rtol=0, atol=1e-5)
 
 
-@actions("U1-odd")
+@actions()
 def test_mean_action_counts_components(key, name):
     """Of the draw S is |eta|^2 (and a constant without links for twisted masses): Gamma distributed, mean and variance n."""
     theory = ACTIONS[name]()
@@ -117,6 +118,28 @@ def test_marginal_is_the_determinant(key, name):
     assert abs(exact - 1) > 8 * weights.std() / np.sqrt(len(weights))  # so that the determinant is seen at all
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("even_odd", [False, True])
+def test_gauge_invariance(key, even_odd):
+    """Links and pseudofermions transformed together leave the action as it is; links alone do not."""
+    dirac = WilsonDirac(SU(2), (2, 4), 0.2)
+    theory = PseudofermionAction(dirac, even_odd=even_odd)
+    x, operator = start(theory), theory.operator
+    omega = random_gauge_transformation(key, dirac.group, dirac.lattice)
+    psi = operator.to_spinor(x["phi"])
+    whole = operator.join(jnp.zeros_like(psi), psi) if even_odd else psi
+    turned = jnp.einsum("ij...,sj...->si...", omega, whole)
+    turned = operator.split(turned)[1] if even_odd else turned
+    moved = {"links": gauge_transform(dirac.group, omega, x["links"]), "phi": operator.from_spinor(turned)}
+    before, after, links = jax.jit(jax.vmap(lambda y: theory.action(y)))(
+        jax.tree.map(lambda *a: jnp.stack(a), x, moved, x | {"links": moved["links"]})
+    )
+    # Twice the square of the residual, and rounding of a few hundred terms.
+    assert abs(after / before - 1) < 1e-12
+    assert abs(links / before - 1) > 1e-3
+
+
+@pytest.mark.slow
 def test_single_precision(key):
     """Actions in float64 of float32 fields; forces in float32."""
     theory = PseudofermionAction(WilsonDirac(SU(2), (2, 4), 0.2), (0.1,))
@@ -134,6 +157,7 @@ def test_single_precision(key):
     assert fresh["phi_0"].dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_parameters_move_the_action_as_differences_say(key):
     """The derivative by kappa and twisted mass of a chain of ratios, by one solve each."""
     theory = ACTIONS["U1-twisted"]()
@@ -150,6 +174,7 @@ def test_parameters_move_the_action_as_differences_say(key):
     assert abs((value(0.24, 0.1 + h) - value(0.24, 0.1 - h)) / (2 * h) - exact[1]) < 1e-6
 
 
+@pytest.mark.slow
 def test_sums_of_fields_and_terms(key):
     """A gauge action beside pseudofermions: one term per time scale, and the gradient is that of the sum."""
     dirac, gauge = WilsonDirac(U1(), (2, 4), 0.24), WilsonAction(U1(), (2, 4), 2.0)
@@ -202,7 +227,8 @@ def trajectory(theory, x, p, steps, integrator=leapfrog):
     return x | {"links": links}, p
 
 
-@pytest.mark.parametrize("tolerance", [1e-10, pytest.param(1e-3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tolerance", [1e-10, 1e-3])
 def test_trajectories_are_reversible(key, tolerance):
     """Forces of solves that start from zero are functions of the links: trajectories return to rounding at any tolerance,
     as long as rounding does not change a number of iterations. Then a force changes by the tolerance."""
@@ -218,6 +244,7 @@ def test_trajectories_are_reversible(key, tolerance):
     assert jnp.max(jnp.abs(returned + p)) < 1e-11
 
 
+@pytest.mark.slow
 def test_energy_violation_is_of_second_order(key):
     """Halving the step divides dH by four, with gauge and pseudofermion forces on two time scales."""
     dirac = WilsonDirac(U1(), (4, 4), 0.2)
@@ -252,7 +279,9 @@ TWO_BY_TWO = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n == "hasenbusch" else []) for n in TWO_BY_TWO])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n == "two flavours" else [pytest.mark.slow]) for n in TWO_BY_TWO]
+)
 def test_chains_against_exact_values(key, name):
     """2x2 at beta = 1: plaquette and tr D^-1 of quadratures, <exp(-dH)> = 1; det D > 0 there."""
     flavours, build, integrator = TWO_BY_TWO[name]

@@ -56,7 +56,7 @@ def test_refused_powers():
             RationalPower(exponent, interval)
 
 
-@pytest.mark.parametrize("group", [U1(), SU(2)])
+@pytest.mark.parametrize("group", [U1(), pytest.param(SU(2), marks=pytest.mark.slow)])
 def test_shifted_solves(key, group):
     """All residuals, from one Krylov space; the smallest shift may stand anywhere."""
     dirac = EvenOddDirac(WilsonDirac(group, (4, 4), 0.24))
@@ -97,7 +97,7 @@ def equilibrium(theory):
     return draw(jax.random.key(3), theory.manifold.generic_sample(jax.random.key(4)))
 
 
-@pytest.mark.parametrize("poles", [None, 3])
+@pytest.mark.parametrize("poles", [3, pytest.param(None, marks=pytest.mark.slow)])
 def test_action_gradient_and_draw(key, poles):
     """R by eigenvectors of the dense matrix; |C phi|^2 = S of a draw is |eta|^2."""
     theory = make(poles)

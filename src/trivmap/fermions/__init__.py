@@ -11,7 +11,7 @@ from ._gamma import apply_gamma_five as apply_gamma_five
 from ._gamma import gamma_five as gamma_five
 from ._gamma import gamma_matrices as gamma_matrices
 from ._inverse_form import Accuracy as Accuracy
-from ._inverse_form import inverse as inverse
+from ._inverse_form import apply_inverse as apply_inverse
 from ._inverse_form import inverse_form as inverse_form
 from ._inverse_form import rational_form as rational_form
 from ._inverse_form import solve_fraction as solve_fraction

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .._types import Array
 from ..lattice import site_sum
@@ -16,7 +15,10 @@ from ._solve import checked, refined
 
 
 class Accuracy(NamedTuple):
-    """When conjugate gradients end: the relative residual of the normal equation, the number of iterations."""
+    """When conjugate gradients end: the relative residual of the normal equation, the number of iterations.
+
+    >>> accuracy = tm.fermions.Accuracy(tolerance=1e-10, max_iterations=1000)
+    """
 
     tolerance: float
     max_iterations: int
@@ -25,7 +27,12 @@ class Accuracy(NamedTuple):
 def solve_normal(operator: Any, u: Any, b: Array, accuracy: Accuracy) -> tuple[Array, Array, Array]:
     r"""The solution of $D D^\dagger x = b$ from zero, its true relative residual, and the iterations.
 
-    **Arguments:** `operator`: a `WilsonDirac` or its `EvenOddDirac`; `u`: its transporters; `b`: one of its spinors.
+    **Arguments:** `operator`: a `WilsonDirac` or its `EvenOddDirac`; `u`: its transporters; `b`: one of its spinors. The
+    residual is not compared with the tolerance: not converged is for the caller to say.
+
+        >>> dirac = tm.fermions.WilsonDirac(tm.U1(), (4, 4), kappa=0.2)
+        >>> u, b = dirac.transporters(links), dirac.random_spinor(key)
+        >>> x, residual, iterations = tm.fermions.solve_normal(dirac, u, b, tm.fermions.Accuracy(1e-10, 1000))
     """
     normal = lambda psi: operator.apply_with(u, operator.apply_with(u, psi, dagger=True))  # noqa: E731
     improve = lambda r, aim: conjugate_gradient(normal, r, aim, accuracy.max_iterations)  # noqa: E731
@@ -38,6 +45,10 @@ def inverse_form(accuracy: Accuracy, operator: Any, u: Any, b: Array) -> Array:
 
     With $x = (D D^\dagger)^{-1} b$ the derivative is $-x^\dagger\, d(D D^\dagger)\, x + 2\, \mathrm{Re}\, x^\dagger db$, in
     which x is a constant. Raises `NotConvergedError` as `solve` does.
+
+        >>> dirac = tm.fermions.WilsonDirac(tm.U1(), (4, 4), kappa=0.2)
+        >>> u, b = dirac.transporters(links), dirac.random_spinor(key)
+        >>> value = tm.fermions.inverse_form(tm.fermions.Accuracy(1e-10, 1000), dirac, u, b)
     """
     return _value_and_solution(accuracy, operator, u, b)[0]
 
@@ -72,9 +83,16 @@ def real_inner(a: Array, b: Array) -> Array:
     return site_sum(a.real * b.real + a.imag * b.imag)
 
 
-def inverse(operator: Any, u: Any, b: Array, accuracy: Accuracy) -> Array:
-    r"""$D^{-1} b = D^\dagger (D D^\dagger)^{-1} b$, checked."""
-    x, residual, iterations = solve_normal(operator, u, lax.stop_gradient(b), accuracy)
+def apply_inverse(operator: Any, u: Any, b: Array, accuracy: Accuracy) -> Array:
+    r"""$D^{-1} b = D^\dagger (D D^\dagger)^{-1} b$ by `solve_normal`, for draws: not differentiable (`solve` is).
+
+    **Raises:** `NotConvergedError` as `solve` does.
+
+        >>> dirac = tm.fermions.WilsonDirac(tm.U1(), (4, 4), kappa=0.2)
+        >>> u, b = dirac.transporters(links), dirac.random_spinor(key)
+        >>> psi = tm.fermions.apply_inverse(dirac, u, b, tm.fermions.Accuracy(1e-10, 1000))
+    """
+    x, residual, iterations = solve_normal(operator, u, b, accuracy)
     x = checked(x, residual, iterations, operator.kappa, accuracy.tolerance)
     return operator.apply_with(u, x, dagger=True)
 
@@ -82,12 +100,24 @@ def inverse(operator: Any, u: Any, b: Array, accuracy: Accuracy) -> Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def rational_form(accuracy: Accuracy, fraction: RationalPower, operator: Any, u: Any, b: Array) -> Array:
     r"""$b^\dagger R(D D^\dagger)\, b$ of a rational function, differentiable as `inverse_form`: all its solves share one
-    Krylov space, and derivatives cost two applications of D for each pole."""
+    Krylov space, and derivatives cost two applications of D for each pole.
+
+    >>> dirac, root = tm.fermions.WilsonDirac(tm.U1(), (4, 4), kappa=0.2), tm.fermions.RationalPower(-0.5, (1e-3, 4.0), 8)
+    >>> u, b = dirac.transporters(links), dirac.random_spinor(key)
+    >>> value = tm.fermions.rational_form(tm.fermions.Accuracy(1e-10, 1000), root, dirac, u, b)
+    """
     return _rational_forward(accuracy, fraction, operator, u, b)[0]
 
 
 def solve_fraction(accuracy: Accuracy, shifts: tuple[float, ...], operator: Any, u: Any, b: Array) -> tuple[Array, Array]:
-    r"""The solutions of $(D D^\dagger + \sigma_l) x_l = b$, checked, and the iterations."""
+    r"""The solutions of $(D D^\dagger + \sigma_l) x_l = b$, and the iterations.
+
+    **Raises:** `NotConvergedError` as `solve` does.
+
+        >>> dirac = tm.fermions.WilsonDirac(tm.U1(), (4, 4), kappa=0.2)
+        >>> u, b = dirac.transporters(links), dirac.random_spinor(key)
+        >>> x, iterations = tm.fermions.solve_fraction(tm.fermions.Accuracy(1e-10, 1000), (0.0, 0.1), dirac, u, b)
+    """
     normal = lambda psi: operator.apply_with(u, operator.apply_with(u, psi, dagger=True))  # noqa: E731
     numbers = jnp.asarray(shifts, b.real.dtype)
     x, residual, iterations = multi_shift(normal, b, numbers, accuracy.tolerance, accuracy.max_iterations)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from .._checks import integers, positive
 from .._trees import cast, precision
 from .._types import Array, PRNGKey
-from ..fermions import Accuracy, EvenOddDirac, WilsonDirac, inverse, inverse_form, solve_normal
+from ..fermions import Accuracy, EvenOddDirac, WilsonDirac, apply_inverse, inverse_form, solve_normal
 from ..manifolds import ProductManifold
 from ._base import AbstractTheory
 from ._extended import ExtendedTheory
@@ -105,7 +105,7 @@ class PseudofermionRatio(AbstractPseudofermion):
 
     def drawn(self, eta: Array, u: Any, accuracy: Accuracy) -> Array:
         phi = self.operator.apply_with(u, eta)
-        return phi if self.heavier is None else inverse(self.of(self.heavier), u, phi, accuracy)
+        return phi if self.heavier is None else apply_inverse(self.of(self.heavier), u, phi, accuracy)
 
     def iterations(self, x: dict[str, Array]) -> Array:
         """Iterations of conjugate gradients, two applications of the operator each, that one action takes."""

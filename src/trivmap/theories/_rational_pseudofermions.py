@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from .._trees import cast
 from .._types import Array, PRNGKey
 from ..fermions import (
     Accuracy,
@@ -15,6 +16,7 @@ from ..fermions import (
     spectral_interval,
     zolotarev,
 )
+from ._fermion_determinant import FermionDeterminant
 from ._pseudofermions import AbstractPseudofermion, accuracies, uses_halves
 
 # Of the logarithm of the weight, for all modes together: far below statistical errors of any sample.
@@ -30,8 +32,8 @@ class RationalPseudofermionAction(AbstractPseudofermion):
     with Zolotarev's R (arXiv:hep-lat/9809092 for rational approximations, arXiv:hep-lat/0608015 for RHMC). Partial
     fractions share one Krylov space. With the Hermitian $Q = D\gamma_5$, $R(Q^2) = C^\dagger C$ for a rational C(Q), and
     $\varphi = C^{-1} \eta$ is an exact draw for R itself, so that R alone is an approximation: its weight is
-    `log_correction`, below `error` inside of the interval. The sign of det D is that of `FermionDeterminant(dirac, 1)`, for
-    reweighting; `tm.theories.SumTheory` adds a gauge action and quarks of other masses (under another `name`).
+    `log_correction`, below `error` inside of the interval. What `sign` says is left to reweighting.
+    `SumTheory` adds a gauge action and quarks of other masses (under another `name`).
 
     **Arguments:** `dirac`: without twisted mass; `interval`: ends between which the spectrum of $D D^\dagger$ lies, of the
     Schur complement where extents are even; `spectral_interval` measures it on given links, and the upper end is at most
@@ -81,7 +83,8 @@ class RationalPseudofermionAction(AbstractPseudofermion):
         return self.operator.size * self.power.error
 
     def form(self, x: dict[str, Array], accuracy: Accuracy) -> Array:
-        u, phi = self.fields(x)
+        # In float64 also for float32 fields: solves with shifts do not correct their residuals.
+        u, phi = self.fields(cast(x, jnp.result_type(float)))
         return rational_form(accuracy, self.power, self.operator, u, phi)
 
     def drawn(self, eta: Array, u: Any, accuracy: Accuracy) -> Array:
@@ -101,6 +104,10 @@ class RationalPseudofermionAction(AbstractPseudofermion):
         matrix."""
         singular = jnp.linalg.svd(self.operator.dense(x["links"]), compute_uv=False)
         return jnp.sum(jnp.log(singular * self.power(singular**2)))
+
+    def sign(self, x: dict[str, Array]) -> Array:
+        r"""Sign of det D by an exact method of `fermions.log_det`, the factor that reweighting has to make up for."""
+        return FermionDeterminant(self.dirac, flavours=1).sign(x["links"])
 
     def check_spectrum(self, key: PRNGKey, x: dict[str, Array]) -> None:
         """Raises `ValueError` where the spectrum on the links is not inside of the interval, by Lanczos iterations."""
