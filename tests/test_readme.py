@@ -122,8 +122,11 @@ def test_page_for_users_of_other_codes_runs_as_printed(tmp_path):
 def test_page_on_quarks_runs_as_printed(tmp_path):
     lines = run("\n".join(python_blocks("docs/quarks.md")), tmp_path).splitlines()
     assert float(lines[0].split()[1]) > 0.6  # 0.78 when written
-    assert len(lines) == 4
-    for line in lines[1:]:
+    assert len(lines) == 5
+    plaquette, creutz = map(estimates, lines[4].replace("!", "").split())
+    assert 0.4 < plaquette[0] < 0.6
+    assert abs(creutz[0] - 1) < 4 * creutz[1]
+    for line in lines[1:4]:
         # Reweighted quenched samples and HMC.
         _, *pair = line.replace("!", "").split()
         (a, error), (b, other) = map(estimates, pair)

@@ -28,6 +28,7 @@ def run(script, *arguments):
         ("targets/critical_costs.py", "8"),
         ("targets/second_order_stochastic.py", "snf_phi4"),
         ("targets/schwinger.py", "8x8-kappa0.25"),
+        ("targets/qcd.py", "su2-4x4"),
         ("targets/second_order_gauge.py", "u1-8-beta2"),
         ("targets/missing_directions.py", "su2-beta2.7-ladder"),
     ],
@@ -41,11 +42,18 @@ def test_targets(script, point, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["layout", "stochastic", "determinant", "dirac"])
+@pytest.mark.parametrize("name", ["layout", "stochastic", "determinant", "dirac", "pseudofermions"])
 def test_benchmarks(name):
     done = run(f"benchmarks/{name}.py", "--smoke")
     assert done.returncode == 0, done.stderr
     assert "peak memory" in done.stdout
+
+
+@pytest.mark.slow
+def test_example_of_quarks_in_four_dimensions():
+    done = run("examples/qcd_4x4.py", "--smoke")
+    assert done.returncode == 0, done.stderr
+    assert "plaquette 0." in done.stdout
 
 
 @pytest.mark.slow

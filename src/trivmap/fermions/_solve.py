@@ -1,5 +1,6 @@
 """Solves with Wilson-Dirac operators by conjugate gradients."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -69,7 +70,18 @@ def solve(
     u = dirac.transporters(x)
 
     def inverse(dagger: bool, b: Array) -> tuple[Array, tuple[Array, Array]]:
-        return _refined(equations, lax.stop_gradient(u), b, dagger, tolerance, max_iterations, mixed)
+        single = jnp.complex64 if mixed else b.dtype
+        fixed = lax.stop_gradient(u)
+        inner = equations.transporters(fixed.astype(single))
+
+        def improve(r: Array, aim: Array) -> tuple[Array, Array]:
+            step, count = equations.solve(inner, r.astype(single), dagger, aim, max_iterations)
+            return step.astype(b.dtype), count
+
+        apply = lambda psi: dirac.apply_with(fixed, psi, dagger)  # noqa: E731
+        floor = _SINGLE if mixed else 0.0
+        psi, residual, iterations = refined(apply, improve, b, tolerance, max_iterations, floor)
+        return psi, (residual, iterations)
 
     spinor, (residual, iterations) = lax.custom_linear_solve(
         lambda psi: dirac.apply_with(u, psi, dagger),
@@ -79,7 +91,7 @@ def solve(
         transpose_solve=lambda _, b: _conjugated(*inverse(not dagger, b.conj())),
         has_aux=True,
     )
-    spinor = _checked(spinor, residual, iterations, dirac.kappa, tolerance)
+    spinor = checked(spinor, residual, iterations, dirac.kappa, tolerance)
     return Solution(spinor, residual, iterations)
 
 
@@ -87,33 +99,39 @@ def _conjugated(psi: Array, info: tuple[Array, Array]) -> tuple[Array, tuple[Arr
     return psi.conj(), info
 
 
-def _refined(
-    equations: Any, u: Array, b: Array, dagger: bool, tolerance: float, max_iterations: int, mixed: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    """Passes of conjugate gradients on what is left of b, until that is small enough."""
-    dirac, size = equations.dirac, _norm(b)
-    single = jnp.complex64 if mixed else b.dtype
-    inner = equations.transporters(u.astype(single))
+def refined(
+    apply: Callable[[Array], Array],
+    improve: Callable[[Array, Array], tuple[Array, Array]],
+    b: Array,
+    tolerance: float,
+    max_iterations: int,
+    floor: float = 0.0,
+) -> tuple[Array, Array, Array]:
+    """Solution of A x = b from zero by passes of `improve(r, aim)`, which solves for what is left of b; the true relative
+    residual, and the iterations of all passes.
+
+    A pass sees a right-hand side of norm one, returns its step and iterations, and need not reach a residual below `floor`.
+    """
+    size = _norm(b)
     goal = tolerance * size
 
     def go_on(state: tuple) -> Array:
         _, _, left, steps, passes = state
         return (left > goal) & (steps < max_iterations) & (passes < _PASSES)
 
-    def improve(state: tuple) -> tuple:
-        psi, r, left, steps, passes = state
-        # A pass aims a little below the goal. The residual of the normal equation is not the one that counts, hence passes.
-        aim = jnp.maximum(0.3 * goal / left, _SINGLE if mixed else 0.0)
+    def one_pass(state: tuple) -> tuple:
+        x, r, left, steps, passes = state
+        # A pass aims a little below the goal. The recursive residual is not the one that counts, hence passes.
+        aim = jnp.maximum(0.3 * goal / left, floor)
         scale = left.astype(b.dtype)  # of order one, for float32
-        step, count = equations.solve(inner, (r / scale).astype(single), dagger, aim, max_iterations)
-        psi = psi + scale * step.astype(b.dtype)
-        r = b - dirac.apply_with(u, psi, dagger)
-        return psi, r, _norm(r), steps + count, passes + 1
+        step, count = improve(r / scale, aim)
+        x = x + scale * step
+        r = b - apply(x)
+        return x, r, _norm(r), steps + count, passes + 1
 
     zero = jnp.zeros((), jnp.int32)
-    start = (jnp.zeros_like(b), b, size, zero, zero)
-    psi, _, left, steps, _ = lax.while_loop(go_on, improve, start)
-    return psi, (jnp.where(size > 0, left / size, 0.0), steps)
+    x, _, left, steps, _ = lax.while_loop(go_on, one_pass, (jnp.zeros_like(b), b, size, zero, zero))
+    return x, jnp.where(size > 0, left / size, 0.0), steps
 
 
 class _Whole(NamedTuple):
@@ -165,12 +183,12 @@ def _norm(psi: Array) -> Array:
     return jnp.sqrt(jnp.sum(psi.real**2 + psi.imag**2))
 
 
-def _checked(spinor: Array, residual: Array, iterations: Array, kappa: Array, tolerance: float) -> Array:
-    """The spinor, if the solve converged."""
+def checked(solution: Array, residual: Array, iterations: Array, kappa: Array, tolerance: float) -> Array:
+    """The solution, if the solve converged."""
     numbers = lax.stop_gradient((residual, iterations, kappa))
     if not any(isinstance(number, Tracer) for number in numbers):
         _refuse(tolerance, *map(np.asarray, numbers))
-        return spinor
+        return solution
 
     def host(*numbers: Any) -> np.ndarray:
         arrays = [np.asarray(number) for number in numbers]
@@ -178,7 +196,7 @@ def _checked(spinor: Array, residual: Array, iterations: Array, kappa: Array, to
         return np.zeros(arrays[0].shape, bool)
 
     failed = jax.pure_callback(host, jax.ShapeDtypeStruct((), bool), *numbers, vmap_method="broadcast_all")
-    return jnp.where(failed, jnp.nan, spinor)  # so that the check is not removed as unused
+    return jnp.where(failed, jnp.nan, solution)  # so that the check is not removed as unused
 
 
 def _refuse(tolerance: float, residual: np.ndarray, iterations: np.ndarray, kappa: np.ndarray) -> None:

@@ -30,3 +30,5 @@ from ._molecular_dynamics import molecular_dynamics as molecular_dynamics
 from ._molecular_dynamics import random_length as random_length
 from ._part import OnComponent as OnComponent
 from ._part import OnRegion as OnRegion
+from ._pseudofermions import PseudofermionHeatbath as PseudofermionHeatbath
+from ._pseudofermions import pseudofermion_hmc as pseudofermion_hmc

@@ -67,6 +67,15 @@ class AbstractTheory(eqx.Module):
         """
         return self.action(x)
 
+    @property
+    def pseudofermions(self) -> tuple[str, ...]:
+        """Names of the components that `refresh` draws anew; none, unless quarks are pseudofermions."""
+        return ()
+
+    def refresh(self, key: PRNGKey, x: Any) -> Any:
+        """The configuration with new pseudofermions, drawn exactly given all other fields; all others stay."""
+        return x
+
     def neighbour_coupling(self) -> Array:
         r"""The c of an action $-c \sum_{x \mu} \phi_x \phi_{x+\mu}$ plus a function of the moduli of a real field, c >= 0.
 

@@ -8,6 +8,7 @@ from .._types import Array
 from ..lattice import Region
 from ..manifolds import AbstractManifold, RegionField
 from ._base import AbstractTheory
+from ._extended import components_of
 
 
 class RegionTheory(AbstractTheory):
@@ -60,19 +61,18 @@ class ComponentTheory(AbstractTheory):
     others: dict[str, Any]
 
     def __init__(self, theory: AbstractTheory, name: str, others: Any):
-        components = getattr(theory.manifold, "components", None)
-        if not isinstance(components, dict) or name not in components:
+        components = components_of(theory.manifold)
+        if name not in components:
             raise ValueError(
                 f"component {name!r}: got {type(theory).__name__} on {type(theory.manifold).__name__} with the components "
-                f"{sorted(components) if isinstance(components, dict) else []}, expected one of these names."
+                f"{sorted(components)}, expected one of these names."
             )
         self.theory, self.name = theory, name
         self.others = {other: x for other, x in others.items() if other != name}
 
     @property
     def manifold(self) -> AbstractManifold:
-        components: Any = getattr(self.theory.manifold, "components", None)
-        return components[self.name]
+        return components_of(self.theory.manifold)[self.name]
 
     @property
     def terms(self) -> tuple[AbstractTheory, ...]:
@@ -81,5 +81,12 @@ class ComponentTheory(AbstractTheory):
         return tuple(ComponentTheory(term, self.name, self.others) for term in self.theory.terms)
 
     def action(self, x: Any) -> Array:
-        configuration: Any = self.others | {self.name: x}
-        return self.theory.action(configuration)
+        return self.theory.action(self._configuration(x))
+
+    def gradient(self, x: Any) -> Any:
+        """That of the theory, which may have a way of its own; of the other components nothing is computed under `jit`."""
+        configuration = self._configuration(x)
+        return self.theory.gradient(configuration)[self.name]
+
+    def _configuration(self, x: Any) -> Any:
+        return self.others | {self.name: x}

@@ -1,6 +1,6 @@
 from typing import Any
 
-from .._types import Array
+from .._types import Array, PRNGKey
 from ..manifolds import AbstractManifold
 from ._base import AbstractTheory
 
@@ -23,6 +23,13 @@ class PhaseQuenched(AbstractTheory):
     def terms(self) -> tuple[AbstractTheory, ...]:
         """Those of the theory, quenched, so that forces on time scales of their own stay apart."""
         return tuple(term.phase_quenched for term in self.theory.terms)
+
+    @property
+    def pseudofermions(self) -> tuple[str, ...]:
+        return self.theory.pseudofermions
+
+    def refresh(self, key: PRNGKey, x: Any) -> Any:
+        return self.theory.refresh(key, x)
 
     def check_couplings(self) -> None:
         self.theory.check_couplings()
