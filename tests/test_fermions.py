@@ -138,6 +138,19 @@ def test_even_odd_form(key, name):
     assert jnp.allclose(half_sign, sign, rtol=0, atol=1e-11)
 
 
+@diracs
+def test_spinors_as_real_fields(key, name):
+    """Both ways, with the norm: sum of squares of the real field, |psi|^2 of the spinor."""
+    dirac = DIRACS[name]()
+    for operator in (dirac, EvenOddDirac(dirac)) if name in EVEN else (dirac,):
+        field = operator.spinor_field
+        phi = field.random_tangent(key)
+        psi = operator.to_spinor(phi)
+        assert field.dimension == 2 * operator.size == 2 * psi.size
+        assert jnp.array_equal(operator.from_spinor(psi), phi)
+        assert jnp.allclose(jnp.sum(jnp.abs(psi) ** 2), jnp.sum(phi**2), rtol=1e-13)
+
+
 @pytest.mark.parametrize("lattice", [(4, 6), (3, 4), (2, 4, 2, 4)])
 @pytest.mark.parametrize("time", [-1, 1])
 def test_free_determinant(lattice, time):

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._types import Array, Shape
 from ..lattice import shift
+from ..manifolds import RealField
 from ._hopping import hopping
 from ._wilson_dirac import WilsonDirac
 
@@ -50,6 +51,20 @@ class EvenOddDirac(eqx.Module):
     def size(self) -> int:
         """Number of rows of the matrix."""
         return math.prod(self.half_shape)
+
+    @property
+    def spinor_field(self) -> RealField:
+        """Half spinors as a component of a `ProductManifold`, `(spin * colour, *lattice)`: half as many real numbers as of
+        spinors on the whole lattice. The even site of a pair holds the real part, the odd one the imaginary part."""
+        return RealField(self.dirac.lattice, components=self.dirac.spins * self.dirac.group.n)
+
+    def to_spinor(self, phi: Array) -> Array:
+        """The complex half spinor of an element of `spinor_field`."""
+        return jax.lax.complex(*self.split(phi.reshape(self.dirac.spinor_shape)))
+
+    def from_spinor(self, psi: Array) -> Array:
+        """The element of `spinor_field`, inverse of `to_spinor`."""
+        return self.join(psi.real, psi.imag).reshape(self.spinor_field.shape)
 
     def split(self, field: Array) -> tuple[Array, Array]:
         """The values of a field `(..., *lattice)` at even and at odd sites, `(..., *half)` each."""

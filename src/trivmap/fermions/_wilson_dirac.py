@@ -14,7 +14,7 @@ from .._types import Array, PRNGKey, RealScalar, Shape
 from ..gauge import link_matrices
 from ..groups import AbstractGroup, real_dtype
 from ..lattice import shift
-from ..manifolds import LinkField
+from ..manifolds import LinkField, RealField
 from ._gamma import apply_gamma_five, chiral_blocks
 from ._hopping import hopping
 
@@ -82,6 +82,24 @@ class WilsonDirac(eqx.Module):
     def size(self) -> int:
         """Number of rows of the matrix: spins times colours times volume."""
         return math.prod(self.spinor_shape)
+
+    @property
+    def spinor_field(self) -> RealField:
+        """Spinors as a component of a `ProductManifold`, `(2 * spin * colour, *lattice)`.
+
+        Real and imaginary parts are fields of their own, real ones first: priors, momenta and files of real fields serve
+        for spinors as well.
+        """
+        return RealField(self.lattice, components=2 * self.spins * self.group.n)
+
+    def to_spinor(self, phi: Array) -> Array:
+        """The complex spinor of an element of `spinor_field`."""
+        real, imaginary = phi.reshape(2, *self.spinor_shape)
+        return jax.lax.complex(real, imaginary)
+
+    def from_spinor(self, psi: Array) -> Array:
+        """The element of `spinor_field`, inverse of `to_spinor`."""
+        return jnp.stack([psi.real, psi.imag]).reshape(self.spinor_field.shape)
 
     def frozen_fields(self) -> frozenset[str]:
         """All of them: couplings are physics, which no training changes."""
