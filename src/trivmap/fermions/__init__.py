@@ -10,6 +10,14 @@ from ._even_odd import EvenOddDirac as EvenOddDirac
 from ._gamma import apply_gamma_five as apply_gamma_five
 from ._gamma import gamma_five as gamma_five
 from ._gamma import gamma_matrices as gamma_matrices
+from ._incomplete_lu import IncompleteLU as IncompleteLU
+from ._preconditioner import AbstractPreconditioner as AbstractPreconditioner
+from ._preconditioner import AbstractSpinorMap as AbstractSpinorMap
+from ._preconditioner import IdentityMap as IdentityMap
+from ._preconditioner import IdentityPreconditioner as IdentityPreconditioner
+from ._preconditioner import PreconditionedDirac as PreconditionedDirac
+from ._root_forms import conditional_ess as conditional_ess
+from ._root_forms import root_forms as root_forms
 from ._solve import NotConvergedError as NotConvergedError
 from ._solve import Solution as Solution
 from ._solve import solve as solve

@@ -66,6 +66,17 @@ class EvenOddDirac(eqx.Module):
         """The element of `spinor_field`, inverse of `to_spinor`."""
         return self.join(psi.real, psi.imag).reshape(self.spinor_field.shape)
 
+    @property
+    def sites(self) -> np.ndarray:
+        """Coordinates of the odd sites, `(sites, d)`, in the order of half spinors."""
+        sites = self.dirac.sites
+        return sites[sites.sum(axis=1) % 2 == 1]
+
+    @property
+    def range(self) -> int:
+        """Largest distance (sum of steps along the axes) between sites that the operator connects."""
+        return 2
+
     def split(self, field: Array) -> tuple[Array, Array]:
         """The values of a field `(..., *lattice)` at even and at odd sites, `(..., *half)` each."""
         pairs = field.reshape(*field.shape[:-1], -1, 2)

@@ -79,7 +79,7 @@ def solve(
         transpose_solve=lambda _, b: _conjugated(*inverse(not dagger, b.conj())),
         has_aux=True,
     )
-    spinor = _checked(spinor, residual, iterations, dirac.kappa, tolerance)
+    spinor = checked(spinor, residual, iterations, dirac.kappa, tolerance)
     return Solution(spinor, residual, iterations)
 
 
@@ -165,7 +165,7 @@ def _norm(psi: Array) -> Array:
     return jnp.sqrt(jnp.sum(psi.real**2 + psi.imag**2))
 
 
-def _checked(spinor: Array, residual: Array, iterations: Array, kappa: Array, tolerance: float) -> Array:
+def checked(spinor: Array, residual: Array, iterations: Array, kappa: Array, tolerance: float) -> Array:
     """The spinor, if the solve converged."""
     numbers = lax.stop_gradient((residual, iterations, kappa))
     if not any(isinstance(number, Tracer) for number in numbers):

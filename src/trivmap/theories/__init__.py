@@ -12,6 +12,7 @@ from ._nonlinear_sigma import NonlinearSigmaModel as NonlinearSigmaModel
 from ._phi4 import Phi4Action as Phi4Action
 from ._scalar_yukawa import ScalarYukawaAction as ScalarYukawaAction
 from ._schwinger import SchwingerAction as SchwingerAction
+from ._stochastic_determinant import StochasticDeterminant as StochasticDeterminant
 from ._sum import SumTheory as SumTheory
 from ._theta import ThetaTerm as ThetaTerm
 from ._u1_higgs import U1HiggsAction as U1HiggsAction
