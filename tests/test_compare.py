@@ -337,6 +337,7 @@ FIGURES = [
     "log-weights",
     "objectives",
     "one-potential",
+    "pseudofermions",
     "second-order",
     "topological-freezing",
     "transfer",

@@ -10,7 +10,9 @@ import pytest
 from helpers import gauge_transform, random_gauge_transformation, rows
 
 from trivmap.fermions import (
+    ColourCouplings,
     EvenOddDirac,
+    HasenbuschPreconditioner,
     IdentityPreconditioner,
     IncompleteLU,
     PreconditionedDirac,
@@ -19,6 +21,16 @@ from trivmap.fermions import (
 )
 from trivmap.gauge import link_matrices
 from trivmap.groups import SU, U1
+from trivmap.training import trainable
+
+
+def moved(preconditioner):
+    """Other numbers than those of the start, for which some derivatives vanish."""
+    return jax.tree.map(
+        lambda a, learned: a + 0.1 * jax.random.normal(jax.random.key(a.size), a.shape) if learned else a,
+        preconditioner,
+        trainable(preconditioner),
+    )
 
 
 def even_odd(*arguments, **options):
@@ -27,6 +39,9 @@ def even_odd(*arguments, **options):
 
 PRECONDITIONERS = {
     "identity": lambda: IdentityPreconditioner(even_odd(U1(), (4, 4), 0.276, twisted_mass=0.3)),
+    "hasenbusch": lambda: HasenbuschPreconditioner(*(even_odd(U1(), (4, 4), kappa) for kappa in (0.276, 0.25))),
+    "polynomials": lambda: moved(ColourCouplings.polynomial(even_odd(U1(), (4, 4), 0.276), layers=3, degree=2)),
+    "convolutions": lambda: moved(ColourCouplings.transport(jax.random.key(0), even_odd(SU(2), (4, 4), 0.276), 3, 2)),
     "lu-whole": lambda: IncompleteLU(WilsonDirac(U1(), (4, 4), 0.25), 1),
     "lu-odd-extents": lambda: IncompleteLU(WilsonDirac(U1(), (3, 5), 0.276), 2),
     "lu-2": lambda: IncompleteLU(even_odd(U1(), (4, 6), 0.276), 2),
@@ -37,8 +52,18 @@ PRECONDITIONERS = {
     "lu-su3-4d": lambda: IncompleteLU(even_odd(SU(3), (2, 2, 2, 2), 0.11), 2),
 }
 # One compilation each; in `make test` one of each kind.
-SLOW = ["identity", "lu-whole", "lu-odd-extents", "lu-4", "lu-two-sites", "lu-twisted", "lu-su3-4d"]
-preconditioners = pytest.mark.parametrize("name", rows(PRECONDITIONERS, slow=SLOW))
+SLOW = [
+    "identity",
+    "hasenbusch",
+    "convolutions",
+    "lu-whole",
+    "lu-odd-extents",
+    "lu-4",
+    "lu-two-sites",
+    "lu-twisted",
+    "lu-su3-4d",
+]
+preconditioners = pytest.mark.parametrize("name", rows(PRECONDITIONERS, slow=set(PRECONDITIONERS) - set(FAST)))
 
 
 @functools.lru_cache(maxsize=1)
@@ -113,5 +138,7 @@ def test_refusals():
     operator = even_odd(U1(), (4, 4), 0.2)
     with pytest.raises(ValueError, match="at least 2: EvenOddDirac"):
         IncompleteLU(operator, 1)
+    with pytest.raises(ValueError, match="heavier operator"):
+        HasenbuschPreconditioner(operator, operator.dirac)
     with pytest.raises(TypeError, match="distance"):
         IncompleteLU(operator, 2.5)

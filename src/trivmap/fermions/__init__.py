@@ -4,12 +4,17 @@ Spinors are `(spin, colour, *lattice)`, links as everywhere in the library; sign
 links once, in `transporters`.
 """
 
+from ._colour_couplings import AbstractHops as AbstractHops
+from ._colour_couplings import ColourCouplings as ColourCouplings
+from ._colour_couplings import PolynomialHops as PolynomialHops
+from ._colour_couplings import TransportHops as TransportHops
 from ._determinant import log_det as log_det
 from ._determinant import log_det_method as log_det_method
 from ._even_odd import EvenOddDirac as EvenOddDirac
 from ._gamma import apply_gamma_five as apply_gamma_five
 from ._gamma import gamma_five as gamma_five
 from ._gamma import gamma_matrices as gamma_matrices
+from ._hasenbusch import HasenbuschPreconditioner as HasenbuschPreconditioner
 from ._incomplete_lu import IncompleteLU as IncompleteLU
 from ._preconditioner import AbstractPreconditioner as AbstractPreconditioner
 from ._preconditioner import AbstractSpinorMap as AbstractSpinorMap

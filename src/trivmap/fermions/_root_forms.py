@@ -59,7 +59,7 @@ def _root_form(
 
 def _gauss(alphas: Array, betas: Array, steps: Array) -> tuple[Array, Array]:
     """Eigenvalues of T and squares of the first components of its eigenvectors; beyond the steps taken T is one."""
-    taken = np.arange(len(alphas)) < steps
+    taken = np.arange(len(alphas), dtype=np.int32) < steps
     below = jnp.where(taken[1:], betas[:-1] / alphas[:-1], 0.0)
     diagonal = jnp.where(taken, 1 / alphas, 1.0) + jnp.concatenate([jnp.zeros(1, below.dtype), below])
     off = jnp.where(taken[1:], jnp.sqrt(betas[:-1]) / alphas[:-1], 0.0)
