@@ -369,6 +369,7 @@ FIGURES = [
     "log-weights",
     "objectives",
     "one-potential",
+    "pseudofermions",
     "schwinger",
     "second-order",
     "topological-freezing",

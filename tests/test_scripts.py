@@ -29,6 +29,8 @@ def run(script, *arguments):
         ("targets/second_order_stochastic.py", "snf_phi4"),
         ("targets/schwinger.py", "8x8-kappa0.25"),
         ("targets/qcd.py", "su2-4x4"),
+        ("targets/pseudofermions.py", "spectra-8-kappa0.263"),
+        ("targets/pseudofermions.py", "joint-8-kappa0.263"),
         ("targets/second_order_gauge.py", "u1-8-beta2"),
         ("targets/missing_directions.py", "su2-beta2.7-ladder"),
     ],

@@ -75,6 +75,17 @@ class EvenOddDirac(eqx.Module):
         r"""Independent complex normal components, $\langle |\eta|^2 \rangle = 1$ each; `dtype` is the real one."""
         return self.to_spinor(self.spinor_field.random_tangent(key, dtype) * np.sqrt(0.5).item())
 
+    @property
+    def sites(self) -> np.ndarray:
+        """Coordinates of the odd sites, `(sites, d)`, in the order of half spinors."""
+        sites = self.dirac.sites
+        return sites[sites.sum(axis=1) % 2 == 1]
+
+    @property
+    def range(self) -> int:
+        """Largest distance (sum of steps along the axes) between sites that the operator connects."""
+        return 2
+
     def split(self, field: Array) -> tuple[Array, Array]:
         """The values of a field `(..., *lattice)` at even and at odd sites, `(..., *half)` each."""
         pairs = field.reshape(*field.shape[:-1], -1, 2)

@@ -101,6 +101,21 @@ class WilsonDirac(eqx.Module):
         """The element of `spinor_field`, inverse of `to_spinor`."""
         return jnp.stack([psi.real, psi.imag]).reshape(self.spinor_field.shape)
 
+    @property
+    def dirac(self) -> "WilsonDirac":
+        """The operator on the whole lattice: itself, as `EvenOddDirac.dirac` is."""
+        return self
+
+    @property
+    def sites(self) -> np.ndarray:
+        """Coordinates of the sites of spinors, `(sites, d)`, in their order."""
+        return np.indices(self.lattice).reshape(len(self.lattice), -1).T
+
+    @property
+    def range(self) -> int:
+        """Largest distance (sum of steps along the axes) between sites that the operator connects."""
+        return 1
+
     def frozen_fields(self) -> frozenset[str]:
         """All of them: couplings are physics, which no training changes."""
         return all_fields(self)
@@ -141,6 +156,10 @@ class WilsonDirac(eqx.Module):
         mu = self.twisted_mass.astype(psi.real.dtype)
         turned = jax.lax.complex(jnp.zeros_like(mu), -mu if dagger else mu) * apply_gamma_five(psi)
         return psi + turned
+
+    def even_log_det(self) -> Array:
+        """Zero: no sites are eliminated here, as those of even parity are by `EvenOddDirac`."""
+        return jnp.zeros(())
 
     def dense(self, x: Array) -> Array:
         """The matrix of D, `(size, size)`, indices in the order (spin, colour, site); for small lattices and tests."""

@@ -1,9 +1,12 @@
 from ._base import AbstractModel as AbstractModel
 from ._conditional import ConditionalModel as ConditionalModel
+from ._joint import AbstractConditional as AbstractConditional
+from ._joint import JointModel as JointModel
 from ._model import Model as Model
 from ._model import transport_of as transport_of
 from ._pretrained import load_pretrained as load_pretrained
 from ._pretrained import pretrained_models as pretrained_models
+from ._pseudofermion_flow import PseudofermionFlow as PseudofermionFlow
 from ._symmetrised import SymmetrisedModel as SymmetrisedModel
 from ._weight import checked_model as checked_model
 from ._weight import log_weight as log_weight

@@ -17,6 +17,7 @@ from ._pseudofermions import PseudofermionRatio as PseudofermionRatio
 from ._rational_pseudofermions import RationalPseudofermionAction as RationalPseudofermionAction
 from ._scalar_yukawa import ScalarYukawaAction as ScalarYukawaAction
 from ._schwinger import SchwingerAction as SchwingerAction
+from ._stochastic_determinant import StochasticDeterminant as StochasticDeterminant
 from ._sum import SumTheory as SumTheory
 from ._theta import ThetaTerm as ThetaTerm
 from ._u1_higgs import U1HiggsAction as U1HiggsAction
