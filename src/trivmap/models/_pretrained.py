@@ -13,7 +13,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Shape
-from ..fields import AbstractVectorField, GatedConvolutionField, GradientField, LadderField, LoopPotential, RidgeField
+from ..fields import (
+    AbstractVectorField,
+    ChargeGatedField,
+    GatedConvolutionField,
+    GradientField,
+    LadderField,
+    LoopPotential,
+    RidgeField,
+    SumField,
+)
 from ..flows import ContinuousFlow, FlowSequence, FourierFlow
 from ..groups import SU, U1
 from ..priors import GaussianPrior, HaarPrior
@@ -90,7 +99,31 @@ def _ridge(entry: dict[str, Any], theory: Phi4Action) -> Model:
     return model if theory.lattice == trained.lattice else model.transferred(theory)
 
 
+def _u1(entry: dict[str, Any], lattice: Shape) -> WilsonAction:
+    """The gauge action: with a determinant, whose kappa may be critical, it is the user's theory that warns of it."""
+    return WilsonAction(U1(), lattice, entry["beta"])
+
+
+def _charged(entry: dict[str, Any], theory: WilsonAction) -> Model:
+    """A gated field and those gated by the charge, orders 1, 2, ..., on the lattice they were trained on, then moved."""
+    trained = _u1(entry, tuple(entry["lattice"])).manifold
+    fields = [_with_numbers(trained, numbers) for numbers in entry["numbers"]]
+    gates = [ChargeGatedField(field, order=order, width=entry["width"]) for order, field in enumerate(fields[1:], start=1)]
+    flow = ContinuousFlow(SumField(fields[0], *gates), steps=entry["steps"])
+    model = Model(HaarPrior(trained), flow)
+    return model if theory.lattice == trained.lattice else model.transferred(theory)
+
+
+def _with_numbers(manifold: Any, numbers: dict[str, Any]) -> GatedConvolutionField:
+    linear, gate, smoothing = (jnp.asarray(numbers[name], jnp.float32) for name in ("linear", "gate", "smoothing"))
+    times, gates, features, _ = gate.shape
+    field = GatedConvolutionField(manifold, features=features, gates=gates, times=times, dtype=jnp.float32)
+    where = lambda f: (f.convolution.linear, f.convolution.gate, f.smoothing)  # noqa: E731
+    return eqx.tree_at(where, field, (linear, gate, smoothing))
+
+
 _KINDS = {
+    "charged": _Kind(_u1, ("beta", "kappa"), _charged),
     "gated": _links(_gated),
     "ladder": _links(_ladder),
     "modelA": _links(_loops(LoopPotential.model_a)),
@@ -105,8 +138,8 @@ def _table() -> dict[str, Any]:
 
 
 def pretrained_models() -> dict[str, dict[str, Any]]:
-    """Name -> couplings of every pretrained model (n of SU(n), 1 for U(1), and beta; m2 and lam of phi^4), how its numbers
-    were found, and its ESS.
+    """Name -> couplings of every pretrained model (n of SU(n), 1 for U(1), and beta; m2 and lam of phi^4;
+    beta and kappa of the Schwinger model), how its numbers were found, and its ESS.
 
     >>> sorted(tm.models.pretrained_models())[0]
     """
