@@ -112,3 +112,22 @@ def test_models_move_as_a_whole_and_refuse_what_does_not_fit():
     local = tm.Model(tm.GaussianPrior(theory.manifold), tm.ContinuousFlow(Inward(theory.manifold), steps=2))
     with pytest.raises(TypeError, match="belong to its lattice"):
         tm.transfer(local, theory)
+
+
+def test_a_moved_model_is_trained_in_the_numbers_of_the_small_lattice():
+    theory = tm.WilsonAction(tm.U1(), (6, 6), beta=2.0)
+    flow = tm.ContinuousFlow(tm.GatedConvolutionField(ANGLES, features=1, gates=1, times=1), steps=2)
+    small = tm.Model(tm.HaarPrior(ANGLES), randomised(jax.random.key(1), flow, 0.1))
+    model = tm.models.MovedModel(small, theory)
+    samples = [m.sample_and_log_prob(jax.random.key(2)) for m in (model, tm.transfer(small, theory))]
+    assert eqx.tree_equal(*samples)
+    x, log_q = samples[0]
+    # Two steps there and back leave the fourth power of the step, with numbers of 0.1 below 1e-3.
+    assert abs(model.log_prob(x) - log_q) < 1e-3
+    better, records = tm.gauss_newton(jax.random.key(3), model, theory, steps=1, samples=256, progress=False)
+    assert tm.training.parameter_count(better) == tm.training.parameter_count(small)
+    assert records[-1]["variance"] < 0.5 * records[0]["variance"]
+    assert better.moved.manifold == theory.manifold
+    local = tm.Model(tm.GaussianPrior(SCALARS), tm.ContinuousFlow(Inward(SCALARS), steps=2))
+    with pytest.raises(TypeError, match="belong to its lattice"):
+        tm.models.MovedModel(local, tm.Phi4Action((6, 6), m2=1.0, lam=1.0))

@@ -4,6 +4,7 @@ from ._joint import AbstractConditional as AbstractConditional
 from ._joint import JointModel as JointModel
 from ._model import Model as Model
 from ._model import transport_of as transport_of
+from ._moved import MovedModel as MovedModel
 from ._pretrained import load_pretrained as load_pretrained
 from ._pretrained import pretrained_models as pretrained_models
 from ._pseudofermion_flow import PseudofermionFlow as PseudofermionFlow

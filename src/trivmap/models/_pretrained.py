@@ -87,23 +87,6 @@ def _finished_ladder(entry: dict[str, Any], theory: WilsonAction) -> Model:
     return Model(HaarPrior(theory.manifold), ContinuousFlow(learned, steps=entry["steps"]))
 
 
-def _charge_gated(entry: dict[str, Any], theory: WilsonAction) -> Model:
-    """A gated field and two small ones times functions of the charge, on the lattice they were trained on, then moved."""
-    trained = _wilson(entry, tuple(entry["lattice"])).manifold
-    small = GatedConvolutionField(trained, features=2, gates=2, times=3)
-    charged = (ChargeGatedField(small, order=order, width=entry["width"]) for order in (1, 2))
-    start = SumField(GatedConvolutionField(trained), *charged)
-
-    def where(field: Any) -> list[Any]:
-        gated, *others = field.fields
-        parts = [gated, *(other.field for other in others)]
-        return [a for part in parts for a in (part.convolution.linear, part.convolution.gate, part.smoothing)]
-
-    learned = eqx.tree_at(where, start, [jnp.asarray(a) for a in entry["numbers"]])
-    model = Model(HaarPrior(trained), ContinuousFlow(learned, steps=entry["steps"]))
-    return model if theory.lattice == trained.lattice else model.transferred(theory)
-
-
 def _phi4(entry: dict[str, Any], lattice: Shape) -> Phi4Action:
     return Phi4Action(lattice, m2=entry["m2"], lam=entry["lam"])
 
@@ -129,14 +112,38 @@ def _ridge(entry: dict[str, Any], theory: Phi4Action) -> Model:
     return model if theory.lattice == trained.lattice else model.transferred(theory)
 
 
+def _u1(entry: dict[str, Any], lattice: Shape) -> WilsonAction:
+    """The gauge action: with a determinant, whose kappa may be critical, it is the user's theory that warns of it."""
+    return WilsonAction(U1(), lattice, entry["beta"])
+
+
+def _charged(entry: dict[str, Any], theory: WilsonAction) -> Model:
+    """A gated field and those gated by the charge, orders 1, 2, ..., on the lattice they were trained on, then moved."""
+    trained = _u1(entry, tuple(entry["lattice"])).manifold
+    fields = [_with_numbers(trained, numbers) for numbers in entry["numbers"]]
+    gates = [ChargeGatedField(field, order=order, width=entry["width"]) for order, field in enumerate(fields[1:], start=1)]
+    flow = ContinuousFlow(SumField(fields[0], *gates), steps=entry["steps"])
+    model = Model(HaarPrior(trained), flow)
+    return model if theory.lattice == trained.lattice else model.transferred(theory)
+
+
+def _with_numbers(manifold: Any, numbers: dict[str, Any]) -> GatedConvolutionField:
+    linear, gate, smoothing = (jnp.asarray(numbers[name], jnp.float32) for name in ("linear", "gate", "smoothing"))
+    times, gates, features, _ = gate.shape
+    field = GatedConvolutionField(manifold, features=features, gates=gates, times=times, dtype=jnp.float32)
+    where = lambda f: (f.convolution.linear, f.convolution.gate, f.smoothing)  # noqa: E731
+    return eqx.tree_at(where, field, (linear, gate, smoothing))
+
+
 _KINDS = {
-    "chargeGated": _Kind(_wilson, ("n", "beta"), _charge_gated),
+    "charged": _Kind(_wilson, ("n", "beta"), _charged),
     "finishedLadder": _Kind(_wilson, ("n", "beta"), _finished_ladder),
     "gated": _links(_gated),
     "ladder": _links(_ladder),
     "modelA": _links(_loops(LoopPotential.model_a)),
     "modelB": _links(_loops(LoopPotential.model_b)),
     "ridge": _Kind(_phi4, ("m2", "lam"), _ridge),
+    "schwinger": _Kind(_u1, ("beta", "kappa"), _charged),
 }
 
 
@@ -146,8 +153,8 @@ def _table() -> dict[str, Any]:
 
 
 def pretrained_models() -> dict[str, dict[str, Any]]:
-    """Name -> couplings of every pretrained model (n of SU(n), 1 for U(1), and beta; m2 and lam of phi^4), how its numbers
-    were found, and its ESS.
+    """Name -> couplings of every pretrained model (n of SU(n), 1 for U(1), and beta; m2 and lam of phi^4;
+    beta and kappa of the Schwinger model), how its numbers were found, and its ESS.
 
     >>> sorted(tm.models.pretrained_models())[0]
     """

@@ -20,5 +20,6 @@ from ._schwinger import SchwingerAction as SchwingerAction
 from ._stochastic_determinant import StochasticDeterminant as StochasticDeterminant
 from ._sum import SumTheory as SumTheory
 from ._theta import ThetaTerm as ThetaTerm
+from ._twist_average import TwistAverage as TwistAverage
 from ._u1_higgs import U1HiggsAction as U1HiggsAction
 from ._wilson import WilsonAction as WilsonAction
