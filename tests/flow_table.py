@@ -115,6 +115,9 @@ FLOWS = {
     "fourier": Row(lambda: tm.flows.FourierFlow(SCALARS, mass=0.7), reflections=True, constant=True),
     "rescaling": Row(lambda: tm.flows.Rescaling(SCALARS, momenta=True), reflections=True, constant=True),
     "pointwise": Row(lambda: tm.flows.PointwiseFlow(SCALARS, SPLINE), reflections=True, score=True),
+    "defect_repair": Row(
+        lambda: tm.flows.DefectRepair(U1_LINKS, source=1.0, target=3.0, patch=3), translation=None, sign=True
+    ),
     "u1_circular_spline": Row(lambda: u1(checkpoint=True), translation=4, magnified=0.12, score=True),
     "u1_ncp_stripes": Row(
         lambda: u1(NCP, mask="stripes", pairs=False, equivariance="none"),

@@ -10,9 +10,11 @@ from ._free_scalar import FreeScalarAction as FreeScalarAction
 from ._matrix import MatrixAction as MatrixAction
 from ._nonlinear_sigma import NonlinearSigmaModel as NonlinearSigmaModel
 from ._phi4 import Phi4Action as Phi4Action
+from ._replicas import Replicas as Replicas
 from ._scalar_yukawa import ScalarYukawaAction as ScalarYukawaAction
 from ._schwinger import SchwingerAction as SchwingerAction
 from ._sum import SumTheory as SumTheory
 from ._theta import ThetaTerm as ThetaTerm
 from ._u1_higgs import U1HiggsAction as U1HiggsAction
+from ._weighted_wilson import WeightedWilsonAction as WeightedWilsonAction
 from ._wilson import WilsonAction as WilsonAction
