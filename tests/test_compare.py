@@ -337,6 +337,7 @@ FIGURES = [
     "log-weights",
     "objectives",
     "one-potential",
+    "replica-exchange",
     "second-order",
     "topological-freezing",
     "transfer",

@@ -1,4 +1,4 @@
-"""Replica exchange: every rung against exact values, acceptance against formulas, states that go on, the flows between rungs."""
+"""Replica exchange: every rung against exact values, acceptance against formulas, states that go on, flows between rungs."""
 
 import jax
 import jax.numpy as jnp

@@ -73,7 +73,9 @@ def test_mean_and_variance_are_derivatives_of_log_z(group):
 
 
 # Sums over charges in double precision, computed apart from this library; beta = 7, one plaquette of another coupling.
-@pytest.mark.parametrize(("extent", "defect", "value"), [(16, 0.0, 1.085816371), (16, 3.0, 1.013543674), (8, 0.0, 0.3227123218)])
+@pytest.mark.parametrize(
+    ("extent", "defect", "value"), [(16, 0.0, 1.085816371), (16, 3.0, 1.013543674), (8, 0.0, 0.3227123218)]
+)
 def test_charge_with_a_defect(extent, defect, value):
     theory = WeightedWilsonAction.with_defect(tm.U1(), (extent, extent), 7.0, defect)
     assert tm.exact.charge_squared(theory) == pytest.approx(value, rel=2e-9)

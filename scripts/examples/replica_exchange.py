@@ -1,4 +1,4 @@
-"""Frozen topology, opened by replica exchange: U(1) on 8x8 at beta = 6, where heatbath changes the charge once in a thousand sweeps.
+"""Frozen topology, opened by replica exchange: U(1) on 8x8 at beta = 6, where heatbath seldom changes the charge.
 
     python scripts/examples/replica_exchange.py
 

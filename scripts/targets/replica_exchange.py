@@ -1,11 +1,11 @@
-"""Replica exchange at beta = 7 of U(1) on 16x16, where the charge freezes, beside heatbath and the winding hit; and SU(3) on 4^4.
+"""Replica exchange for U(1) on 16x16 at beta = 7, where the charge freezes, beside heatbath and winding hits; SU(3) on 4^4.
 
     python scripts/targets/replica_exchange.py [NAME ...] [--samples N] [--out FILE] [--smoke]
 
-For every ladder: tau_int of Q^2 on the rung at beta = 7 in iterations (one update of all rungs, here one heatbath and one
-overrelaxation sweep, and one set of exchanges), its product with the sweeps of an iteration over all rungs, <Q^2> of every rung
-against its exact value, acceptance, round trips beside their bound, and milliseconds per independent Q^2 on this machine.
-`--samples`: iterations of each of 8 chains.
+For every ladder: tau_int of Q^2 on the rung at beta = 7 in iterations (one heatbath and one overrelaxation sweep of all
+rungs, and one set of exchanges), its product with the sweeps of an iteration over all rungs, <Q^2> of every rung against its
+exact value, acceptance, round trips beside their bound, and milliseconds per independent Q^2 on this machine. `--samples`:
+iterations of each of 8 chains.
 
 - `heatbath`, `hits`: one rung; the second with a winding hit of uniform flux in every iteration.
 - `tempering-11`, `-7`: couplings from 3 to 7 in geometric spacing; `tempering-equal`: 7 rungs at equal acceptance.

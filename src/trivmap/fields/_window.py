@@ -51,5 +51,5 @@ class WindowField(AbstractVectorField):
 
     def __call__(self, t: Float[Array, ""], x: Configuration) -> tuple[Tangent, Float[Array, ""]]:
         length = 1 - self.start
-        velocity, divergence = self.field(self.start + length * t, x)
+        velocity, divergence = self.field(self.start.astype(t.dtype) + length.astype(t.dtype) * t, x)
         return scale(length, velocity), length.astype(divergence.dtype) * divergence

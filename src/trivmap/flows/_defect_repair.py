@@ -1,6 +1,7 @@
 """The exact map between couplings of a single plaquette, in two-dimensional U(1)."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -22,9 +23,9 @@ class DefectRepair(AbstractFlow):
 
     The angle $\varphi$ of the plaquette at the origin goes to $h(\varphi) = F_b^{-1}(F_a(\varphi))$ with the distribution
     functions F of the von Mises densities $\propto e^{a \cos\varphi}$, $e^{b \cos\varphi}$. The difference is taken from the
-    other $K^2 - 1$ plaquettes of a patch in equal parts, by links inside of the patch alone, $\delta\theta_l = a_l (h(\varphi)
-    - \varphi)$, so that $\log\det = \log h'(\varphi)$. What is left to the acceptance of an exchange is the change of the
-    action of those plaquettes, which falls with the size of the patch.
+    other $K^2 - 1$ plaquettes of a patch in equal parts, by links inside of the patch alone,
+    $\delta\theta_l = a_l (h(\varphi) - \varphi)$, so that $\log\det = \log h'(\varphi)$. What is left to the acceptance of an
+    exchange is the change of the action of those plaquettes, which falls with the size of the patch.
 
     **Arguments:** `manifold`: links of `U1()` in two dimensions; `source`, `target`: a and b; `patch`: the extent K of a
     square of plaquettes around the origin, at least 2 and at most the extents of the lattice.
@@ -103,7 +104,7 @@ def _quantile(probability: Array, beta: Array, series: Array) -> Array:
     """The inverse of `_distribution`; its derivative is that of the last step."""
     goal = lax.stop_gradient(probability)
 
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = (low + high) / 2
         above = _distribution(middle, series) > goal

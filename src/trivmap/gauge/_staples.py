@@ -107,7 +107,9 @@ def staple_sum_of(group: AbstractGroup, flat: Array, table: Array, weights: Arra
     for k in range(table.shape[1]):
         for side, staple in enumerate(_above_and_below(group, flat, table[:, k])):
             value = staple if group.complex_elements else lax.complex(jnp.cos(staple), jnp.sin(staple))
-            total = total + (value if weights is None else weights[side, k].astype(value.dtype) * value)
+            if weights is not None:
+                value = weights[side, k].astype(value.dtype).reshape((1,) * (value.ndim - 1) + (-1,)) * value
+            total = total + value
     return total
 
 

@@ -86,8 +86,8 @@ def wilson(theory: AbstractTheory) -> WilsonAction | WeightedWilsonAction:
     if not isinstance(theory, WilsonAction | WeightedWilsonAction):
         raise TypeError(
             f"Heatbath and overrelaxation know the conditional distribution of a link for WilsonAction and "
-            f"WeightedWilsonAction only, got {type(theory).__name__}; use HMCKernel. Between a HaarPrior and a WilsonAction all annealing steps "
-            "are of this kind."
+            f"WeightedWilsonAction only, got {type(theory).__name__}; use HMCKernel. Between a HaarPrior and a WilsonAction "
+            "all annealing steps are of this kind."
         )
     if min(theory.lattice) < 2:
         raise ValueError(

@@ -10,7 +10,7 @@ Adjoint = Callable[[Array], Array]
 
 
 def translate(x: Array, displacement: Any) -> Array:
-    """Moves a scalar or link field by `displacement`, one integer for each axis of the lattice: `x'(y + displacement) = x(y)`."""
+    """Moves a scalar or link field by `displacement`, an integer for each axis: `x'(y + displacement) = x(y)`."""
     dim = len(displacement)
     axes = tuple(range(x.ndim - dim, x.ndim))
     return jnp.roll(x, displacement, axis=axes)

@@ -4,6 +4,7 @@ from ._model import Model as Model
 from ._model import transport_of as transport_of
 from ._pretrained import load_pretrained as load_pretrained
 from ._pretrained import pretrained_models as pretrained_models
+from ._pulled_back import PulledBackTheory as PulledBackTheory
 from ._symmetrised import SymmetrisedModel as SymmetrisedModel
 from ._weight import checked_model as checked_model
 from ._weight import log_weight as log_weight

@@ -67,9 +67,7 @@ def replica_exchange(
     _check_translated(translate, replicas)
     integers("replica_exchange", 1, n=n)
     functions = None if measure is None else primary_functions(measure)
-    exchange = ExchangeKernel(
-        kernel, flows, updates=updates, schedule=schedule, translate=translate, tolerance=tolerance
-    )
+    exchange = ExchangeKernel(kernel, flows, updates=updates, schedule=schedule, translate=translate, tolerance=tolerance)
     try:
         chain = chain_of(
             "replica_exchange", key, replicas, exchange, n, chains=chains, thermalisation=thermalisation, thin=thin,

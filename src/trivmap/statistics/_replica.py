@@ -14,7 +14,7 @@ class ReplicaChains(eqx.Module):
     """The rungs of replica exchange, `rungs[i]` being the `Chain` of rung i, and the exchanges between them.
 
     - `chains`: one for each rung, which share walkers: estimates of several rungs are correlated;
-    - `swapped`: `(chains, exchanges, pairs)`, 1 where a pair of neighbours was exchanged, 0 where refused, -1 where not tried;
+    - `swapped`: `(chains, exchanges, pairs)`, 1 where neighbours were exchanged, 0 where refused, -1 where not tried;
     - `log_ratio`: d of the acceptance min(1, e^d), nan where not tried;
     - `returned`: whether flows came back within the tolerance;
     - `walkers`: `(chains, exchanges, rungs)`, which walker is on which rung after an exchange;
@@ -148,8 +148,8 @@ def predicted_acceptance(spacing: Any, variance: Any) -> Any:
 def equal_acceptance(couplings: Any, variances: Any, rungs: int) -> np.ndarray:
     r"""Couplings of a ladder whose neighbours are exchanged equally often, from variances of A at some couplings.
 
-    $\int \sqrt{\mathrm{Var}\, A}\, d\lambda$ is the same between all neighbours; $\sqrt{\mathrm{Var}}$ is interpolated linearly
-    between the couplings given, the first and last of which stay.
+    $\int \sqrt{\mathrm{Var}\, A}\, d\lambda$ is the same between all neighbours; the root is interpolated linearly between
+    the couplings given, the first and last of which stay.
 
     **Arguments:** `couplings`: increasing; `variances`: of A, of the action $\lambda A$, at each of them; `rungs`: how many.
 

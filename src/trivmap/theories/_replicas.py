@@ -77,8 +77,8 @@ def _check(theories: tuple[Any, ...]) -> None:
     kinds = [(jax.tree.structure(theory), jax.tree.leaves(shapes(theory))) for theory in theories]
     if any(kind != kinds[0] for kind in kinds):
         raise ValueError(
-            f"Replicas: got {', '.join(type(t).__name__ for t in theories)}, expected theories of one kind that differ in the "
-            "values of their couplings; a Wilson action beside a defect is a WeightedWilsonAction with all weights one."
+            f"Replicas: got {', '.join(type(t).__name__ for t in theories)}, expected theories of one kind that differ "
+            "in the values of their couplings; a Wilson action beside a defect is a WeightedWilsonAction of weights one."
         )
     if theories[0].complex_action:
         raise ValueError("Replicas: got theories of complex actions, expected real ones; exchange their phase_quenched.")

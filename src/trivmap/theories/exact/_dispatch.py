@@ -44,9 +44,8 @@ def solve(theory: Any) -> ExactSolution:
             return _sum(theory.terms)
     raise NoExactResultError(
         f"no exact result for a theory of type {type(theory).__name__}: exact results exist for WilsonAction and "
-        f"WeightedWilsonAction in two dimensions (of U(1) also with a ThetaTerm), FreeScalarAction in any, Phi4Action up to two dimensions and width "
-        f"{MAX_WIDTH}, and "
-        "NonlinearSigmaModel in one."
+        f"WeightedWilsonAction in two dimensions (of U(1) also with a ThetaTerm), FreeScalarAction in any, Phi4Action up to "
+        f"two dimensions and width {MAX_WIDTH}, and NonlinearSigmaModel in one."
     )
 
 

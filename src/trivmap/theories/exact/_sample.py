@@ -19,8 +19,8 @@ def sample(key: PRNGKey, theory: Any, count: int, dtype: Any = None) -> Array:
     r"""`count` independent configurations of two-dimensional U(1) gauge theory, `(count, 2, L0, L1)`.
 
     All plaquettes but one of least coupling are drawn from the von Mises distribution, the last one is minus their sum and
-    is accepted with probability $e^{|\beta| (\pm\cos\theta_P - 1)}$; Polyakov loops and gauge are uniform. Reweighting them to a theory
-    with quarks is what flows for that must beat.
+    is accepted with probability $e^{|\beta| (\pm\cos\theta_P - 1)}$; Polyakov loops and gauge are uniform. Reweighting them
+    to a theory with quarks is what flows for that must beat.
 
     **Arguments:** `theory`: a `WilsonAction` or `WeightedWilsonAction`; `count`: number of configurations; `dtype`: real, of
     the angles.
