@@ -10,7 +10,7 @@ import trivmap as tm
 from trivmap.models import PulledBackTheory
 
 KEY = jax.random.key(0)
-PHI4 = tm.Phi4Action((2, 3), m2=-4.0, lam=8.0)
+PHI4 = tm.Phi4Action((2, 4), m2=-4.0, lam=8.0)
 U1 = tm.WilsonAction(tm.U1(), (2, 3), beta=2.0)
 
 

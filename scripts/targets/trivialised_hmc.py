@@ -67,9 +67,7 @@ def couplings(theory, layers: int, channels: int, updates: int) -> tuple:
 def fitted(theory, flow, updates: int) -> tuple:
     model = tm.Model(tm.GaussianPrior(theory.manifold), flow)
     schedule = optax.cosine_decay_schedule(1e-2, updates)
-    model, history = tm.fit(
-        KEY, model, theory, steps=updates, batch_size=128, optimiser=optax.adam(schedule), progress=False
-    )
+    model, history = tm.fit(KEY, model, theory, steps=updates, batch_size=128, optimiser=optax.adam(schedule), progress=False)
     return model.transport, history[-1]["ess"]
 
 

@@ -80,7 +80,7 @@ class DefectRepair(AbstractFlow):
         angle = angle - 2 * jnp.pi * jnp.round(angle / (2 * jnp.pi))
         new = _quantile(_distribution(angle, series_a), b, series_b)
         log_det = _log_density(angle, a, series_a) - _log_density(new, b, series_b)
-        return self.manifold.project(x + (self.coefficients * (new - angle)).astype(x.dtype)), log_det
+        return x + (self.coefficients * (new - angle)).astype(x.dtype), log_det
 
 
 def _series(beta: float, terms: int) -> np.ndarray:
