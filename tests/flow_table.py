@@ -23,6 +23,7 @@ class Row:
     - `steps`: of integration, with an error of the log-det of `integration`; exact maps have none.
     - `magnified`: share of configurations where slopes of the inverse may magnify rounding of single precision beyond 1e-3.
     - `score`: it is compared as well, for flows that find it on the way forward and some that go back through the inverse.
+    - `learned`: it has parameters.
     - `slow`: left to `make test-long`, where a smaller relative stays.
     """
 
@@ -36,6 +37,7 @@ class Row:
     integration: float = 0.0
     magnified: float = 0.0
     score: bool = False
+    learned: bool = True
     slow: bool = False
 
 
@@ -115,6 +117,9 @@ FLOWS = {
     "fourier": Row(lambda: tm.flows.FourierFlow(SCALARS, mass=0.7), reflections=True, constant=True),
     "rescaling": Row(lambda: tm.flows.Rescaling(SCALARS, momenta=True), reflections=True, constant=True),
     "pointwise": Row(lambda: tm.flows.PointwiseFlow(SCALARS, SPLINE), reflections=True, score=True),
+    "defect_repair": Row(
+        lambda: tm.flows.DefectRepair(U1_LINKS, source=1.0, target=3.0, patch=3), translation=None, learned=False
+    ),
     "u1_circular_spline": Row(lambda: u1(checkpoint=True), translation=4, magnified=0.12, score=True),
     "u1_ncp_stripes": Row(
         lambda: u1(NCP, mask="stripes", pairs=False, equivariance="none"),

@@ -370,6 +370,7 @@ FIGURES = [
     "objectives",
     "one-potential",
     "pseudofermions",
+    "replica-exchange",
     "schwinger",
     "second-order",
     "topological-freezing",

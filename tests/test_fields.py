@@ -23,6 +23,7 @@ from trivmap.fields import (
     RidgeField,
     RidgePotential,
     SumField,
+    WindowField,
 )
 from trivmap.fields._trivializing import trivializing_potential
 from trivmap.gauge import plaquette_angle
@@ -106,6 +107,7 @@ FIELDS = {
     "charge_gated_u1_2d": lambda: _charge_gated((3, 4)),
     "charge_gated_u1_square": lambda: _charge_gated((3, 3)),
     "charge_gated_su2_4d": lambda: ChargeGatedField(_covariant(SU(2), (2, 2, 2, 2), gates=1, mass=1.0), width=0.2),
+    "window_u1": lambda: WindowField(GatedConvolutionField(LinkField(U1(), (3, 4))), 0.4),
     "ladder_su2": lambda: LadderField(LinkField(SU(2), (3, 4)), 1.3),
     "ladder_su3": lambda: LadderField(LinkField(SU(3), (2, 2)), 1.3, gates=1),
     "ladder_su2_3d": lambda: LadderField(LinkField(SU(2), (2, 2, 2)), 1.3, gates=0),

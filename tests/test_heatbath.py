@@ -14,6 +14,8 @@ THEORIES = {
     "u1": tm.WilsonAction(tm.U1(), (4, 4), beta=2.0),
     "su2_odd": tm.WilsonAction(tm.SU(2), (3, 4), beta=2.2),
     "su3": tm.WilsonAction(tm.SU(3), (2, 4), beta=4.0),
+    "u1_defect": tm.theories.WeightedWilsonAction.with_defect(tm.U1(), (4, 4), 3.0, defect=0.0, size=(1, 2)),
+    "su2_defect": tm.theories.WeightedWilsonAction.with_defect(tm.SU(2), (3, 4), 2.2, defect=0.8, size=(2, 2)),
     # Odd extents: no change of variables turns these into positive couplings.
     "u1_negative": tm.WilsonAction(tm.U1(), (3, 3), beta=-2.0),
     "su2_negative": tm.WilsonAction(tm.SU(2), (3, 3), beta=-1.5),

@@ -12,6 +12,7 @@ from jaxtyping import Array
 import trivmap as tm
 from trivmap.kernels import (
     ClusterKernel,
+    ExchangeKernel,
     HeatbathKernel,
     HMCKernel,
     HolonomyRotation,
@@ -70,6 +71,7 @@ SUM = tm.theories.SumTheory(
 )
 U1 = tm.WilsonAction(tm.U1(), (2, 3), beta=1.5)
 SU2 = tm.WilsonAction(tm.SU(2), (2, 3), beta=2.2)
+LADDER = tm.theories.Replicas([tm.WilsonAction(tm.U1(), (2, 3), beta) for beta in (1.5, 2.0, 2.5)])
 PAIR = Pair(tm.ProductManifold(a=tm.RealField((4,)), b=tm.RealField((4,))))
 HMC = HMCKernel(1.0, steps=4)
 EVEN, ODD = checkerboard(LATTICE)
@@ -98,6 +100,8 @@ KERNELS = {
     "regions_of_links": (U1, RandomMixture([OnRegion(FRONT, HeatbathKernel()), OnRegion(BACK, HeatbathKernel())]), True),
     "components": (PAIR, KernelSequence(OnComponent("a", HMC), OnComponent("b", HMC)), False),
     "component_mixture": (PAIR, RandomMixture([OnComponent("a", HMC), OnComponent("b", Metropolis(0.5))]), True),
+    "exchange": (LADDER, ExchangeKernel(HeatbathKernel(), translate=(0,)), False),
+    "exchange_at_random": (LADDER, ExchangeKernel(HeatbathKernel(), schedule="seo", updates=2), False),
     "of_a_user": (PHI4, Metropolis(0.15), True),
 }
 
@@ -106,6 +110,12 @@ def observables(theory):
     """Two functions that a symmetry of the theory does not relate, and the exact value of the first where it is known."""
     if theory is PAIR:
         return lambda x: jnp.mean(x["a"] ** 2), lambda x: jnp.mean(x["a"] * x["b"]), 2 / 3
+    if theory is LADDER:
+        return (
+            lambda x: tm.plaquette(x["rung0"]),
+            lambda x: tm.plaquette(x["rung1"]),
+            tm.exact.plaquette(LADDER[0]),
+        )
     if theory in (PHI4, SUM):
         return lambda x: jnp.mean(x**2), lambda x: x[0, 0] * x[0, 1], tm.exact.phi_squared(PHI4)
     return tm.plaquette, lambda x: tm.wilson_loop(x, 1, 2), tm.exact.plaquette(theory)

@@ -16,6 +16,7 @@ from trivmap.theories import (
     ScalarYukawaAction,
     SchwingerAction,
     U1HiggsAction,
+    WeightedWilsonAction,
     WilsonAction,
 )
 
@@ -37,6 +38,7 @@ THEORIES = {
     "higgs-2d": lambda: U1HiggsAction((3, 4), beta=1.2, kappa=0.4, lam=0.3, m2=0.8),
     "higgs-3d": lambda: U1HiggsAction((2, 3, 2), beta=0.9, kappa=-0.3, lam=0.2, m2=1.1),
     "schwinger-2d": lambda: SchwingerAction((3, 4), beta=1.2, kappa=0.23),
+    "weighted-2d": lambda: WeightedWilsonAction(SU(2), (3, 4), 2.2, jnp.full((1, 3, 4), 0.7)),
     "yukawa-2d": lambda: ScalarYukawaAction((3, 4), m2_phi=-0.5, lam_phi=0.7, m2_chi=1.0, lam_chi=0.3, g=0.8),
 }
 GAUGE = {name: make for name, make in THEORIES.items() if name.startswith(("U1", "SU"))}
@@ -100,6 +102,8 @@ def elsewhere(theory, extents):
         return Phi4Action(extents, theory.m2, theory.lam)
     if isinstance(theory, U1HiggsAction):
         return U1HiggsAction(extents, theory.beta, theory.kappa, theory.lam, theory.m2)
+    if isinstance(theory, WeightedWilsonAction):
+        return WeightedWilsonAction(theory.group, extents, theory.beta, jnp.swapaxes(theory.weights, 1, 2))
     if isinstance(theory, SchwingerAction):
         return SchwingerAction(extents, theory.beta, theory.kappa, boundary=theory.determinant.dirac.boundary[::-1])
     if isinstance(theory, ScalarYukawaAction):

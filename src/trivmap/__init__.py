@@ -63,6 +63,7 @@ from .samplers import heatbath as heatbath
 from .samplers import hmc as hmc
 from .samplers import independence_metropolis as independence_metropolis
 from .samplers import push_forward as push_forward
+from .samplers import replica_exchange as replica_exchange
 from .samplers import run_chain as run_chain
 from .samplers import sample as sample
 from .samplers import smc as smc

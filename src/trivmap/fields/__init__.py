@@ -23,3 +23,4 @@ from ._ridge import RidgeField as RidgeField
 from ._ridge import RidgePotential as RidgePotential
 from ._sum import SumField as SumField
 from ._trivializing import trivializing_potential as trivializing_potential
+from ._window import WindowField as WindowField

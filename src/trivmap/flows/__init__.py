@@ -4,6 +4,7 @@ from ._continuous import ContinuousFlow as ContinuousFlow
 from ._continuous import StepHalving as StepHalving
 from ._coupling import CouplingFlow as CouplingFlow
 from ._coupling import PointwiseFlow as PointwiseFlow
+from ._defect_repair import DefectRepair as DefectRepair
 from ._fourier import FourierFlow as FourierFlow
 from ._fourier import Rescaling as Rescaling
 from ._gauge_coupling import GaugeCouplingFlow as GaugeCouplingFlow

@@ -43,9 +43,11 @@ from ._paths import transformed as transformed
 from ._plaquette_sum import plaquette_sum as plaquette_sum
 from ._plaquettes import planes as planes
 from ._plaquettes import plaquette_angle as plaquette_angle
+from ._plaquettes import plaquette_traces as plaquette_traces
 from ._recursion import solve_laplacian as solve_laplacian
 from ._recursion import trivializing_series as trivializing_series
 from ._staples import staple_links as staple_links
+from ._staples import staple_plaquettes as staple_plaquettes
 from ._staples import staple_sum as staple_sum
 from ._staples import staple_sum_of as staple_sum_of
 from ._staples import staples as staples

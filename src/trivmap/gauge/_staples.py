@@ -66,6 +66,23 @@ def staple_links(neighbours: tuple[Any, Any], mu: Any, sites: Any) -> Any:
     return stack(found, 1)
 
 
+def staple_plaquettes(neighbours: tuple[Any, Any], mu: Any, sites: Any) -> Array:
+    """Numbers of the plaquettes of the staples of some links, `(2, dim - 1, *shape)`: above and below, planes.
+
+    Plaquettes are counted plane by plane, `plane V + x` with their lowest corner x. Arguments as for `staple_links`, in JAX.
+    """
+    backward = neighbours[1]
+    dim, volume = backward.shape
+    number = {pair: i for i, pair in enumerate(planes(dim))}
+    plane = jnp.asarray([[number.get((min(a, b), max(a, b)), 0) for b in range(dim)] for a in range(dim)], jnp.int32)
+    found = []
+    for k in range(1, dim):
+        nu = (mu + k) % dim
+        first = plane[mu, nu] * volume
+        found.append(jnp.stack([first + sites, first + backward[nu, sites]]))
+    return jnp.stack(found, 1)
+
+
 def staples(group: AbstractGroup, flat: Array, table: Array) -> Array:
     """Staples V of some links, so that U V are plaquettes: `(2 (dim - 1), *element_shape, links)`, those above first.
 
@@ -80,13 +97,19 @@ def staples(group: AbstractGroup, flat: Array, table: Array) -> Array:
     return jnp.moveaxis(shaped, -2, 1).reshape(2 * count, *group.element_shape, width)
 
 
-def staple_sum_of(group: AbstractGroup, flat: Array, table: Array) -> Array:
-    """The sums of `staples`: matrices `(n, n, links)` for SU(n), complex numbers `(links)` for angles."""
+def staple_sum_of(group: AbstractGroup, flat: Array, table: Array, weights: Array | None = None) -> Array:
+    """The sums of `staples`: matrices `(n, n, links)` for SU(n), complex numbers `(links)` for angles.
+
+    **Arguments:** `weights`: factors of the staples, `(2, dim - 1, links)`, by default one.
+    """
     total: Any = 0
     # Plane by plane: what is summed at once is never stored.
     for k in range(table.shape[1]):
-        for staple in _above_and_below(group, flat, table[:, k]):
-            total = total + (staple if group.complex_elements else lax.complex(jnp.cos(staple), jnp.sin(staple)))
+        for side, staple in enumerate(_above_and_below(group, flat, table[:, k])):
+            value = staple if group.complex_elements else lax.complex(jnp.cos(staple), jnp.sin(staple))
+            if weights is not None:
+                value = weights[side, k].astype(value.dtype).reshape((1,) * (value.ndim - 1) + (-1,)) * value
+            total = total + value
     return total
 
 

@@ -8,6 +8,7 @@ from ._cluster import ClusterKernel as ClusterKernel
 from ._composition import KernelSequence as KernelSequence
 from ._composition import RandomMixture as RandomMixture
 from ._composition import SymmetricSequence as SymmetricSequence
+from ._exchange import ExchangeKernel as ExchangeKernel
 from ._heatbath import HeatbathKernel as HeatbathKernel
 from ._heatbath import OverrelaxationKernel as OverrelaxationKernel
 from ._hmc import HMCKernel as HMCKernel

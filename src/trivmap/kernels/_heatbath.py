@@ -29,7 +29,7 @@ class HeatbathKernel(AbstractMove):
 
     **Arguments:** `attempts`: proposals per link; at least 0.66 of them are accepted.
 
-    **Raises:** `TypeError` for a theory other than `WilsonAction`, `ValueError` for extents of one.
+    **Raises:** `TypeError` for theories other than `WilsonAction` and `WeightedWilsonAction`, `ValueError` for extents of 1.
 
         >>> chain = tm.run_chain(key, theory, tm.kernels.HeatbathKernel(), 10)
     """
@@ -64,7 +64,7 @@ class OverrelaxationKernel(AbstractMove):
 
     **Arguments:** `sweeps`: number of sweeps.
 
-    **Raises:** `TypeError` for a theory other than `WilsonAction`, `ValueError` for extents of one.
+    **Raises:** `TypeError` for theories other than `WilsonAction` and `WeightedWilsonAction`, `ValueError` for extents of 1.
 
         >>> kernel = tm.kernels.KernelSequence(tm.kernels.HeatbathKernel(), tm.kernels.OverrelaxationKernel(4))
     """

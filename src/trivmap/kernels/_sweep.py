@@ -10,9 +10,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Inexact, Key
 
-from ..gauge import staple_links, staple_sum_of
+from ..gauge import staple_links, staple_plaquettes, staple_sum_of
 from ..lattice import colour_classes, neighbours
-from ..theories import AbstractTheory, RegionTheory, WilsonAction
+from ..theories import AbstractTheory, RegionTheory, WeightedWilsonAction, WilsonAction
 
 
 class _Tables(NamedTuple):
@@ -44,7 +44,8 @@ def sweep(key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape
     `move(key, group, links, staples)` returns new links from the old ones `(*element_shape, links)` and the sums of their
     staples V, the weight of a link U being exp((beta/N) Re tr(U V)). Of a `RegionTheory` the links outside stay.
     """
-    group, lattice = wilson(theory).group, theory.lattice
+    action = wilson(theory)
+    group, lattice = action.group, theory.lattice
     volume, colours = int(np.prod(lattice)), len(group.element_shape)
     # Link numbers trail, so that a half sweep is one gather and one scatter whatever its direction.
     flat = jnp.moveaxis(x.reshape(len(lattice), *group.element_shape, volume), 0, colours)
@@ -60,8 +61,12 @@ def sweep(key: Key[Array, ""], theory: AbstractTheory, x: Inexact[Array, "*shape
         mu, sites = tables.directions[index], tables.sites[index]
         numbers = jnp.where(sites < volume, mu * volume + sites, flat.shape[-1])
         links = jnp.take(flat, numbers, axis=-1, mode="clip")
-        table = staple_links(tables.neighbours, mu, jnp.minimum(sites, volume - 1))
-        moved = move(key, group, links, staple_sum_of(group, flat, table))
+        sites = jnp.minimum(sites, volume - 1)
+        table = staple_links(tables.neighbours, mu, sites)
+        weights = None
+        if isinstance(action, WeightedWilsonAction):
+            weights = action.weights.reshape(-1)[staple_plaquettes(tables.neighbours, mu, sites)]
+        moved = move(key, group, links, staple_sum_of(group, flat, table, weights))
         if moving is not None:
             moved = jnp.where(_trailing(jnp.take(moving, numbers, mode="clip"), moved.ndim), moved, links)
         return flat.at[..., numbers].set(moved, mode="drop", unique_indices=True), None
@@ -75,14 +80,14 @@ def _trailing(mask: Array, ndim: int) -> Array:
     return mask.reshape((1,) * (ndim - 1) + mask.shape)
 
 
-def wilson(theory: AbstractTheory) -> WilsonAction:
+def wilson(theory: AbstractTheory) -> WilsonAction | WeightedWilsonAction:
     """The theory, or that of which a region moves, if these kernels apply to it."""
     theory = theory.theory if isinstance(theory, RegionTheory) else theory
-    if not isinstance(theory, WilsonAction):
+    if not isinstance(theory, WilsonAction | WeightedWilsonAction):
         raise TypeError(
-            f"Heatbath and overrelaxation know the conditional distribution of a link for WilsonAction only, got "
-            f"{type(theory).__name__}; use HMCKernel. Between a HaarPrior and a WilsonAction all annealing steps "
-            "are of this kind."
+            f"Heatbath and overrelaxation know the conditional distribution of a link for WilsonAction and "
+            f"WeightedWilsonAction only, got {type(theory).__name__}; use HMCKernel. Between a HaarPrior and a WilsonAction "
+            "all annealing steps are of this kind."
         )
     if min(theory.lattice) < 2:
         raise ValueError(

@@ -1,15 +1,16 @@
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
-from .._types import Array, Shape
+from .._types import Array
 from ._shift import shift
 
 Adjoint = Callable[[Array], Array]
 
 
-def translate(x: Array, displacement: Shape) -> Array:
-    """Moves a scalar or link field by `displacement`: `x'(y + displacement) = x(y)`."""
+def translate(x: Array, displacement: Any) -> Array:
+    """Moves a scalar or link field by `displacement`, an integer for each axis: `x'(y + displacement) = x(y)`."""
     dim = len(displacement)
     axes = tuple(range(x.ndim - dim, x.ndim))
     return jnp.roll(x, displacement, axis=axes)

@@ -8,6 +8,7 @@ from ._moved import MovedModel as MovedModel
 from ._pretrained import load_pretrained as load_pretrained
 from ._pretrained import pretrained_models as pretrained_models
 from ._pseudofermion_flow import PseudofermionFlow as PseudofermionFlow
+from ._pulled_back import PulledBackTheory as PulledBackTheory
 from ._symmetrised import SymmetrisedModel as SymmetrisedModel
 from ._weight import checked_model as checked_model
 from ._weight import log_weight as log_weight

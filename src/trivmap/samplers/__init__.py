@@ -6,6 +6,7 @@ from ._interrupt import SamplingInterrupted as SamplingInterrupted
 from ._metropolis import independence_metropolis as independence_metropolis
 from ._push import push_forward as push_forward
 from ._quenched import quenched as quenched
+from ._replica_exchange import replica_exchange as replica_exchange
 from ._run_chain import run_chain as run_chain
 from ._sample import sample as sample
 from ._smc import smc as smc

@@ -7,13 +7,12 @@ import jax
 from .._checks import integers
 from ..kernels import HeatbathKernel, KernelSequence, OverrelaxationKernel
 from ..statistics import Chain
-from ..theories import WilsonAction
 from ._run_chain import chain_of
 
 
 def heatbath(
     key: jax.Array,
-    theory: WilsonAction,
+    theory: Any,
     n: int,
     *,
     overrelaxation: int = 0,
@@ -34,7 +33,7 @@ def heatbath(
 
     **Arguments:**
 
-    - `theory`: a `WilsonAction` in any dimension.
+    - `theory`: a `WilsonAction` or `WeightedWilsonAction` in any dimension.
     - `n`: measurements kept per chain.
     - `overrelaxation`: sweeps after each heatbath sweep; about the correlation length pays.
     - `chains`: independent chains, computed together.
@@ -44,7 +43,7 @@ def heatbath(
 
     **Returns:** a `Chain` with `state`.
 
-    **Raises:** `TypeError` for a theory other than `WilsonAction`; `SamplingInterrupted`, which carries the chain so far.
+    **Raises:** `TypeError` for other theories; `SamplingInterrupted`, which carries the chain so far.
 
         >>> chain = tm.heatbath(key, theory, 50, chains=2)
         >>> tm.expectation(chain, tm.plaquette)

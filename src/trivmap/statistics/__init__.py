@@ -27,6 +27,14 @@ from ._mbar import mbar as mbar
 from ._noise import WeightNoise as WeightNoise
 from ._noise import weight_noise as weight_noise
 from ._phases import average_phase as average_phase
+from ._replica import ReplicaChains as ReplicaChains
+from ._replica import communication_barrier as communication_barrier
+from ._replica import equal_acceptance as equal_acceptance
+from ._replica import predicted_acceptance as predicted_acceptance
+from ._replica import round_trip_bound as round_trip_bound
+from ._replica import round_trips as round_trips
+from ._replica import swap_acceptance as swap_acceptance
+from ._replica import swap_identity as swap_identity
 from ._resample import bootstrap as bootstrap
 from ._resample import jackknife as jackknife
 from ._source import Source as Source

@@ -15,6 +15,7 @@ from ._pseudofermions import AbstractPseudofermion as AbstractPseudofermion
 from ._pseudofermions import PseudofermionAction as PseudofermionAction
 from ._pseudofermions import PseudofermionRatio as PseudofermionRatio
 from ._rational_pseudofermions import RationalPseudofermionAction as RationalPseudofermionAction
+from ._replicas import Replicas as Replicas
 from ._scalar_yukawa import ScalarYukawaAction as ScalarYukawaAction
 from ._schwinger import SchwingerAction as SchwingerAction
 from ._stochastic_determinant import StochasticDeterminant as StochasticDeterminant
@@ -22,4 +23,5 @@ from ._sum import SumTheory as SumTheory
 from ._theta import ThetaTerm as ThetaTerm
 from ._twist_average import TwistAverage as TwistAverage
 from ._u1_higgs import U1HiggsAction as U1HiggsAction
+from ._weighted_wilson import WeightedWilsonAction as WeightedWilsonAction
 from ._wilson import WilsonAction as WilsonAction

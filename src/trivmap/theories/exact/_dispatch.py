@@ -1,9 +1,19 @@
 import math
 from typing import Any, TypeAlias
 
+import numpy as np
 from jax.core import Tracer
 
-from .. import AbstractTheory, FreeScalarAction, NonlinearSigmaModel, Phi4Action, SumTheory, ThetaTerm, WilsonAction
+from .. import (
+    AbstractTheory,
+    FreeScalarAction,
+    NonlinearSigmaModel,
+    Phi4Action,
+    SumTheory,
+    ThetaTerm,
+    WeightedWilsonAction,
+    WilsonAction,
+)
 from ._errors import NoExactResultError
 from ._free import FreeField
 from ._gauge2d import GaugeTorus
@@ -12,8 +22,9 @@ from ._sigma_chain import LARGEST_BETA, SigmaChain
 from ._site import Phi4Site
 from ._theta import ThetaTorus
 from ._transfer_matrix import MAX_WIDTH
+from ._weighted_gauge2d import WeightedGaugeTorus
 
-ExactSolution: TypeAlias = GaugeTorus | ThetaTorus | FreeField | Phi4Site | Phi4Torus | SigmaChain
+ExactSolution: TypeAlias = GaugeTorus | WeightedGaugeTorus | ThetaTorus | FreeField | Phi4Site | Phi4Torus | SigmaChain
 
 
 def solve(theory: Any) -> ExactSolution:
@@ -21,6 +32,8 @@ def solve(theory: Any) -> ExactSolution:
     match theory:
         case WilsonAction():
             return _gauge(theory)
+        case WeightedWilsonAction():
+            return _weighted_gauge(theory)
         case FreeScalarAction():
             return _free(theory, concrete(theory.m2, "m2"))
         case Phi4Action():
@@ -30,21 +43,32 @@ def solve(theory: Any) -> ExactSolution:
         case SumTheory():
             return _sum(theory.terms)
     raise NoExactResultError(
-        f"no exact result for a theory of type {type(theory).__name__}: exact results exist for WilsonAction in two "
-        f"dimensions (of U(1) also with a ThetaTerm), FreeScalarAction in any, Phi4Action up to two dimensions and width "
-        f"{MAX_WIDTH}, and "
-        "NonlinearSigmaModel in one."
+        f"no exact result for a theory of type {type(theory).__name__}: exact results exist for WilsonAction and "
+        f"WeightedWilsonAction in two dimensions (of U(1) also with a ThetaTerm), FreeScalarAction in any, Phi4Action up to "
+        f"two dimensions and width {MAX_WIDTH}, and NonlinearSigmaModel in one."
     )
 
 
 def _gauge(theory: WilsonAction) -> GaugeTorus:
     lattice, group, beta = theory.lattice, theory.group, concrete(theory.beta, "beta")
-    if len(lattice) != 2:
-        raise NoExactResultError(
-            f"no exact result for {group.name} gauge theory in {len(lattice)} dimensions, lattice {lattice}: the "
-            "character expansion closes in two dimensions only. For small beta there is strong_coupling_plaquette."
-        )
+    _two_dimensions(theory)
     return GaugeTorus(group.name, group.n, (lattice[0], lattice[1]), beta)
+
+
+def _weighted_gauge(theory: WeightedWilsonAction) -> WeightedGaugeTorus:
+    _two_dimensions(theory)
+    values, counts = np.unique(concrete_array(theory.weights, "weights"), return_counts=True)
+    weights = tuple((float(weight), int(count)) for weight, count in zip(values, counts, strict=True))
+    return WeightedGaugeTorus(theory.group.name, theory.group.n, theory.lattice, concrete(theory.beta, "beta"), weights)
+
+
+def _two_dimensions(theory: WilsonAction | WeightedWilsonAction) -> None:
+    if len(theory.lattice) != 2:
+        raise NoExactResultError(
+            f"no exact result for {theory.group.name} gauge theory in {len(theory.lattice)} dimensions, lattice "
+            f"{theory.lattice}: the character expansion closes in two dimensions only. For small beta there is "
+            "strong_coupling_plaquette."
+        )
 
 
 def _sum(terms: tuple[AbstractTheory, ...]) -> ThetaTorus:
@@ -99,6 +123,13 @@ def _sigma(theory: NonlinearSigmaModel) -> SigmaChain:
     if abs(beta) > LARGEST_BETA:
         raise NoExactResultError(f"no exact result for the O({theory.n}) model at beta={beta}, beyond {LARGEST_BETA:g}.")
     return SigmaChain(theory.n, lattice, beta)
+
+
+def concrete_array(couplings: Any, name: str) -> np.ndarray:
+    """Couplings that depend on the site, as numbers."""
+    if isinstance(couplings, Tracer):
+        raise TypeError(f"{name} are traced values: exact results are NumPy computations. Call them outside jit and vmap.")
+    return np.asarray(couplings, np.float64)
 
 
 def concrete(coupling: Any, name: str) -> float:

@@ -12,8 +12,10 @@ from ._representations import CharacterExpansion, sun_expansion, u1_expansion
 _LEAST_SHARE = 1e-9
 
 
-def expansion_of(group_name: str, n: int, beta: float) -> CharacterExpansion:
-    return u1_expansion(beta) if group_name == "U(1)" else sun_expansion(n, beta)
+def expansion_of(group_name: str, n: int, beta: float, reach: float | None = None) -> CharacterExpansion:
+    """With the representations that |beta| needs, or `reach`, if that is given."""
+    reach = abs(beta) if reach is None else reach
+    return u1_expansion(beta, reach) if group_name == "U(1)" else sun_expansion(n, beta, reach)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class GaugeTorus:
             raise NoExactResultError(
                 f"{self.group_name} gauge fields in two dimensions carry no topological charge: only U(1) does."
             )
-        return _topology.charge_probabilities(self.beta, self.volume)
+        return _topology.charge_probabilities(((self.beta, self.volume),))
 
     def charge_distribution(self, charge) -> float | np.ndarray:
         charges, probabilities = self._charges()

@@ -37,12 +37,12 @@ class CharacterExpansion:
 
 
 @lru_cache(maxsize=64)
-def u1_expansion(beta: float) -> CharacterExpansion:
+def u1_expansion(beta: float, reach: float) -> CharacterExpansion:
     """c_n = I_n(beta) for every integer charge n."""
     from scipy.special import ive
 
     # I_n / I_0 falls like exp(-n^2 / 2 beta), and like (beta/2)^n / n! once n > beta.
-    cutoff = 20 + math.ceil(10 * math.sqrt(abs(beta)))
+    cutoff = 20 + math.ceil(10 * math.sqrt(reach))
     if 2 * cutoff + 1 > _MAX_REPRESENTATIONS:
         raise NoExactResultError(
             f"no exact result for U(1) at beta={beta}: the character expansion needs {2 * cutoff + 1} representations, at "
@@ -55,9 +55,9 @@ def u1_expansion(beta: float) -> CharacterExpansion:
 
 
 @lru_cache(maxsize=64)
-def sun_expansion(n: int, beta: float) -> CharacterExpansion:
+def sun_expansion(n: int, beta: float, reach: float) -> CharacterExpansion:
     """d_r c_r = sum_k det I_{lambda_j - j + i + k}(beta / n); SU(2) in the closed form 2 I_{2j+1}(beta) / beta."""
-    weights = _highest_weights(n, beta)
+    weights = _highest_weights(n, reach)
     dimension = _dimensions(weights)
     if n == 2:
         scaled = _su2_coefficients(weights[:, 0], beta)

@@ -8,21 +8,22 @@ import numpy as np
 
 from ..._checks import integer
 from ..._random import host_generator
-from ..._types import Array, PRNGKey, Shape
+from ..._types import Array, PRNGKey
 from ...groups import real_dtype
-from .. import WilsonAction
-from ._dispatch import concrete
+from .. import WeightedWilsonAction, WilsonAction
+from ._dispatch import concrete, concrete_array
 from ._errors import NoExactResultError
 
 
 def sample(key: PRNGKey, theory: Any, count: int, dtype: Any = None) -> Array:
-    r"""`count` independent configurations of two-dimensional U(1) gauge theory with Wilson's action, `(count, 2, L0, L1)`.
+    r"""`count` independent configurations of two-dimensional U(1) gauge theory, `(count, 2, L0, L1)`.
 
-    $V - 1$ plaquettes are drawn from the von Mises distribution, the last one is minus their sum and is accepted with
-    probability $e^{|\beta| (\pm\cos\theta_P - 1)}$; Polyakov loops and gauge are uniform. Reweighting them to a theory
-    with quarks is what flows for that must beat.
+    All plaquettes but one of least coupling are drawn from the von Mises distribution, the last one is minus their sum and
+    is accepted with probability $e^{|\beta| (\pm\cos\theta_P - 1)}$; Polyakov loops and gauge are uniform. Reweighting them
+    to a theory with quarks is what flows for that must beat.
 
-    **Arguments:** `count`: number of configurations; `dtype`: real, of the angles.
+    **Arguments:** `theory`: a `WilsonAction` or `WeightedWilsonAction`; `count`: number of configurations; `dtype`: real, of
+    the angles.
 
     **Raises:** `NoExactResultError` for any other theory.
 
@@ -30,32 +31,38 @@ def sample(key: PRNGKey, theory: Any, count: int, dtype: Any = None) -> Array:
         (10, 2, 4, 4)
     """
     integer("sample: count", count, 1)
-    if not isinstance(theory, WilsonAction) or theory.group.complex_elements or len(theory.lattice) != 2:
+    gauge = isinstance(theory, WilsonAction | WeightedWilsonAction)
+    if not gauge or theory.group.complex_elements or len(theory.lattice) != 2:
         raise NoExactResultError(
             f"no exact samples of {type(theory).__name__} on the lattice {theory.lattice}: they are known for WilsonAction "
-            "of U1() in two dimensions. tm.heatbath and tm.hmc sample the others."
+            "and WeightedWilsonAction of U1() in two dimensions. tm.heatbath and tm.hmc sample the others."
         )
     rng = host_generator(key)
-    lattice = (theory.lattice[0], theory.lattice[1])
-    plaquettes = _plaquettes(rng, concrete(theory.beta, "beta"), count, lattice)
+    betas = np.full(theory.lattice, concrete(theory.beta, "beta"))
+    if isinstance(theory, WeightedWilsonAction):
+        betas = betas * concrete_array(theory.weights, "weights")[0]
+    plaquettes = _plaquettes(rng, betas, count)
     links = _random_gauge(rng, _links(rng, plaquettes))
     wrapped = links - 2 * np.pi * np.round(links / (2 * np.pi))
     return jax.device_put(jnp.asarray(wrapped, real_dtype(dtype)))
 
 
-def _plaquettes(rng: np.random.Generator, beta: float, count: int, lattice: Shape) -> np.ndarray:
-    """Plaquette angles of sum zero, `(count, *lattice)`: draws of all but one until the last is accepted."""
-    volume = int(np.prod(lattice))
-    angles = np.empty((count, volume))
+def _plaquettes(rng: np.random.Generator, betas: np.ndarray, count: int) -> np.ndarray:
+    """Plaquette angles of sum zero, `(count, *lattice)`: draws of all but one until that one is accepted."""
+    # The acceptance of the last falls with its coupling.
+    order = np.argsort(-np.abs(betas), axis=None, kind="stable")
+    sorted_ = betas.reshape(-1)[order]
+    modes, widths, last_beta = np.where(sorted_[:-1] >= 0, 0.0, np.pi), np.abs(sorted_[:-1]), sorted_[-1]
+    angles = np.empty((count, betas.size))
     open_ = np.arange(count)
     while len(open_):
-        drawn = rng.vonmises(0.0 if beta >= 0 else np.pi, abs(beta), (len(open_), volume - 1))
+        drawn = rng.vonmises(modes, widths, (len(open_), betas.size - 1))
         last = -drawn.sum(axis=1)
         # The bound of the density of the last plaquette is exp(|beta|).
-        accepted = np.log1p(-rng.random(len(open_))) <= beta * np.cos(last) - abs(beta)
-        angles[open_] = np.concatenate([drawn, last[:, None]], axis=1)
+        accepted = np.log1p(-rng.random(len(open_))) <= last_beta * np.cos(last) - abs(last_beta)
+        angles[np.ix_(open_, order)] = np.concatenate([drawn, last[:, None]], axis=1)
         open_ = open_[~accepted]
-    return angles.reshape(count, *lattice)
+    return angles.reshape(count, *betas.shape)
 
 
 def _links(rng: np.random.Generator, plaquettes: np.ndarray) -> np.ndarray:

@@ -15,22 +15,23 @@ _LEAST_SHARE = 1e-9
 
 
 @lru_cache(maxsize=32)
-def charge_probabilities(beta: float, volume: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""All charges $-Q_{max} ... Q_{max}$ and $P(Q)$ for U(1) on a torus of `volume` plaquettes.
+def charge_probabilities(couplings: tuple[tuple[float, int], ...]) -> tuple[np.ndarray, np.ndarray]:
+    r"""All charges $-Q_{max} ... Q_{max}$ and $P(Q)$ for U(1) on a torus, from pairs of a beta and a number of plaquettes.
 
-    $Z(\theta) = \sum_n f(n + \theta / 2\pi)^V$ with
-    $f(\nu) = \int_{-\pi}^{\pi} e^{\beta \cos p} \cos(\nu p)\, dp / 2\pi$; its Fourier coefficients are $Z P(Q)$.
+    $Z(\theta) = \sum_n \prod_P f_{\beta_P}(n + \theta / 2\pi)$ with
+    $f_\beta(\nu) = \int_{-\pi}^{\pi} e^{\beta \cos p} \cos(\nu p)\, dp / 2\pi$; its Fourier coefficients are $Z P(Q)$.
     Absolute accuracy about 1e-15, smaller values are zero.
     """
+    volume = sum(count for _, count in couplings)
     if volume <= 2:
         # Two plaquettes sum to zero: no room for a charge.
         return np.array([0]), np.array([1.0])
     # |Q| < V/2 makes Z a trigonometric polynomial; on large lattices the width of P(Q) allows fewer points: Q^2 is V/12 at
     # beta = 0, V/(4 pi^2 beta) at large beta, and up to V/4 where plaquettes lie near -1.
-    width = 9.0 if beta < 0 else 6.0 * min(1.0, 1.1 / math.sqrt(max(beta, 1.0)))
+    width = max(9.0 if beta < 0 else 6.0 * min(1.0, 1.1 / math.sqrt(max(beta, 1.0))) for beta, _ in couplings)
     points = min(volume, 40 + math.ceil(width * math.sqrt(volume))) | 1
     theta_over_2pi = (np.arange(points) - points // 2) / points
-    z = _partition_function(theta_over_2pi, beta, volume)
+    z = _partition_function(theta_over_2pi, couplings)
     largest = points // 2
     charges = np.arange(-largest, largest + 1)
     probabilities = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(z)).real) / points
@@ -60,20 +61,24 @@ def theta_sums(beta: float, volume: int, theta: float) -> tuple[float, float]:
     return float(np.sum(r**volume)), float(np.sum(r ** (volume - 1) * first))
 
 
-def _partition_function(fraction: np.ndarray, beta: float, volume: int) -> np.ndarray:
+def _partition_function(fraction: np.ndarray, couplings: tuple[tuple[float, int], ...]) -> np.ndarray:
     z, size = np.zeros_like(fraction), np.zeros_like(fraction)
-    reach = _reach(beta, volume)
+    volume = sum(count for _, count in couplings)
+    # A product of different f falls at least as fast as that of the one that falls slowest.
+    reach = max(_reach(beta, volume) for beta, _ in couplings)
     rows = max(1, _BLOCK // fraction.size)
-    one = _by_bessel if abs(beta) < _SHARP else _by_quadrature
     for start in range(-reach, reach + 1, rows):
         n = np.arange(start, min(start + rows, reach + 1))
-        terms = one(n[:, None] + fraction, beta, reach) ** volume
+        terms = np.ones((n.size, fraction.size))
+        for beta, count in couplings:
+            one = _by_bessel if abs(beta) < _SHARP else _by_quadrature
+            terms = terms * one(n[:, None] + fraction, beta, reach) ** count
         z += np.sum(terms, axis=0)
         size += np.sum(np.abs(terms), axis=0)
     if not z.max() > _LEAST_SHARE * size.max():
         raise NoExactResultError(
-            f"no exact charge distribution for U(1) at beta={beta} on {volume} plaquettes: terms of alternating sign cancel. "
-            "Take a smaller |beta|, or an even number of plaquettes."
+            f"no exact charge distribution for U(1) with the couplings {couplings} (beta, plaquettes): terms of alternating "
+            "sign cancel. Take a smaller |beta|, or an even number of plaquettes."
         )
     return z
 
