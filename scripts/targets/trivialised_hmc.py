@@ -15,7 +15,6 @@ and a pass through the flow and back, which the milliseconds show.
 import time
 
 import jax
-import jax.numpy as jnp
 import optax
 from _points import run_points
 
@@ -48,8 +47,8 @@ def chain_row(theory, length: float, steps: int, observable, n: int, flow=None) 
         "value": [float(estimate.value), float(estimate.error)],
     }
     print(
-        f"    acceptance {row['acceptance']:.3f}, tau {tau:.3g}({float(estimate.dtau_int):.1g}), {row['forces']:.3g} forces and "
-        f"{row['ms']:.3g} ms per independent one; {estimate}",
+        f"    acceptance {row['acceptance']:.3f}, tau {tau:.3g}({float(estimate.dtau_int):.1g}), {row['forces']:.3g} forces "
+        f"and {row['ms']:.3g} ms per independent one; {estimate}",
         flush=True,
     )
     return row
