@@ -1,5 +1,6 @@
 """The commands, run in a temporary folder as a user would."""
 
+import functools
 import json
 import os
 import signal
@@ -20,7 +21,9 @@ from trivmap.cli._config import SchwingerConfig
 from trivmap.cli._info import gpu_advice
 from trivmap.cli._observables import all_estimates, observables
 from trivmap.cli._run_folder import RunFolder
+from trivmap.fermions import solve
 from trivmap.io import read_chain, read_ensemble, read_header, write_checkpoint
+from trivmap.observables import _quarks
 from trivmap.samplers import quenched
 
 # Small enough that compilation is nearly all of the time.
@@ -461,6 +464,15 @@ def test_exact_values(capsys):
     # 8 kappa^4 per plaquette and flavour: nothing against an error in the last two digits.
     assert abs(float(mean) - plaquette) < 4 * float(error) * 10.0 ** -len(mean.split(".")[1])
     assert os.listdir() == []
+
+
+def test_unconverged_solve_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(_quarks, "solve", functools.partial(solve, max_iterations=2))
+    options = ["--lattice", "3", "4", "--samples", "4", "--observables", "pion"]
+    assert main(["exact", "schwinger", *options]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "NotConvergedError: solve: got a relative residual of" in said
+    assert "after 2 iterations at kappa = 0.24" in said
 
 
 def test_hmc_keeps_configurations(capsys):

@@ -96,7 +96,8 @@ def plot(figure, data: dict) -> None:
     for index, (name, values) in enumerate(data["tau"].items()):
         middle, error = np.array(values).T
         tau_int.errorbar(data["kappa"], middle, error, marker="os"[index], linestyle=("-", "--")[index], label=name)
-    tau_int.set(ylabel=r"$\tau_{int}(Q)$ in trajectories", yscale="log")
+    tau_int.set(ylabel=r"$\tau_{int}(Q)$ in trajectories")
+    tau_int.set_ylim(bottom=0)
     tau_int.legend()
     for axis, name, label in ((condensate, "condensate", r"$\mathrm{tr} D^{-1}/V$"), (mass, "pion", r"$m_\pi(t = L/2)$")):
         for index, (source, rows) in enumerate(data["means"].items()):

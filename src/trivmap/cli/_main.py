@@ -73,7 +73,14 @@ def _failure(error: Exception) -> str:
         place = f" {error.filename}" if error.filename else ""
         what = f"{error.strerror}:{place}" if place else error.strerror
         return f"{what}. What was saved before is complete."
-    text = str(error).strip().split("\n")[0].rstrip(".")
+    text = _reason(error)
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         return "out of memory: take a smaller lattice, or smaller --batch-size, --chains. What was saved before is complete."
-    return f"{type(error).__name__}: {text[:300]}. What was saved before is complete."
+    return f"{type(error).__name__}: {text[:400]}. What was saved before is complete."
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of a message, or the last one below a traceback, where a compiled program called Python: a solve that
+    does not converge."""
+    lines = str(error).strip().split("\n")
+    return lines[-1 if "Traceback (most recent call last)" in lines[0] else 0].strip().rstrip(".")
