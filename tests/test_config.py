@@ -14,11 +14,21 @@ import pytest
 
 import trivmap as tm
 from trivmap.cli import _hmc, _sample, main
-from trivmap.cli._config import HMCCommand, TrainCommand, U1Config, as_json, check_stored, parse, theory_from_json
+from trivmap.cli._config import (
+    HMCCommand,
+    SchwingerConfig,
+    TrainCommand,
+    U1Config,
+    as_json,
+    check_stored,
+    parse,
+    theory_from_json,
+)
 from trivmap.cli._info import require_backend
 from trivmap.cli._run_folder import CommandError, RunFolder
 from trivmap.cli.compare import Comparison, read_comparison
 
+QUARKS = '[theory]\nkind = "schwinger"\n'
 THEORY = '[theory]\nkind = "u1"\nlattice = [4, 4]\n'
 
 
@@ -113,8 +123,12 @@ def test_options_keep_their_types():
         (THEORY.replace("[4, 4]", "4"), "mine.toml: theory.lattice: got 4, expected a list."),
         (THEORY.replace("[4, 4]", "[4, 4.0]"), "mine.toml: theory.lattice[1]: got 4.0, expected an integer."),
         (THEORY.replace('"u1"', "[]"), "mine.toml: theory.kind: got [], expected text."),
+        (QUARKS + "boundary = [-1, 0]", "mine.toml: theory.boundary[1]: got 0, expected one of -1, 1."),
+        (QUARKS + "boundary = [-1]", "mine.toml: theory.boundary: got [-1], expected a list"),
+        (QUARKS + "flavours = 0", "mine.toml: theory.flavours: got 0, expected an integer >= 1."),
+        (QUARKS + "kappa = nan", "mine.toml: theory.kappa: got nan, expected a finite number."),
         ("theory = 3", "mine.toml: theory: got 3, expected a table."),
-        ("[theory]\nlattice = [4, 4]", "mine.toml: theory.kind: missing, expected one of u1, su, phi4."),
+        ("[theory]\nlattice = [4, 4]", "mine.toml: theory.kind: missing, expected one of u1, su, phi4, schwinger."),
         ("seeds = 2", "mine.toml: theory: missing"),
         ("seeds = 2\nseeds = 3\n" + THEORY, "mine.toml: not TOML"),
         ("a = " + "[" * 5000, "mine.toml: not TOML"),
@@ -162,7 +176,7 @@ STORED = json.dumps({"train": as_json(TrainCommand(U1Config((4, 4))))})
     [
         ('"steps": 1000', '"steps": 1000.0', "train.steps: got 1000.0, expected an integer."),
         ('"seed": 0', '"seed": false', "train.seed: got False, expected an integer."),
-        ('"kind": "u1"', '"kind": "u2"', "train.theory.kind: got 'u2', expected one of u1, su, phi4."),
+        ('"kind": "u1"', '"kind": "u2"', "train.theory.kind: got 'u2', expected one of u1, su, phi4, schwinger."),
         ('"lattice": [4, 4]', '"lattice": "44"', "train.theory.lattice: got '44', expected a list."),
         ('"beta": 2.0', '"beta": NaN', "train.theory.beta: got nan, expected a finite number."),
         ('"recompute": true', '"recompute": 1', "train.model.recompute: got 1, expected true or false."),
@@ -181,8 +195,9 @@ def test_configurations_in_run_folders(old, new, message, capsys):
         assert message in refusal(words, capsys)
 
 
-def test_configurations_come_back():
-    command = TrainCommand(U1Config((4, 4), 1.5), seed=3)
+@pytest.mark.parametrize("theory", [U1Config((4, 4), 1.5), SchwingerConfig((4, 6), boundary=(1, -1))])
+def test_configurations_come_back(theory):
+    command = TrainCommand(theory, seed=3)
     check_stored("train", json.loads(json.dumps(as_json(command))), "config.json")
     assert theory_from_json(as_json(command)["theory"], "config.json") == command.theory
 
