@@ -23,6 +23,7 @@ from trivmap.cli._config import SUConfig, U1Config
 from trivmap.cli._interrupt import interrupts_deferred
 from trivmap.cli._run_folder import CommandError
 from trivmap.cli.compare import METHODS, SHIPPED, Comparison, Method, _devices, _training, read_comparison, run_comparison
+from trivmap.cli.compare._cells import _slowest
 from trivmap.cli.compare._summary import summarise
 from trivmap.cli.compare._tables import comma_separated, markdown, terminal
 from trivmap.io import read_header
@@ -224,6 +225,12 @@ def test_chains_with_hits_are_the_reference_where_they_were_run():
     assert METHODS["hits"].refuses(links) is None
     for name in ("quarks", "quenched"):
         assert METHODS[name].refuses(links) == "it is for the Schwinger model"
+
+
+def test_masses_that_noise_hides_are_not_the_slowest():
+    mass, frozen = tm.Estimate(np.nan, np.nan, np.nan), tm.Estimate(0.0, 0.0, np.nan)
+    assert _slowest({"plaquette": tm.Estimate(0.7, 0.1, 2.0), "pion_mass": mass}) == (2.0, "plaquette")
+    assert _slowest({"plaquette": tm.Estimate(0.7, 0.1, 2.0), "charge": frozen}) == (None, "charge")
 
 
 @pytest.mark.slow

@@ -171,8 +171,11 @@ def _chain(sampled: Sampled) -> dict[str, Any]:
 
 
 def _slowest(estimates: dict[str, Any]) -> tuple[float | None, str | None]:
-    """The largest autocorrelation time; data that never change have an infinite one, shown as `None`."""
-    times = {name: float(e.tau_int) for name, e in estimates.items() if np.ndim(e.value) == 0}
+    """The largest autocorrelation time; data that never change have an infinite one, shown as `None`.
+
+    A mass that noise hides has none, and does not count.
+    """
+    times = {name: float(e.tau_int) for name, e in estimates.items() if np.ndim(e.value) == 0 and np.isfinite(e.value)}
     if frozen := [name for name, tau in times.items() if math.isnan(tau)]:
         return None, frozen[0]
     name = max(times, key=lambda k: times[k])
