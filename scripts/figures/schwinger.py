@@ -10,6 +10,7 @@ mass (effective mass at half of the extent) of the reweighted samples and of the
 """
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -28,8 +29,8 @@ def trained() -> dict:
     """By extent, kappa and ESS of the points of a results file."""
     found: dict = {}
     for name, row in json.loads(TRAINED.read_text()).items() if TRAINED.exists() else ():
-        extent, kappa = name.removeprefix("schwinger-").split("-kappa")
-        found.setdefault(extent, []).append([float(kappa), row["ess"]])
+        if (match := re.fullmatch(r"schwinger-(\d+)-kappa([\d.]+)", name)) and float(match[2]) > 0:
+            found.setdefault(match[1], []).append([float(match[2]), row["ess"]])
     return {extent: sorted(points) for extent, points in found.items()}
 
 
