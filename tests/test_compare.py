@@ -408,7 +408,8 @@ def test_figures_at_their_smallest_size(name):
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "examples").glob("*.py")), ids=lambda path: path.stem)
 def test_examples(path):
     assert len(path.read_text().splitlines()) < 60
-    run_python(path, *(["1"] if path.stem == "own_comparison" else []))
+    smoke = {"own_comparison": ["1"], "schwinger": ["400"]}
+    run_python(path, *smoke.get(path.stem, []))
 
 
 @pytest.mark.slow

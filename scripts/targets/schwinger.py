@@ -52,12 +52,11 @@ def _observables(theory: tm.SchwingerAction) -> dict:
 
 def _quenched(theory: tm.SchwingerAction, samples: int) -> tuple[tm.Ensemble, float]:
     begin = time.perf_counter()
-    x = np.asarray(tm.exact.sample(jax.random.key(0), theory.gauge, samples))
-    # Batches that fit into the cache: 512 configurations take twice as long each.
-    log_weights = tm.statistics.measure(theory.determinant.log_det, x, batch_size=32) * theory.determinant.flavours
+    ensemble = tm.samplers.quenched(jax.random.key(0), theory, samples)
     seconds = (time.perf_counter() - begin) / samples
+    x, log_ratios = ensemble.configurations, ensemble.log_weights - tm.exact.log_z(theory.gauge)
     observables = {name: tm.statistics.measure(f, x, batch_size=32) for name, f in _observables(theory).items()}
-    return tm.Ensemble(None, log_weights, observables=observables), seconds
+    return tm.Ensemble(None, log_ratios, observables=observables), seconds
 
 
 def _means(data: tm.Ensemble | tm.Chain) -> dict[str, tm.Estimate]:
