@@ -27,7 +27,7 @@ def quenched(
         >>> tm.log_z(ensemble)
     """
     x = np.asarray(exact.sample(key, theory.gauge, n, dtype))
-    actions = measure(theory.determinant.action, x, batch_size)
+    actions: Any = measure(theory.determinant.action, x, batch_size)
     stored = {name: measure(function, x, batch_size) for name, function in (observables or {}).items()}
     return Ensemble(
         None if observables else x,
