@@ -52,18 +52,8 @@ PRECONDITIONERS = {
     "lu-su3-4d": lambda: IncompleteLU(even_odd(SU(3), (2, 2, 2, 2), 0.11), 2),
 }
 # One compilation each; in `make test` one of each kind.
-SLOW = [
-    "identity",
-    "hasenbusch",
-    "convolutions",
-    "lu-whole",
-    "lu-odd-extents",
-    "lu-4",
-    "lu-two-sites",
-    "lu-twisted",
-    "lu-su3-4d",
-]
-preconditioners = pytest.mark.parametrize("name", rows(PRECONDITIONERS, slow=set(PRECONDITIONERS) - set(FAST)))
+FAST = {"polynomials", "lu-2", "lu-su2"}
+preconditioners = pytest.mark.parametrize("name", rows(PRECONDITIONERS, slow=set(PRECONDITIONERS) - FAST))
 
 
 @functools.lru_cache(maxsize=1)
