@@ -100,6 +100,16 @@ def test_maps(name):
     assert np.allclose(rest + np.linalg.slogdet(m).logabsdet, log_det(dirac, x, "dense")[1], **CLOSE)
 
 
+def test_pivots_have_a_floor():
+    """Singular values of the pivots as asked for; a floor below all of them changes nothing."""
+    operator = even_odd(U1(), (4, 4), 0.276)
+    x = operator.dirac.manifold.reference_sample(jax.random.key(0))
+    plain, low, high = (eqx.filter_jit(IncompleteLU(operator, 2, floor).factors)(x)[1].pivots for floor in (0, 1e-3, 0.9))
+    assert np.allclose(plain, low, **CLOSE)
+    assert np.linalg.svd(plain, compute_uv=False).min() < 0.8
+    assert np.linalg.svd(high, compute_uv=False).min() > 0.9 - 1e-12
+
+
 @preconditioners
 def test_gauge_covariance(name):
     """L[U^Omega] = Omega L[U] Omega^dagger, likewise R, and equal determinants."""
@@ -130,5 +140,7 @@ def test_refusals():
         IncompleteLU(operator, 1)
     with pytest.raises(ValueError, match="heavier operator"):
         HasenbuschPreconditioner(operator, operator.dirac)
+    with pytest.raises(ValueError, match="floor"):
+        IncompleteLU(operator, 2, floor=-0.1)
     with pytest.raises(TypeError, match="distance"):
         IncompleteLU(operator, 2.5)
