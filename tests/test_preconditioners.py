@@ -52,7 +52,7 @@ PRECONDITIONERS = {
     "lu-su3-4d": lambda: IncompleteLU(even_odd(SU(3), (2, 2, 2, 2), 0.11), 2),
 }
 # One compilation each; in `make test` one of each kind.
-FAST = {"polynomials", "lu-2", "lu-su2"}
+FAST = {"polynomials", "lu-2"}
 preconditioners = pytest.mark.parametrize("name", rows(PRECONDITIONERS, slow=set(PRECONDITIONERS) - FAST))
 
 
@@ -101,13 +101,12 @@ def test_maps(name):
 
 
 def test_pivots_have_a_floor():
-    """Singular values of the pivots as asked for; a floor below all of them changes nothing."""
+    """Singular values of the pivots are as large as asked for."""
     operator = even_odd(U1(), (4, 4), 0.276)
     x = operator.dirac.manifold.reference_sample(jax.random.key(0))
-    plain, low, high = (eqx.filter_jit(IncompleteLU(operator, 2, floor).factors)(x)[1].pivots for floor in (0, 1e-3, 0.9))
-    assert np.allclose(plain, low, **CLOSE)
-    assert np.linalg.svd(plain, compute_uv=False).min() < 0.8
-    assert np.linalg.svd(high, compute_uv=False).min() > 0.9 - 1e-12
+    plain, high = (eqx.filter_jit(IncompleteLU(operator, 2, floor).factors)(x)[1].pivots for floor in (0, 1.1))
+    assert np.linalg.svd(plain, compute_uv=False).min() < 1 + 1e-12  # the pivots of the first sites are one
+    assert np.linalg.svd(high, compute_uv=False).min() > 1.1 - 1e-12
 
 
 @preconditioners

@@ -48,7 +48,8 @@ ESTIMATES = {
 }
 
 
-@pytest.mark.parametrize("name", ["LU, 3 roots", pytest.param("all sites, 8 roots", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["LU, 3 roots", "all sites, 8 roots"])
 def test_quadrature_against_eigenvectors(name):
     """The same spinors, the same estimate."""
     x, key = quenched(1)[0], jax.random.key(1)
