@@ -40,7 +40,7 @@ class PseudofermionFlow(AbstractConditional):
 
     def at(self, x: Any) -> AbstractModel:
         left, right = self.preconditioner.factors(x)
-        return _Pseudofermions(self.preconditioner.operator, left, right)
+        return _Pseudofermions(self.preconditioner.operator, left, right)  # pyright: ignore[reportCallIssue]
 
 
 class _Pseudofermions(AbstractModel):
