@@ -2,9 +2,9 @@
 
     python scripts/figures/pseudofermions.py [--smoke] [--out FOLDER]
 
-Two flavours on 8x8 at beta = 2, kappa = 0.276. Left: harmonic mean of the conditional ESS over 30 fields of the ensemble
-(quenched samples, drawn by their weights) against the number n of roots of the determinant. Right: ESS of noisy weights over
-that of exact ones, for quenched samples, measured and by the formula from the spectra.
+Two flavours on 8x8 at beta = 2. Left, kappa = 0.276: harmonic mean of the conditional ESS over 30 fields of the ensemble
+(quenched samples, drawn by their weights) against the number n of roots of the determinant. Right, kappa = 0.263: ESS of
+noisy weights over that of exact ones, for quenched samples, measured and by the formula from the spectra.
 """
 
 import jax
@@ -23,7 +23,7 @@ from trivmap.fermions import (
 from trivmap.theories import StochasticDeterminant
 
 ROOTS = (1, 2, 4, 8, 16, 32, 64, 128)
-MEASURED = ("even-odd", "LU 4")
+MEASURED, MEASURED_ROOTS = ("even-odd", "LU 4"), (4, 16, 64)
 
 
 def _preconditioners(dirac) -> dict:
@@ -49,24 +49,31 @@ def _noise(preconditioner, roots: int, x: np.ndarray, exact: np.ndarray) -> np.n
     return exact - tm.statistics.measure(noisy, {"key": keys, "x": x}, batch_size=32)
 
 
+def _quenched(theory: tm.SchwingerAction, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Configurations of pure gauge theory, and the action of the determinant."""
+    x = np.asarray(tm.exact.sample(jax.random.key(0), theory.gauge, samples))
+    return x, tm.statistics.measure(theory.determinant.action, x, batch_size=32)
+
+
 def compute(smoke: bool) -> dict:
-    samples, fields, lattice = (64, 2, (4, 4)) if smoke else (2048, 30, (8, 8))
-    theory = tm.SchwingerAction(lattice, beta=2.0, kappa=0.276)
-    x = np.asarray(tm.exact.sample(jax.random.key(0), theory.gauge, 4 * samples))
-    exact = tm.statistics.measure(theory.determinant.action, x, batch_size=32)
-    chosen = np.random.default_rng(1).choice(len(x), fields, p=tm.statistics.normalised_weights(-exact))
-    data: dict = {"roots": ROOTS, "conditional": {}, "measured": {}, "formula": {}}
-    for name, preconditioner in _preconditioners(theory.determinant.dirac).items():
+    samples, fields, lattice = (64, 2, (4, 4)) if smoke else (1024, 30, (8, 8))
+    critical, lighter = (tm.SchwingerAction(lattice, beta=2.0, kappa=kappa) for kappa in (0.276, 0.263))
+    x, exact = _quenched(critical, 16 * samples)
+    x = x[np.random.default_rng(1).choice(len(x), fields, p=tm.statistics.normalised_weights(-exact))]
+    y, exact = _quenched(lighter, samples)
+    squares = np.exp(-2 * (exact - exact.min()))[:, None]
+    data: dict = {"roots": ROOTS, "measured_roots": MEASURED_ROOTS, "conditional": {}, "measured": {}, "formula": {}}
+    for name, preconditioner in _preconditioners(critical.determinant.dirac).items():
         with np.errstate(divide="ignore"):
-            data["conditional"][name] = (1 / np.mean(1 / _effective(preconditioner, x[chosen]), axis=0)).tolist()
-        if name in MEASURED:
-            y, action = x[:samples], exact[:samples]
-            squares = np.exp(-2 * (action - action.min()))[:, None]
-            with np.errstate(divide="ignore"):
-                data["formula"][name] = (squares.sum() / np.sum(squares / _effective(preconditioner, y), axis=0)).tolist()
-            noisy = [-action + _noise(preconditioner, n, y, action) for n in ROOTS]
-            data["measured"][name] = [float(tm.ess_fraction(log_w) / tm.ess_fraction(-action)) for log_w in noisy]
+            data["conditional"][name] = (1 / np.mean(1 / _effective(preconditioner, x), axis=0)).tolist()
         print(name, " ".join(f"{value:.3f}" for value in data["conditional"][name]), flush=True)
+    for name in MEASURED:
+        preconditioner = _preconditioners(lighter.determinant.dirac)[name]
+        with np.errstate(divide="ignore"):
+            data["formula"][name] = (squares.sum() / np.sum(squares / _effective(preconditioner, y), axis=0)).tolist()
+        noisy = [-exact + _noise(preconditioner, n, y, exact) for n in MEASURED_ROOTS]
+        data["measured"][name] = [float(tm.ess_fraction(log_w) / tm.ess_fraction(-exact)) for log_w in noisy]
+        print(name, data["formula"][name], data["measured"][name], flush=True)
     return data
 
 
@@ -77,8 +84,9 @@ def plot(figure, data: dict) -> None:
         left.plot(data["roots"], values, "o-", color=colours[name], label=name)
     for name, values in data["measured"].items():
         right.plot(data["roots"], data["formula"][name], color=colours[name], label=f"{name}, formula")
-        right.plot(data["roots"], values, "o", color=colours[name], label=f"{name}, measured")
-    for axes, title in ((left, "noise at given links"), (right, "noisy over exact weights")):
+        right.plot(data["measured_roots"], values, "o", color=colours[name], label=f"{name}, measured")
+    titles = r"given links, $\kappa = 0.276$", r"noisy over exact weights, $\kappa = 0.263$"
+    for axes, title in zip((left, right), titles, strict=True):
         axes.set_xscale("log", base=2)
         axes.set(xlabel="pseudofermions", title=title, ylim=(0, 1.02))
         axes.set_xticks(data["roots"], [str(n) for n in data["roots"]])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._checks import integer
+from .._checks import at_least, integer
 from .._types import Array
 from ..lattice import colour_sites
 from ._even_odd import EvenOddDirac
@@ -25,10 +25,13 @@ class IncompleteLU(AbstractPreconditioner):
     the gauge. On a whole lattice of even extents the even sites are eliminated exactly; an `EvenOddDirac` has done so
     before.
 
-    **Arguments:** `operator`: `EvenOddDirac` (better) or `WilsonDirac`; `distance`: 2 or 4 or 6 ... on odd sites, cost grows
-    like its power 2d.
+    Dropped blocks move the zeros of det D: on rare fields a pivot is nearly singular where D is not, and the noise of
+    pseudofermions would have infinite variance. Singular values of pivots are therefore raised to a floor.
 
-    **Raises:** `ValueError` for a distance below the range of the operator (1, or 2 on odd sites).
+    **Arguments:** `operator`: `EvenOddDirac` (better) or `WilsonDirac`; `distance`: 2 or 4 or 6 ... on odd sites, cost grows
+    like its power 2d; `floor`: for the singular values of pivots, which are of order one; 0 for the plain decomposition.
+
+    **Raises:** `ValueError` for a distance below the range of the operator (1, or 2 on odd sites) or a negative floor.
 
     Source: Meijerink and van der Vorst, Math. Comp. 31 (1977) 148.
 
@@ -38,19 +41,21 @@ class IncompleteLU(AbstractPreconditioner):
 
     operator: WilsonDirac | EvenOddDirac
     distance: int = eqx.field(static=True)
+    floor: float = eqx.field(static=True)
 
-    def __init__(self, operator: Any, distance: int = 4):
+    def __init__(self, operator: Any, distance: int = 4, floor: float = 0.4):
         integer("IncompleteLU: distance", distance)
+        at_least("IncompleteLU: floor", floor, 0)
         if distance < operator.range:
             raise ValueError(
                 f"IncompleteLU: got distance {distance}, expected at least {operator.range}: {type(operator).__name__} "
                 "itself connects sites that far apart."
             )
-        self.operator, self.distance = operator, distance
+        self.operator, self.distance, self.floor = operator, distance, float(floor)
 
     def factors(self, x: Array) -> tuple["TriangularMap", "TriangularMap"]:
         tables = lu_tables(self.operator, self.distance)
-        blocks = _eliminated(_blocks(self.operator, x, tables), tables)
+        blocks = _eliminated(_blocks(self.operator, x, tables), tables, self.floor)
         adjoint = jnp.swapaxes(blocks[tables.neighbours, tables.opposite].conj(), -1, -2)
         return TriangularMap(blocks, adjoint, None, tables), TriangularMap(blocks, adjoint, blocks[:, 0], tables)
 
@@ -106,7 +111,7 @@ def _blocks(operator: WilsonDirac | EvenOddDirac, x: Array, tables: LUTables) ->
 
     From products with sources of ones on sites so far apart that no row sees two of them.
     """
-    u = operator.transporters(x)
+    u: Any = operator.transporters(x)
     sites, block = len(operator.sites), operator.size // len(operator.sites)
     reach = 2 * operator.range
     steps = np.indices((2 * reach + 1,) * len(operator.dirac.lattice)).reshape(len(operator.dirac.lattice), -1).T - reach
@@ -121,7 +126,7 @@ def _blocks(operator: WilsonDirac | EvenOddDirac, x: Array, tables: LUTables) ->
     return jnp.where(near[:, None, None], jnp.swapaxes(found, -1, -2), 0)
 
 
-def _eliminated(blocks: Array, tables: LUTables) -> Array:
+def _eliminated(blocks: Array, tables: LUTables, floor: float) -> Array:
     """Both factors in the place of the matrix: L below the diagonal, U on it and above."""
     sites, steps, block, _ = blocks.shape
     # A site and a displacement more: what fills up a level, and what is dropped.
@@ -132,8 +137,10 @@ def _eliminated(blocks: Array, tables: LUTables) -> Array:
 
     def level(a: Array, batch: Array) -> tuple[Array, None]:
         there, mask = jnp.asarray(neighbours)[batch], jnp.asarray(later)[batch][..., None, None]
+        pivots, inverses = _bounded(a[batch, 0], floor)
+        a = a.at[batch, 0].set(pivots)
         column = a[there, tables.opposite]
-        factor = jnp.where(mask, column @ jnp.linalg.inv(a[batch, 0])[:, None], 0)
+        factor = jnp.where(mask, column @ inverses[:, None], 0)
         row = jnp.where(mask, a[batch, :-1], 0)
         a = a.at[there, tables.opposite].set(jnp.where(mask, factor, column))
         fill = factor[:, :, None] @ row[:, None, :]
@@ -141,6 +148,14 @@ def _eliminated(blocks: Array, tables: LUTables) -> Array:
 
     result, _ = lax.scan(level, padded, jnp.asarray(tables.batches))
     return result[:-1, :-1]
+
+
+def _bounded(pivots: Array, floor: float) -> tuple[Array, Array]:
+    """Matrices with singular values below the floor raised to it, and their inverses."""
+    u, values, v = jnp.linalg.svd(pivots)
+    raised = jnp.maximum(values, floor)[..., None, :]
+    adjoint = lambda m: jnp.swapaxes(m.conj(), -1, -2)  # noqa: E731
+    return (u * raised.astype(u.dtype)) @ v, (adjoint(v) / raised.astype(u.dtype)) @ adjoint(u)
 
 
 def _columns(psi: Array, sites: int) -> Array:

@@ -60,8 +60,8 @@ def _displacements(lattice: Shape, sites: np.ndarray, distance: int) -> np.ndarr
 def _order(lattice: Shape, sites: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Ranks of the sites: red-black, then red-black again on the coarse lattices of each parity class, then by colour.
 
-    Measured on odd sites of 8x8 and 16x16 at kappa = 0.276 with entries up to distance 4: the variance that is left is 2.7
-    and 20, by colours alone 4.2 and -, in lexicographic order 3.0 (ESS at two roots 0 instead of 0.09).
+    Measured on the odd sites of 30 fields on 8x8 at kappa = 0.276, blocks up to distance 4, eight roots: harmonic mean of the
+    conditional ESS 0.66 to 0.70, by colours alone 0.53, in lexicographic order 0.27.
     """
     colour = colour_sites(lattice, tuple(map(tuple, steps.tolist())))[tuple(sites.T)]
     parity = sites.sum(axis=1) % 2

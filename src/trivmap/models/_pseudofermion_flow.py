@@ -39,7 +39,8 @@ class PseudofermionFlow(AbstractConditional):
         return self.preconditioner.operator.spinor_field
 
     def at(self, x: Any) -> AbstractModel:
-        return _Pseudofermions(self.preconditioner.operator, *self.preconditioner.factors(x))
+        left, right = self.preconditioner.factors(x)
+        return _Pseudofermions(self.preconditioner.operator, left, right)  # pyright: ignore[reportCallIssue]
 
 
 class _Pseudofermions(AbstractModel):
