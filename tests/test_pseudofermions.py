@@ -290,7 +290,7 @@ def test_chains_against_exact_values(key, name):
     theory = SumTheory(build(dirac), WilsonAction(U1(), (2, 2), 1.0))
     observables = {"plaquette": tm.plaquette, "trace_inverse_per_site": tm.observables.ChiralCondensate(dirac)}
     kernel = tm.kernels.pseudofermion_hmc(1.5, 3, integrator)
-    chain = tm.run_chain(key, theory, kernel, 400, chains=16, thermalisation=20, measure=links_only(observables))
+    chain = tm.run_chain(key, theory, kernel, 200, chains=16, thermalisation=20, measure=links_only(observables))
     assert 0.6 < float(np.mean(chain.accepted)) < 0.995
     for observable in observables:
         found = tm.expectation(chain, observable)
@@ -316,7 +316,7 @@ def test_one_flavour_against_reweighted_samples(key):
         "trace_inverse_per_site": tm.observables.ChiralCondensate(dirac),
     }
     kernel = tm.kernels.pseudofermion_hmc(1.2, 4, NestedIntegrator(leapfrog, leapfrog, 2))
-    chain = tm.run_chain(key, theory, kernel, 300, chains=16, thermalisation=30, measure=links_only(observables))
+    chain = tm.run_chain(key, theory, kernel, 150, chains=8, thermalisation=20, measure=links_only(observables))
     for name in observables:
         found = tm.expectation(chain, name)
         assert abs(found.pull(row["values"][name], row["error"][name])) < 4, (name, found)

@@ -39,4 +39,5 @@ def pseudofermion_hmc(length: float | Array = 1.0, steps: int = 10, integrator: 
         >>> integrator = tm.kernels.NestedIntegrator(tm.kernels.leapfrog, tm.kernels.leapfrog, 2)
         >>> chain = tm.run_chain(key, theory, tm.kernels.pseudofermion_hmc(1.0, 4, integrator), 5, thermalisation=5)
     """
-    return KernelSequence(PseudofermionHeatbath(), OnComponent("links", HMCKernel(length, steps, integrator, **options)))
+    trajectory = HMCKernel(length, steps, integrator, **options)
+    return KernelSequence(PseudofermionHeatbath(), OnComponent(name="links", kernel=trajectory))

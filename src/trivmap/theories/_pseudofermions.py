@@ -101,7 +101,8 @@ class PseudofermionRatio(AbstractPseudofermion):
 
     def form(self, x: dict[str, Array], accuracy: Accuracy) -> Array:
         u, phi = self.fields(x)
-        return inverse_form(accuracy, self.operator, u, self._source(u, phi)) - self._even_sites()
+        value: Any = inverse_form(accuracy, self.operator, u, self._source(u, phi))
+        return value - self._even_sites()
 
     def drawn(self, eta: Array, u: Any, accuracy: Accuracy) -> Array:
         phi = self.operator.apply_with(u, eta)
@@ -163,9 +164,11 @@ class PseudofermionAction(AbstractTheory):
         operators = (dirac, *(_heavier_operator(dirac, other) for other in hasenbusch))
         names = (name,) if len(operators) == 1 else tuple(f"{name}_{i}" for i in range(len(operators)))
         halves = uses_halves(dirac, even_odd)
-        both = accuracies("PseudofermionAction", tolerance, force_tolerance, max_iterations)
+        accuracy, force = accuracies("PseudofermionAction", tolerance, force_tolerance, max_iterations)
         self.factors = tuple(
-            PseudofermionRatio(lighter, heavier, name, halves, *both)
+            PseudofermionRatio(
+                dirac=lighter, heavier=heavier, name=name, even_odd=halves, accuracy=accuracy, force_accuracy=force
+            )
             for name, lighter, heavier in zip(names, operators, (*operators[1:], None), strict=True)
         )
 
