@@ -53,7 +53,7 @@ def candidates(theory: tm.WilsonAction) -> dict[str, tm.fields.AbstractVectorFie
 
 
 def longer_loops(theory: tm.WilsonAction) -> dict[str, tm.fields.AbstractVectorField]:
-    """Those of order 2 in four dimensions with up to eight links, 22 of 168: derivatives of these take four seconds per sample."""
+    """Those of order 2 with up to eight links, 22 of 168 in four dimensions: derivatives take four seconds per sample."""
     potential = tm.LoopPotential.model_b(theory, terms=22, knots=2, order=1)
     return {"loops of order 2, up to 8 links": without_coefficients(potential, "affine", 2)}
 
