@@ -36,6 +36,7 @@ def run(script, *arguments):
         ("targets/pseudofermions.py", "joint-8-kappa0.263"),
         ("targets/second_order_gauge.py", "u1-8-beta2"),
         ("targets/missing_directions.py", "su2-beta2.7-ladder"),
+        ("targets/schwinger_flows.py", "schwinger-8-kappa0.25"),
     ],
 )
 def test_targets(script, point, tmp_path):

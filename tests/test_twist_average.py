@@ -104,3 +104,20 @@ def test_what_it_is_not_defined_for_is_refused():
         TwistAverage(tm.SchwingerAction((4, 4), beta=2.0, kappa=0.2, flavours=1))
     with pytest.raises(ValueError, match="points"):
         TwistAverage(schwinger(), points=0)
+
+
+@pytest.mark.slow
+def test_pretrained_flow_at_the_critical_point():
+    theory = schwinger((8, 8))
+    average = TwistAverage(theory)
+    model = tm.load_pretrained("schwinger-8-kappa0.276")
+    found = tm.sample(jax.random.key(0), model, average, 1024, batch_size=64, dtype=jnp.float32)
+    # 0.65 from 10^4 samples, and rare large weights.
+    assert tm.ess_fraction(found.log_weights) > 0.5
+    draws = jax.jit(jax.vmap(average.draw))(jax.random.split(jax.random.key(1), 1024), found.configurations)
+    drawn = tm.Ensemble(np.asarray(draws, float), found.log_weights)
+    condensate = tm.observables.ChiralCondensate(theory.determinant.dirac)
+    # tests/reference/schwinger.json, by HMC.
+    assert abs(tm.log_z(drawn).pull(60.7486, 0.03)) < 4
+    assert abs(tm.expectation(drawn, tm.plaquette).pull(0.75479, 0.00071)) < 4
+    assert abs(tm.expectation(drawn, condensate, batch_size=32).pull(1.50586, 0.00147)) < 4

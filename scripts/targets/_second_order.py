@@ -23,7 +23,8 @@ class Training:
 
     `start`: the extent whose flow is moved here. `newton_batch`: samples per compiled call of Gauss-Newton and of the
     evaluation; the fields of more do not fit into the cache on large lattices. `damping`: the first of Gauss-Newton. `shift`:
-    of log w by the integrator that training bears; the evaluation has `refine` times the integration steps.
+    of log w by the integrator that training bears; the evaluation has `refine` times the integration steps. `power`: of the
+    weights in the fit of Gauss-Newton.
     """
 
     adam: int
@@ -37,6 +38,7 @@ class Training:
     damping: float = 1e-3
     shift: float = 0.02
     refine: int = 1
+    power: float = 0.0
 
 
 def train(key, model, theory, plan: Training, smoke: bool, file: Path | None, parameters=None) -> tuple[tm.Model, dict]:
@@ -51,6 +53,7 @@ def train(key, model, theory, plan: Training, smoke: bool, file: Path | None, pa
         batch_size=plan.newton_batch,
         damping=plan.damping,
         shift=plan.shift,
+        power=plan.power,
         dtype=jnp.float32,
     )
     for found, record in options.iterate(jax.random.fold_in(key, 1), model, theory, parameters):
