@@ -131,3 +131,19 @@ def test_page_on_quarks_runs_as_printed(tmp_path):
         _, *pair = line.replace("!", "").split()
         (a, error), (b, other) = map(estimates, pair)
         assert abs(a - b) < 4 * (error**2 + other**2) ** 0.5, line
+
+
+@pytest.mark.slow
+def test_page_on_replica_exchange_runs_as_printed(tmp_path):
+    charge, accepted = run("\n".join(python_blocks("docs/replica_exchange.md")), tmp_path).splitlines()
+    value, error = estimates(charge.replace("!", "").split("exact")[0])
+    assert abs(value - float(charge.split("exact")[1])) < 4 * error, charge
+    # A free plaquette beside one at beta 2, and one at 2 beside one at 6: 0.43 and 0.6.
+    assert all(0.3 < float(x) < 0.75 for x in re.findall(r"0\.\d+", accepted))
+
+
+@pytest.mark.slow
+def test_page_on_hmc_in_other_variables_runs_as_printed(tmp_path):
+    lines = run("\n".join(python_blocks("docs/trivialised_hmc.md")), tmp_path).splitlines()
+    (a, error), (b, other) = (estimates(line.replace("!", "").split("M2")[-1].split("tau_int")[0]) for line in lines)
+    assert abs(a - b) < 4 * (error**2 + other**2) ** 0.5, lines

@@ -214,3 +214,19 @@ U1 = [tm.WilsonAction(tm.U1(), (4, 4), beta) for beta in (1.0, 2.0)]
 def test_errors_teach(act, error, match):
     with pytest.raises(error, match=match):
         act()
+
+
+def test_the_next_call_compiles_nothing():
+    ladder = [tm.Phi4Action((2, 3), m2=-4.0, lam=lam) for lam in (6.0, 8.0)]
+    traced = []
+
+    def measured(x):
+        traced.append(None)
+        return jnp.mean(x**2)
+
+    options = {"kernel": HMCKernel(1.0, steps=2), "measure": {"phi2": measured}, "chunk": 2}
+    first = tm.replica_exchange(jax.random.key(1), ladder, 2, thermalisation=1, **options)
+    before = len(traced)
+    assert before > 0
+    tm.replica_exchange(jax.random.key(1), ladder, 2, initial=first.state, **options)
+    assert len(traced) == before

@@ -28,6 +28,8 @@ def run(script, *arguments):
         ("targets/replica_exchange.py", "defect-3"),
         ("targets/replica_exchange.py", "repair-3"),
         ("targets/replica_exchange.py", "su3"),
+        ("targets/trivialised_hmc.py", "phi4"),
+        ("targets/trivialised_hmc.py", "su2"),
         ("targets/critical_costs.py", "8"),
         ("targets/second_order_stochastic.py", "snf_phi4"),
         ("targets/schwinger.py", "8x8-kappa0.25"),

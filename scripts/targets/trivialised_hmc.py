@@ -8,8 +8,8 @@
   tau_int of the plaquette (of Q^2 for U(1)), what stiffness leaves of the acceptance.
 - `volume`: the couplings trained on 6x6 moved to 8, 10, 12, 14 along the critical line: how tau_int grows.
 
-`--samples`: trajectories of each of 16 chains. One force of the pulled-back theory counts as one: it costs a force of the theory
-and a pass through the flow and back, which the milliseconds show.
+`--samples`: trajectories of each of 16 chains. One force of the pulled-back theory counts as one: it costs a force of the
+theory and a pass through the flow and back, which the milliseconds show.
 """
 
 import time

@@ -1,8 +1,10 @@
 """Replica exchange: a ladder of theories whose configurations change places."""
 
+import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._checks import integers
@@ -67,11 +69,12 @@ def replica_exchange(
     _check_translated(translate, replicas)
     integers("replica_exchange", 1, n=n)
     functions = None if measure is None else primary_functions(measure)
+    together = None if functions is None else {name: _OnRungs(f, replicas.rungs) for name, f in functions.items()}
     exchange = ExchangeKernel(kernel, flows, updates=updates, schedule=schedule, translate=translate, tolerance=tolerance)
     try:
         chain = chain_of(
             "replica_exchange", key, replicas, exchange, n, chains=chains, thermalisation=thermalisation, thin=thin,
-            initial=_start(initial, replicas), measure=_on_all(functions, replicas), dtype=dtype, chunk=chunk,
+            initial=_start(initial, replicas), measure=together, dtype=dtype, chunk=chunk,
             progress=progress,
         )  # fmt: skip
     except SamplingInterrupted as interrupt:
@@ -80,11 +83,16 @@ def replica_exchange(
     return _split(chain, replicas, functions, flows)
 
 
-def _on_all(functions: dict[str, Any] | None, replicas: Replicas) -> dict[str, Any] | None:
-    """Functions of one configuration, as functions of those of all rungs."""
-    if functions is None:
-        return None
-    return {name: lambda x, f=f: jax.vmap(f)(replicas.together(x)) for name, f in functions.items()}
+@dataclasses.dataclass(frozen=True)
+class _OnRungs:
+    """A function of one configuration, as one of those of all rungs; equal to itself in the next call, which then compiles
+    nothing."""
+
+    function: Any
+    rungs: tuple[str, ...]
+
+    def __call__(self, x: dict[str, Any]) -> Any:
+        return jax.vmap(self.function)(jax.tree.map(lambda *a: jnp.stack(a), *(x[name] for name in self.rungs)))
 
 
 def _split(chain: Chain, replicas: Replicas, functions: Any, flows: Any) -> ReplicaChains:

@@ -16,11 +16,12 @@ from .._report import by_caution, pair
 from .._run_folder import RunFolder
 from ._clock import peak_megabytes, reset_peak
 from ._comparison import Comparison
-from ._methods import METHODS, Method
+from ._methods import METHODS, Method, carried_coupling, repaired_defect
 from ._sampling import (
     Sampled,
     draw_configurations,
     particles,
+    sample_exchange,
     sample_heatbath,
     sample_hmc,
     sample_model,
@@ -119,6 +120,8 @@ _SAMPLE = {
     "quenched": _sample_quenched,
     "hmc": lambda folder, key, model, *others: sample_hmc(folder, key, *others),
     "hits": lambda folder, key, model, *others: sample_hmc(folder, key, *others, hits=True),
+    "exchange": lambda folder, key, model, *others: sample_exchange(folder, key, *others, ladder=repaired_defect),
+    "t-rex": lambda folder, key, model, *others: sample_exchange(folder, key, *others, ladder=carried_coupling),
     "heatbath": lambda folder, key, model, *others: sample_heatbath(folder, key, *others),
 }
 

@@ -17,10 +17,12 @@ from ...fields import (
     LoopPotential,
     NeighbourPotential,
     SumField,
+    WindowField,
 )
 from ...flows import (
     ContinuousFlow,
     CouplingFlow,
+    DefectRepair,
     FlowSequence,
     FourierFlow,
     GaugeCouplingFlow,
@@ -38,7 +40,7 @@ from ...stochastic import (
     VariancePreserving,
     stack_layers,
 )
-from ...theories import SchwingerAction, WilsonAction
+from ...theories import SchwingerAction, WeightedWilsonAction, WilsonAction
 from ...training import FlowMatching, ScoreMatching, continuity_residual, reverse_kl
 from ...transforms import Affine, Composition, RationalQuadraticSpline
 from .._kinds import Kind, kind_of
@@ -56,7 +58,7 @@ class Method:
     """
 
     label: str
-    run: Literal["weights", "smc", "quenched", "hmc", "hits", "heatbath"]
+    run: Literal["weights", "smc", "quenched", "hmc", "hits", "heatbath", "exchange", "t-rex"]
     build: Callable[[jax.Array, Any], Any] | None = None
     rate: float = 0.0
     refuses: Callable[[Any], str | None] = lambda theory: None
@@ -165,6 +167,27 @@ def _refuses_quarks(theory: Any) -> str | None:
     return None if _has_quarks(theory) else "it is for the Schwinger model"
 
 
+def _refuses_exchange(theory: Any) -> str | None:
+    known = _is_wilson(theory) and kind_of(theory.manifold) == "u1" and len(theory.lattice) == 2 and float(theory.beta) > 0
+    return None if known else "the maps between its rungs are for U(1) in two dimensions, with Wilson's action"
+
+
+def repaired_defect(theory: Any) -> dict[str, Any]:
+    """Two rungs, the first without the coupling of one plaquette, and the exact map between them."""
+    beta = float(theory.beta)
+    ladder = [WeightedWilsonAction.with_defect(theory.group, theory.lattice, beta, defect) for defect in (0.0, beta)]
+    flow = DefectRepair(theory.manifold, source=0.0, target=beta, patch=min(theory.lattice))
+    return {"theories": ladder, "flows": [flow], "translate": (1,), "tolerance": None}
+
+
+def carried_coupling(theory: Any) -> dict[str, Any]:
+    """Two rungs at 3/7 of beta and at beta, and the closed form of the gated field between them."""
+    beta, start = float(theory.beta), 3.0 / 7.0
+    field = WindowField(GatedConvolutionField.trivializing(theory.manifold, beta), start)
+    ladder = [WilsonAction(theory.group, theory.lattice, start * beta), theory]  # pyright: ignore[reportCallIssue]
+    return {"theories": ladder, "flows": [ContinuousFlow(field, steps=8)], "tolerance": 1e-2}
+
+
 def _refuses_heatbath(theory: Any) -> str | None:
     return None if _is_wilson(theory) else "the heatbath knows Wilson's action only"
 
@@ -267,4 +290,6 @@ METHODS = {
     "hmc": Method("hybrid Monte Carlo, tuned", "hmc"),
     "hits": Method("hybrid Monte Carlo, winding hits", "hits", refuses=_refuses_hits, in_smoke=False),
     "heatbath": Method("heatbath and overrelaxation", "heatbath", refuses=_refuses_heatbath),
+    "exchange": Method("exchange with an open plaquette, repaired", "exchange", refuses=_refuses_exchange, in_smoke=False),
+    "t-rex": Method("exchange with a weaker coupling, by a flow", "t-rex", refuses=_refuses_exchange, in_smoke=False),
 }

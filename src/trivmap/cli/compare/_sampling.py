@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from ...io import read_checkpoint, read_header, write_checkpoint
-from ...kernels import HMCKernel
-from ...samplers import heatbath, hmc, quenched, run_chain, sample, smc
+from ...kernels import HeatbathKernel, HMCKernel, KernelSequence, OverrelaxationKernel
+from ...samplers import heatbath, hmc, quenched, replica_exchange, run_chain, sample, smc
 from ...statistics import Chain, Ensemble, acceptance_rate
 from .._build import with_hits
 from .._interrupt import interrupts_deferred
@@ -156,6 +156,25 @@ def sample_heatbath(folder: RunFolder, key: jax.Array, theory: Any, functions: A
     def run(n: int, initial: Any, thermalisation: int = 0) -> Chain:
         return heatbath(key, theory, n, initial=initial, thermalisation=thermalisation, chunk=50, **options)
 
+    return _swept(folder, run, settings, 1.0 + _SWEEPS)
+
+
+def sample_exchange(
+    folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison, ladder: Callable[[Any], dict]
+) -> Sampled:
+    """The last rung of replica exchange by heatbath and overrelaxation; `ladder(theory)` has theories and flows."""
+    options = ladder(theory) | {"kernel": KernelSequence(HeatbathKernel(), OverrelaxationKernel(_SWEEPS))}
+    options |= {"chains": settings.chains, "measure": functions, "dtype": jnp.dtype(settings.precision), "chunk": 50}
+
+    def run(n: int, initial: Any, thermalisation: int = 0) -> Chain:
+        replicas = replica_exchange(key, n=n, initial=initial, thermalisation=thermalisation, **options)
+        return dataclasses.replace(replicas[-1], state=replicas.state)
+
+    return _swept(folder, run, settings, len(options["theories"]) * (1.0 + _SWEEPS))
+
+
+def _swept(folder: RunFolder, run: Callable[..., Chain], settings: Comparison, sweeps: float) -> Sampled:
+    """Chains that need no tuning: thermalised by 100 steps, then sampled."""
     plan = _plan(folder)
     if plan is None:
         chain, first = _timed(lambda: run(50, "hot", 100))
@@ -163,7 +182,7 @@ def sample_heatbath(folder: RunFolder, key: jax.Array, theory: Any, functions: A
         plan = {"seconds": 4 * seconds, "compile": max(first - 3 * seconds, 0.0)}
         _write_state(folder, chain.state, plan, 0)
     chain, seconds, compiled = _sample_chain(folder, run, settings.sampling)
-    return Sampled(chain, seconds, plan["compile"] + compiled, plan["seconds"], 1.0 + _SWEEPS)
+    return Sampled(chain, seconds, plan["compile"] + compiled, plan["seconds"], sweeps)
 
 
 def _sample_chain(folder: RunFolder, run: Callable[[int, Any], Chain], seconds: float) -> tuple[Chain, float, float]:
