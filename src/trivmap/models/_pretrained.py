@@ -74,19 +74,6 @@ def _links(field: Callable[[WilsonAction, Array], AbstractVectorField]) -> _Kind
     return _Kind(_wilson, ("n", "beta"), build)
 
 
-def _finished_ladder(entry: dict[str, Any], theory: WilsonAction) -> Model:
-    """A `LadderField` all of whose numbers were learned: gates, corrections to the kernels, the potential of a plaquette."""
-    names = ("ladder", "column", "row", "gates")
-    potential, *kernels = (jnp.asarray(entry["numbers"][name], jnp.float32) for name in ("potential", *names))
-    times, gates = kernels[-1].shape
-    options = {"gates": gates, "times": times, "reach": kernels[0].shape[1], "dtype": jnp.float32}
-    start = LadderField(theory.manifold, theory.beta, **options)
-    learned = eqx.tree_at(
-        lambda f: (f.potential.coefficients, *(getattr(f, name) for name in names)), start, (potential, *kernels)
-    )
-    return Model(HaarPrior(theory.manifold), ContinuousFlow(learned, steps=entry["steps"]))
-
-
 def _phi4(entry: dict[str, Any], lattice: Shape) -> Phi4Action:
     return Phi4Action(lattice, m2=entry["m2"], lam=entry["lam"])
 
@@ -137,7 +124,6 @@ def _with_numbers(manifold: Any, numbers: dict[str, Any]) -> GatedConvolutionFie
 
 _KINDS = {
     "charged": _Kind(_wilson, ("n", "beta"), _charged),
-    "finishedLadder": _Kind(_wilson, ("n", "beta"), _finished_ladder),
     "gated": _links(_gated),
     "ladder": _links(_ladder),
     "modelA": _links(_loops(LoopPotential.model_a)),
