@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
@@ -79,26 +78,23 @@ def cpu_seconds(work: Callable[[], Any], samples: int) -> float:
     return (time.process_time() - begin) / samples
 
 
-def quenched(theory: tm.AbstractTheory, gauge: tm.WilsonAction, samples: int) -> tuple[tm.Ensemble, float]:
-    """Independent configurations of pure gauge theory with the weights of a theory, and seconds per sample."""
-    weigh = lambda y: gauge.action(y) - theory.action(y)  # noqa: E731
-    x = np.asarray(tm.exact.sample(jax.random.key(0), gauge, samples))
-    log_weights = tm.statistics.measure(weigh, x, batch_size=32) + tm.exact.log_z(gauge)
-    # Drawing them takes far less.
-    seconds = cpu_seconds(lambda: tm.statistics.measure(weigh, x[:256], batch_size=32), 256)
-    observables = {key: tm.statistics.measure(f, x, batch_size=32) for key, f in OBSERVABLES.items()}
-    return tm.Ensemble(None, log_weights, observables=observables), seconds
-
-
-def beside_quenched(row: dict, theory: tm.theories.TwistAverage, samples: int) -> dict:
+def beside_quenched(row: dict, average: tm.theories.TwistAverage, samples: int) -> dict:
     """Reweighting alone, by the determinant and by its average: ESS, effective samples per second, pulls of the flow."""
+    theory = average.theory
+    plain = tm.samplers.quenched(jax.random.key(0), theory, samples)
+    x = plain.configurations
+    log_weights = tm.exact.log_z(theory.gauge) - tm.statistics.measure(
+        lambda y: average.action(y) - theory.gauge.action(y), x, batch_size=32
+    )
+    averaged = tm.Ensemble(x, log_weights)
     found = {"flow": {"per_second": 1e3 * row["ess"] / row["cpu_ms"]}}
-    for name, weight in (("quenched", theory.theory), ("quenched, averaged", theory)):
-        ensemble, seconds = quenched(weight, theory.theory.gauge, samples)
-        estimates = {"log_z": tm.log_z(ensemble)} | {key: tm.expectation(ensemble, key) for key in OBSERVABLES}
+    for name, ensemble, weight in (("quenched", plain, theory.determinant), ("quenched, averaged", averaged, average)):
+        estimates = {"log_z": tm.log_z(ensemble)} | {key: tm.expectation(ensemble, f) for key, f in OBSERVABLES.items()}
         pulls = {key: -float(e.pull(row[key]["value"], row[key]["error"])) for key, e in estimates.items()}
         ess = float(tm.ess_fraction(ensemble.log_weights))
         values = {key: [float(e.value), float(e.error)] for key, e in estimates.items()}
+        # Drawing them takes far less.
+        seconds = cpu_seconds(lambda f=weight.action: tm.statistics.measure(f, x[:256], batch_size=32), 256)
         found[name] = {"ess": ess, "samples": samples, "values": values, "pulls": pulls, "per_second": ess / seconds}
         print(f"  {name}: ESS {ess:.4f}, " + ", ".join(f"{key} {e} ({pulls[key]:+.1f})" for key, e in estimates.items()))
     rates = ", ".join(f"{key} {v['per_second']:.0f}" for key, v in found.items())

@@ -106,7 +106,7 @@ def _u1(entry: dict[str, Any], lattice: Shape) -> WilsonAction:
 
 def _charged(entry: dict[str, Any], theory: WilsonAction) -> Model:
     """A gated field and those gated by the charge, orders 1, 2, ..., on the lattice of their kernels, then moved."""
-    trained = _u1(entry, tuple(entry["kernels"])).manifold
+    trained = _u1(entry, tuple(entry.get("kernels", entry["lattice"]))).manifold
     fields = [_with_numbers(trained, numbers) for numbers in entry["numbers"]]
     gates = [ChargeGatedField(field, order=order, width=entry["width"]) for order, field in enumerate(fields[1:], start=1)]
     flow = ContinuousFlow(SumField(fields[0], *gates), steps=entry["steps"])
