@@ -166,7 +166,7 @@ class PseudofermionAction(AbstractTheory):
         halves = uses_halves(dirac, even_odd)
         accuracy, force = accuracies("PseudofermionAction", tolerance, force_tolerance, max_iterations)
         self.factors = tuple(
-            PseudofermionRatio(
+            PseudofermionRatio(  # pyright: ignore[reportCallIssue]
                 dirac=lighter, heavier=heavier, name=name, even_odd=halves, accuracy=accuracy, force_accuracy=force
             )
             for name, lighter, heavier in zip(names, operators, (*operators[1:], None), strict=True)

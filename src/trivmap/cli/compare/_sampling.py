@@ -163,7 +163,7 @@ def sample_exchange(
     folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison, ladder: Callable[[Any], dict]
 ) -> Sampled:
     """The last rung of replica exchange by heatbath and overrelaxation; `ladder(theory)` has theories and flows."""
-    options = ladder(theory) | {"kernel": KernelSequence(HeatbathKernel(), OverrelaxationKernel(_SWEEPS))}
+    options: dict[str, Any] = ladder(theory) | {"kernel": KernelSequence(HeatbathKernel(), OverrelaxationKernel(_SWEEPS))}
     options |= {"chains": settings.chains, "measure": functions, "dtype": jnp.dtype(settings.precision), "chunk": 50}
 
     def run(n: int, initial: Any, thermalisation: int = 0) -> Chain:
