@@ -43,7 +43,7 @@ class IncompleteLU(AbstractPreconditioner):
     distance: int = eqx.field(static=True)
     floor: float = eqx.field(static=True)
 
-    def __init__(self, operator: Any, distance: int = 4, floor: float = 0.4):
+    def __init__(self, operator: Any, distance: int = 4, floor: float | int = 0.4):
         integer("IncompleteLU: distance", distance)
         at_least("IncompleteLU: floor", floor, 0)
         if distance < operator.range:

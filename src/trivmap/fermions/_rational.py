@@ -7,8 +7,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.interpolate import AAA
-from scipy.special import ellipj, ellipkm1
 
 from .._checks import finite, integers, positive
 from .._types import Array
@@ -82,6 +80,8 @@ def zolotarev(ratio: float, poles: int) -> tuple[float, np.ndarray, np.ndarray]:
 
     >>> factor, a, b = tm.fermions.zolotarev(1e-3, 6)
     """
+    from scipy.special import ellipj, ellipkm1
+
     steps = np.arange(1, 2 * poles + 1) / (2 * poles + 1)
     sn, cn, *_ = ellipj(steps * ellipkm1(ratio), 1 - ratio)
     c = ratio * (sn / cn) ** 2
@@ -126,6 +126,8 @@ def _zolotarev_fraction(exponent: float, ratio: float, poles: int) -> tuple:
 
 
 def _aaa_fraction(exponent: float, ratio: float, poles: int) -> tuple | None:
+    from scipy.interpolate import AAA
+
     x = np.geomspace(ratio, 1, 2000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that it ended at the number of poles
