@@ -408,7 +408,7 @@ def test_figures_at_their_smallest_size(name):
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "examples").glob("*.py")), ids=lambda path: path.stem)
 def test_examples(path):
     assert len(path.read_text().splitlines()) < 60
-    smoke = {"own_comparison": ["1"], "schwinger": ["400"]}
+    smoke = {"own_comparison": ["1"], "schwinger": ["400"], "qcd_4x4": ["--smoke"], "replica_exchange": ["--smoke"]}
     run_python(path, *smoke.get(path.stem, []))
 
 

@@ -58,13 +58,6 @@ def test_benchmarks(name):
 
 
 @pytest.mark.slow
-def test_example_of_quarks_in_four_dimensions():
-    done = run("examples/qcd_4x4.py", "--smoke")
-    assert done.returncode == 0, done.stderr
-    assert "plaquette 0." in done.stdout
-
-
-@pytest.mark.slow
 def test_stochastic_flows(tmp_path):
     out = tmp_path / "results.json"
     done = run("targets/stochastic.py", "--methods", "nets", "--smoke", "--out", str(out))
