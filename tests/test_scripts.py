@@ -27,7 +27,6 @@ def run(script, *arguments):
         ("targets/derivatives.py", "su2-8"),
         ("targets/replica_exchange.py", "defect-3"),
         ("targets/replica_exchange.py", "repair-3"),
-        ("targets/replica_exchange.py", "su3"),
         ("targets/trivialised_hmc.py", "phi4"),
         ("targets/trivialised_hmc.py", "su2"),
         ("targets/critical_costs.py", "8"),

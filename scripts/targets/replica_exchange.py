@@ -1,4 +1,4 @@
-"""Replica exchange for U(1) on 16x16 at beta = 7, where the charge freezes, beside heatbath and winding hits; SU(3) on 4^4.
+"""Replica exchange for U(1) on 16x16 at beta = 7, where the charge freezes, beside heatbath and winding hits.
 
     python scripts/targets/replica_exchange.py [NAME ...] [--samples N] [--out FILE] [--smoke]
 
@@ -12,8 +12,6 @@ iterations of each of 8 chains.
 - `defect`, `defect-3`, `defect-2x2`: one plaquette at couplings (0, 7) and (0, 2, 7), and a square of four at (0, 1, 3, 7).
 - `repair-3`, `-5`, `-8`, `-16`: (0, 7) with `flows.DefectRepair` on patches of that extent.
 - `t-rex`: 3 and 7 with the closed form of the gated field between them.
-- `su3`: acceptance between beta = 6.0 and 6.2 on 4^4, plain and with flows of 1, 3 and 12 loops by regression on the chain
-  at 6.0.
 """
 
 import time
@@ -29,7 +27,6 @@ from trivmap.kernels import HeatbathKernel, KernelSequence, OverrelaxationKernel
 from trivmap.statistics import (  # noqa: E402
     communication_barrier,
     equal_acceptance,
-    predicted_acceptance,
     round_trip_bound,
     round_trips,
     swap_acceptance,
@@ -140,59 +137,11 @@ def single_row(name: str, iterations: int, lattice) -> dict:
     }
 
 
-class Backwards(tm.flows.AbstractFlow):
-    """The inverse of a flow."""
-
-    flow: tm.flows.AbstractFlow
-
-    @property
-    def manifold(self):
-        return self.flow.manifold
-
-    def forward_and_log_det(self, z):
-        return self.flow.inverse_and_log_det(z)
-
-    def inverse_and_log_det(self, x):
-        return self.flow.forward_and_log_det(x)
-
-
-def su3_row(count: int, smoke: bool) -> dict:
-    """Acceptance over all pairs of configurations of two chains, by the flow that regression on the lower one finds."""
-    low, high = (tm.WilsonAction(tm.SU(3), (2,) * 4 if smoke else (4,) * 4, beta=beta) for beta in (6.0, 6.2))
-    chains = [tm.heatbath(jax.random.key(i), t, count, chains=8, overrelaxation=4, thermalisation=100, thin=4)
-              for i, t in enumerate((low, high))]  # fmt: skip
-    terms = tm.LoopPotential.model_a(low).family.terms[: 2 if smoke else 12]
-    rows = {}
-    for number in (0, 1, 3, 12):
-        flow, predicted = identity_or_fit(chains[0], low, terms[: min(number, len(terms))], 0.2)
-        up = tm.push_forward(chains[0], flow, low, high, measure={})
-        down = tm.push_forward(chains[1], Backwards(flow), high, low, measure={})
-        ratios = up.log_weights[:, None] + down.log_weights[None, :]
-        accepted = float(np.mean(np.exp(np.minimum(ratios, 0.0))))
-        rows[str(number)] = {"acceptance": accepted, "predicted": predicted}
-        print(f"  {number} loops: acceptance {accepted:.3f}, predicted {predicted:.3f}", flush=True)
-    return rows
-
-
-def identity_or_fit(chain: tm.Chain, theory: tm.WilsonAction, terms, step: float):
-    """The flow of a fit of some loops over a step of beta, or one that stays, and the acceptance that is expected of it."""
-    if not terms:
-        x = chain.configurations.reshape(-1, *theory.manifold.shape)
-        variance = np.var(np.asarray(jax.vmap(theory.action)(x)) / float(theory.beta))
-        still = tm.ContinuousFlow(tm.GradientField(tm.LoopPotential(theory.manifold, coefficient=0.0)), steps=1)
-        return still, float(predicted_acceptance(step, variance))
-    field = tm.GradientField(tm.LoopPotential(theory.manifold, terms, time="constant"))
-    fit = tm.training.stein_regression(chain, theory, "beta", field)
-    return fit.flow(step), fit.swap_acceptance(step)
-
-
 def _run(name: str, samples: int, smoke: bool) -> dict:
     lattice = (4, 4) if smoke else (16, 16)
     print(name, flush=True)
-    if name == "su3":
-        return su3_row(4 if smoke else 32, smoke)
     return single_row(name, samples, lattice) if name in ("heatbath", "hits") else ladder_row(name, samples, lattice)
 
 
 if __name__ == "__main__":
-    run_points(__doc__, dict.fromkeys(["heatbath", "hits", *LADDERS, *REPAIRS, "su3"]), _run, SAMPLES)
+    run_points(__doc__, dict.fromkeys(["heatbath", "hits", *LADDERS, *REPAIRS]), _run, SAMPLES)
