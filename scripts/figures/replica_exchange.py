@@ -10,6 +10,7 @@ of the repair on patches of all sizes between exact samples, beside that of inde
 import jax
 import numpy as np
 from _common import run
+from matplotlib.ticker import NullFormatter
 
 import trivmap as tm
 from trivmap.kernels import HeatbathKernel, KernelSequence, OverrelaxationKernel, WindingHit
@@ -108,6 +109,7 @@ def plot(figure, data: dict) -> None:
     left.barh(range(len(names)), values, xerr=errors, color="C0", height=0.6)
     left.set_yticks(range(len(names)), names)
     left.set_xscale("log")
+    left.xaxis.set_minor_formatter(NullFormatter())
     left.set(xlabel="sweeps per independent $Q^2$", title="cost, all rungs")
     patches = [int(patch) for patch in data["patch"]]
     measured = np.array([row[0] for row in data["patch"].values()])
