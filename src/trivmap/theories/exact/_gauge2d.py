@@ -1,3 +1,4 @@
+import abc
 import math
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from ._errors import NoExactResultError
 from ._representations import CharacterExpansion, sun_expansion, u1_expansion
 
 # Share of the sum of absolute values that has to be left of a sum: six digits of it are right.
-_LEAST_SHARE = 1e-9
+LEAST_SHARE = 1e-9
 
 
 def expansion_of(group_name: str, n: int, beta: float, reach: float | None = None) -> CharacterExpansion:
@@ -18,8 +19,43 @@ def expansion_of(group_name: str, n: int, beta: float, reach: float | None = Non
     return u1_expansion(beta, reach) if group_name == "U(1)" else sun_expansion(n, beta, reach)
 
 
+class AbstractGaugeTorus(abc.ABC):
+    """Topological charges of pure gauge theory on a two-dimensional torus."""
+
+    group_name: str
+
+    @property
+    @abc.abstractmethod
+    def couplings(self) -> tuple[tuple[float, int], ...]:
+        """Pairs of a coupling and the number of plaquettes that have it."""
+
+    def _charges(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.group_name != "U(1)":
+            raise NoExactResultError(
+                f"{self.group_name} gauge fields in two dimensions carry no topological charge: only U(1) does."
+            )
+        return _topology.charge_probabilities(self.couplings)
+
+    def charge_distribution(self, charge) -> float | np.ndarray:
+        charges, probabilities = self._charges()
+        wanted = np.asarray(charge)
+        if not np.issubdtype(wanted.dtype, np.integer):
+            raise TypeError(f"topological charges are integers, got dtype {wanted.dtype}.")
+        inside = np.abs(wanted) <= charges[-1]
+        result = np.where(inside, probabilities[np.where(inside, wanted, 0) + charges[-1]], 0.0)
+        return result if result.ndim else float(result)
+
+    def charge_moment(self, power: int) -> float:
+        integer("charge_moment: power", power, 0)
+        charges, probabilities = self._charges()
+        return float(np.sum(probabilities * charges.astype(float) ** power))
+
+    def charge_squared(self) -> float:
+        return self.charge_moment(2)
+
+
 @dataclass(frozen=True)
-class GaugeTorus:
+class GaugeTorus(AbstractGaugeTorus):
     r"""Pure gauge theory on a two-dimensional torus, $Z = \sum_r c_r^V$ (Migdal)."""
 
     group_name: str
@@ -32,6 +68,10 @@ class GaugeTorus:
         return math.prod(self.lattice)
 
     @property
+    def couplings(self) -> tuple[tuple[float, int], ...]:
+        return ((self.beta, self.volume),)
+
+    @property
     def expansion(self) -> CharacterExpansion:
         return expansion_of(self.group_name, self.n, self.beta)
 
@@ -39,7 +79,7 @@ class GaugeTorus:
         terms = self.expansion.ratio**self.volume
         total = float(np.sum(terms))
         # Negative beta on an odd number of plaquettes is frustrated: terms of alternating sign.
-        if not total > _LEAST_SHARE * float(np.sum(np.abs(terms))):
+        if not total > LEAST_SHARE * float(np.sum(np.abs(terms))):
             raise NoExactResultError(
                 f"no exact result for {self.group_name} at beta={self.beta} on {self.lattice}: the terms of the character "
                 "expansion cancel. Take a smaller |beta|, or an even number of plaquettes."
@@ -99,27 +139,3 @@ class GaugeTorus:
         lower, upper = e.pairs
         terms = e.ratio[lower] ** (self.volume - between) * e.ratio[upper] ** between
         return float(np.sum(terms)) / (self.n**2 * self._sum())
-
-    def _charges(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.group_name != "U(1)":
-            raise NoExactResultError(
-                f"{self.group_name} gauge fields in two dimensions carry no topological charge: only U(1) does."
-            )
-        return _topology.charge_probabilities(((self.beta, self.volume),))
-
-    def charge_distribution(self, charge) -> float | np.ndarray:
-        charges, probabilities = self._charges()
-        wanted = np.asarray(charge)
-        if not np.issubdtype(wanted.dtype, np.integer):
-            raise TypeError(f"topological charges are integers, got dtype {wanted.dtype}.")
-        inside = np.abs(wanted) <= charges[-1]
-        result = np.where(inside, probabilities[np.where(inside, wanted, 0) + charges[-1]], 0.0)
-        return result if result.ndim else float(result)
-
-    def charge_moment(self, power: int) -> float:
-        integer("charge_moment: power", power, 0)
-        charges, probabilities = self._charges()
-        return float(np.sum(probabilities * charges.astype(float) ** power))
-
-    def charge_squared(self) -> float:
-        return self.charge_moment(2)

@@ -3,16 +3,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _topology
 from ._errors import NoExactResultError
-from ._gauge2d import expansion_of
-
-# Share of the sum of absolute values that has to be left of a sum: six digits of it are right.
-_LEAST_SHARE = 1e-9
+from ._gauge2d import LEAST_SHARE, AbstractGaugeTorus, expansion_of
 
 
 @dataclass(frozen=True)
-class WeightedGaugeTorus:
+class WeightedGaugeTorus(AbstractGaugeTorus):
     r"""Pure gauge theory on a two-dimensional torus with several couplings, $Z = \sum_r \prod_P c_r(\beta_P)$ (Migdal).
 
     Where the plaquettes lie does not matter: `weights` are pairs of a weight, $\beta_P = \beta\, w_P$, and the number of
@@ -55,20 +51,6 @@ class WeightedGaugeTorus:
         counts = [count for _, count in self.couplings]
         return float(np.average(self._plaquettes(), weights=counts))
 
-    def charge_distribution(self, charge) -> float | np.ndarray:
-        charges, probabilities = self._charges()
-        wanted = np.asarray(charge)
-        inside = np.abs(wanted) <= charges[-1]
-        result = np.where(inside, probabilities[np.where(inside, wanted, 0) + charges[-1]], 0.0)
-        return result if result.ndim else float(result)
-
-    def charge_moment(self, power: int) -> float:
-        charges, probabilities = self._charges()
-        return float(np.sum(probabilities * charges.astype(float) ** power))
-
-    def charge_squared(self) -> float:
-        return self.charge_moment(2)
-
     def _plaquettes(self) -> list[float]:
         """Means of the plaquettes of each coupling: one factor of the product is replaced by its derivative."""
         slopes, total = self._ratios("first"), self._sum()
@@ -77,7 +59,7 @@ class WeightedGaugeTorus:
     def _sum(self) -> float:
         terms = self._product()
         total = float(np.sum(terms))
-        if not total > _LEAST_SHARE * float(np.sum(np.abs(terms))):
+        if not total > LEAST_SHARE * float(np.sum(np.abs(terms))):
             raise NoExactResultError(
                 f"no exact result for {self.group_name} with the couplings {self.couplings} (beta, plaquettes): the terms of "
                 "the character expansion cancel. Take smaller |beta|."
@@ -93,10 +75,3 @@ class WeightedGaugeTorus:
         """Coefficients of all couplings for the representations that the largest |beta| needs."""
         largest = max(abs(beta) for beta, _ in self.couplings)
         return [getattr(expansion_of(self.group_name, self.n, beta, largest), which) for beta, _ in self.couplings]
-
-    def _charges(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.group_name != "U(1)":
-            raise NoExactResultError(
-                f"{self.group_name} gauge fields in two dimensions carry no topological charge: only U(1) does."
-            )
-        return _topology.charge_probabilities(self.couplings)
