@@ -22,7 +22,12 @@ from ._preconditioner import AbstractPreconditioner, AbstractSpinorMap
 class AbstractHops(eqx.Module):
     """A gauge covariant linear map of half spinors with numbers to learn: what a layer adds to one colour from the other.
 
-    Its arrays may have an axis in front, for layers; `apply` sees one of them.
+    Its arrays may have an axis in front, for layers; `apply` sees one of them. A new map gives the method `apply`.
+
+        >>> class NoHops(tm.fermions.AbstractHops):
+        ...     def apply(self, operator, u, psi, dagger): return jnp.zeros_like(psi)
+        ...
+        >>> hops = NoHops()
     """
 
     @abc.abstractmethod

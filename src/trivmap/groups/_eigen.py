@@ -44,19 +44,19 @@ def hermitian_eigen(h: Array) -> tuple[Array, Array]:
         return jnp.moveaxis(values, -1, 0), jnp.moveaxis(v, (-2, -1), (0, 1))
     size = jnp.sum(h.real**2 + h.imag**2, axis=(0, 1))
     tolerance = (2 * float(jnp.finfo(h.dtype).eps)) ** 2
-    pairs = [(p, q) for p in range(n) for q in range(p + 1, n)]
     one, zero = jnp.ones_like(h[0, 0]), jnp.zeros_like(h[0, 0])
     unit = [[one if i == j else zero for j in range(n)] for i in range(n)]
 
     def unfinished(state):
         a, _, count = state
-        off = sum(a[p][q].real ** 2 + a[p][q].imag ** 2 for p, q in pairs)
+        off = sum(a[p][q].real ** 2 + a[p][q].imag ** 2 for p in range(n) for q in range(p + 1, n))
         return (count < _SWEEPS) & jnp.any(off > tolerance * size)
 
     def sweep(state):
         a, v, count = state
-        for p, q in pairs:
-            a, v = _rotate(a, v, p, q)
+        # One rotation per step of a loop, whose state is in memory. Where XLA joins several it may compute an entry twice,
+        # with different rounding: of an entry that cancels to rounding, size and phase then have nothing in common.
+        a, v = lax.fori_loop(0, n * (n - 1) // 2, lambda _, m: _rotate(*m), (a, v))
         return a, v, count + 1
 
     entries = [[h[i, j] for j in range(n)] for i in range(n)]
@@ -64,36 +64,38 @@ def hermitian_eigen(h: Array) -> tuple[Array, Array]:
     return jnp.stack([a[i][i].real for i in range(n)]), jnp.stack([jnp.stack(row) for row in v])
 
 
-def _rotate(a: list[list[Array]], v: list[list[Array]], p: int, q: int) -> tuple[list[list[Array]], list[list[Array]]]:
-    """The rotation of columns p and q that removes a[p][q]; entry by entry, which XLA turns into loops over sites."""
+def _rotate(a: list[list[Array]], v: list[list[Array]]) -> tuple[list[list[Array]], list[list[Array]]]:
+    """The rotation of the first two columns that removes a[0][1], then the first column last.
+
+    Up to n = 3 every pair comes first once in n (n - 1)/2 steps. Entry by entry, which XLA turns into loops over sites.
+    """
     n = len(a)
-    entry, size = a[p][q], jnp.abs(a[p][q])
+    entry, size = a[0][1], jnp.abs(a[0][1])
     # Below the smallest normal number 1/size is not accurate any more.
     zero = size < float(jnp.finfo(size.dtype).tiny) * 1e4
     safe = jnp.where(zero, 1, size)
     phase = jnp.where(zero, 1, entry.conj() / safe.astype(entry.dtype))
-    tau = (a[q][q].real - a[p][p].real) / (2 * safe)
+    tau = (a[1][1].real - a[0][0].real) / (2 * safe)
     t = jnp.where(tau >= 0, 1.0, -1.0).astype(tau.dtype) / (jnp.abs(tau) + jnp.sqrt(1 + tau**2))
     t = jnp.where(zero, 0, t)
     c = 1 / jnp.sqrt(1 + t**2)
-    s = t * c
+    c, s = c.astype(entry.dtype), (t * c).astype(entry.dtype)
     shift = (t * size).astype(entry.dtype)
 
     def rotated(left: Array, right: Array) -> tuple[Array, Array]:
         right = right * phase
-        return c.astype(entry.dtype) * left - s.astype(entry.dtype) * right, s.astype(entry.dtype) * left + c.astype(
-            entry.dtype
-        ) * right
+        return c * left - s * right, s * left + c * right
 
     a, v = [list(row) for row in a], [list(row) for row in v]
     for i in range(n):
-        v[i][p], v[i][q] = rotated(v[i][p], v[i][q])
-        if i not in (p, q):
-            a[i][p], a[i][q] = rotated(a[i][p], a[i][q])
-            a[p][i], a[q][i] = a[i][p].conj(), a[i][q].conj()
-    a[p][p], a[q][q] = a[p][p] - shift, a[q][q] + shift
-    a[p][q] = a[q][p] = jnp.zeros_like(entry)
-    return a, v
+        v[i][0], v[i][1] = rotated(v[i][0], v[i][1])
+        if i > 1:
+            a[i][0], a[i][1] = rotated(a[i][0], a[i][1])
+            a[0][i], a[1][i] = a[i][0].conj(), a[i][1].conj()
+    a[0][0], a[1][1] = a[0][0] - shift, a[1][1] + shift
+    a[0][1] = a[1][0] = jnp.zeros_like(entry)
+    a, v = ([[*row[1:], row[0]] for row in m] for m in (a, v))
+    return [*a[1:], a[0]], v
 
 
 @jax.custom_jvp
