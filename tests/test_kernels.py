@@ -22,6 +22,7 @@ from trivmap.kernels import (
     OnRegion,
     OverrelaxationKernel,
     RandomMixture,
+    RegionMetropolis,
     SymmetricSequence,
     WindingHit,
     leapfrog,
@@ -77,6 +78,13 @@ HMC = HMCKernel(1.0, steps=4)
 EVEN, ODD = checkerboard(LATTICE)
 FRONT, BACK = slab(LATTICE, 0, 0, 1), slab(LATTICE, 0, 1, 2)
 
+WIDE = tm.Phi4Action((3, 6), m2=-4.0, lam=8.0)
+MIDDLE = tm.priors.GaussianRegionPrior(slab((3, 3), 0, 1, 2) & slab((3, 3), 1, 1, 2), np.zeros((1, 3, 3)))
+WINDOWS = RegionMetropolis(
+    tm.Model(MIDDLE, tm.ContinuousFlow(tm.GatedConvolutionField(MIDDLE.manifold, features=2), steps=2)),
+    tm.Phi4Action((3, 3), m2=-4.0, lam=8.0),
+)
+
 # Name: theory, kernel, whether it is reversible.
 KERNELS = {
     "hmc": (PHI4, HMC, True),
@@ -103,6 +111,7 @@ KERNELS = {
     "exchange": (LADDER, ExchangeKernel(HeatbathKernel(), translate=(0,)), False),
     "exchange_at_random": (LADDER, ExchangeKernel(HeatbathKernel(), schedule="seo", updates=2), False),
     "of_a_user": (PHI4, Metropolis(0.15), True),
+    "windows": (WIDE, RandomMixture([WINDOWS, HMC]), True),
 }
 
 
@@ -116,8 +125,9 @@ def observables(theory):
             lambda x: tm.plaquette(x["rung1"]),
             tm.exact.plaquette(LADDER[0]),
         )
-    if theory in (PHI4, SUM):
-        return lambda x: jnp.mean(x**2), lambda x: x[0, 0] * x[0, 1], tm.exact.phi_squared(PHI4)
+    if theory in (PHI4, SUM, WIDE):
+        known = tm.exact.phi_squared(WIDE if theory is WIDE else PHI4)
+        return lambda x: jnp.mean(x**2), lambda x: x[0, 0] * x[0, 1], known
     return tm.plaquette, lambda x: tm.wilson_loop(x, 1, 2), tm.exact.plaquette(theory)
 
 

@@ -4,10 +4,27 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..lattice import Region
 from ._sincos import sincos
 
 
-class AngleFeatures(eqx.Module):
+class _Everywhere(eqx.Module):
+    """Features of a field that moves on the whole lattice."""
+
+    size: eqx.AbstractVar[int]
+    gates: eqx.AbstractVar[int]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of features and gates that a user asks for."""
+        return self.size, self.gates
+
+    def moving(self, a: Array) -> Array:
+        """What of a site variable belongs to sites that move."""
+        return a
+
+
+class AngleFeatures(_Everywhere):
     """h_j = sin(j W)/j^2 (odd) and g_l = cos(l W)/l (even) of an angle.
 
     The falling weights keep the velocity smooth: without them training finds fields that vary faster than the steps.
@@ -36,7 +53,7 @@ def _multiples(sine: Array, cosine: Array, size: int) -> tuple[list[Array], list
     return cosines, sines
 
 
-class ScalarFeatures(eqx.Module):
+class ScalarFeatures(_Everywhere):
     """h = (W, sin(w_j W)/w_j) (odd) and g_l = cos(v_l W) (even) of a real number, frequencies learned (arXiv:2207.00283)."""
 
     frequencies: Float[Array, " features"]
@@ -60,3 +77,35 @@ class ScalarFeatures(eqx.Module):
         h = jnp.concatenate([w[None], sine[:size] / omega])
         dh = jnp.concatenate([jnp.ones_like(w)[None], cosine[:size]])
         return h, dh, cosine[size:], -nu * sine[size:]
+
+
+class RegionFeatures(eqx.Module):
+    """Features of a field that moves in a region only: each of them everywhere, and once more where the field moves.
+
+    Convolutions can then tell sites that flow from frozen ones around them.
+    """
+
+    features: ScalarFeatures
+    region: Region = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        return 2 * self.features.size
+
+    @property
+    def gates(self) -> int:
+        return 2 * self.features.gates
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of features and gates that a user asks for."""
+        return self.features.counts
+
+    def moving(self, a: Array) -> Array:
+        """What of a site variable belongs to sites that move, zero elsewhere."""
+        return self.region.restricted(a)
+
+    def __call__(self, w: Float[Array, "*lattice"]) -> tuple[Array, Array, Array, Array]:
+        """Stacked (h, dh/dW, g, dg/dW), features on the leading axis."""
+        h, dh, g, dg = (jnp.concatenate([a, self.moving(a)]) for a in self.features(w))
+        return h, dh, g, dg

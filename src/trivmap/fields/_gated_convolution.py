@@ -11,10 +11,10 @@ from jaxtyping import Array, DTypeLike, Float
 from .._checks import finite, integers
 from ..gauge import planes, plaquette_angle
 from ..lattice import accumulator_dtype, displacements, hartley, hypercubic_orbits, shift, site_sum, squared_momentum, symbol
-from ..manifolds import AbstractManifold, LinkField, RealField
+from ..manifolds import AbstractManifold, LinkField, RealField, RegionField
 from ._base import AbstractVectorField
 from ._class_potential import driven_gate, trivializing_harmonics
-from ._features import AngleFeatures, ScalarFeatures
+from ._features import AngleFeatures, RegionFeatures, ScalarFeatures
 from ._regrid import regrid_momenta
 from ._time import cosine_basis
 
@@ -30,7 +30,7 @@ class _GatedConvolution(eqx.Module):
 
     linear: Float[Array, "times features orbits"]
     gate: Float[Array, "times gates features orbits"]
-    features: AngleFeatures | ScalarFeatures
+    features: AngleFeatures | ScalarFeatures | RegionFeatures
     lattice: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, lattice, features, times, dtype):
@@ -60,7 +60,8 @@ class _GatedConvolution(eqx.Module):
         sites = tuple(range(-dim, 0))
         c, d = (_columns(jnp.mean(kernel, sites).astype(w.dtype), dim) for kernel in (wide_linear, wide_gate))
         local = c + jnp.sum(d * g[:, None], axis=0)
-        return convolved[0] + jnp.sum(g * m, axis=0), site_sum(dg * m) + site_sum(local * dh)
+        moving = self.features.moving
+        return moving(convolved[0] + jnp.sum(g * m, axis=0)), site_sum(moving(dg * m)) + site_sum(moving(local * dh))
 
     def spectrum_and_trace(self, t: Array, w: Array, weight: Array) -> tuple[Array, Array]:
         """Hartley transform of u, and sum_{x,y} M(y - x) du_x/dW_y for the even matrix M with eigenvalues `weight`."""
@@ -98,7 +99,7 @@ def _columns(x: Array, dimension: int) -> Array:
 def _local_features(manifold: Any, features: int | None, gates: int, frequencies: tuple[float, float], dtype: Any) -> Any:
     """Features of a site or plaquette, and whether gradients of plaquettes are smoothed besides."""
     raise TypeError(
-        f"GatedConvolutionField is defined for RealField and for U(1) links, but was given {manifold}. "
+        f"GatedConvolutionField is defined for RealField, a region of it, and U(1) links, but was given {manifold}. "
         "For SU(N) links use LadderField or CovariantConvolutionField."
     )
 
@@ -110,6 +111,14 @@ def _(manifold: RealField, features, gates, frequencies, dtype):
     low, high = frequencies
     odd = jnp.linspace(low, high, (8 if features is None else features) - 1, dtype=dtype)
     return ScalarFeatures(odd, jnp.linspace(low, high, gates, dtype=dtype)), False
+
+
+@_local_features.register
+def _(manifold: RegionField, features, gates, frequencies, dtype):
+    if not isinstance(manifold.manifold, RealField):
+        return _local_features.dispatch(object)(manifold, features, gates, frequencies, dtype)
+    local, smoothed = _local_features(manifold.manifold, features, gates, frequencies, dtype)
+    return RegionFeatures(local, manifold.region), smoothed
 
 
 @_local_features.register
@@ -136,7 +145,8 @@ class GatedConvolutionField(AbstractVectorField):
 
     **Arguments:**
 
-    - `manifold`: `RealField` or `LinkField(U1(), lattice)` of dimension two or more; planes share the kernels.
+    - `manifold`: `RealField` or `LinkField(U1(), lattice)` of dimension two or more; planes share the kernels. Or a
+      `RegionField` of scalars: sites outside of the region are read and stay, and the field knows which ones they are.
     - `features`: number of odd features h_j, by default 8 for scalars and 4 for angles. `gates`: number of even gates g_l.
     - `times`: number of time functions cos(pi k t) in each coefficient.
     - `frequency_range`: for scalars, initial frequencies are spread evenly over this interval, in units of 1/phi.
@@ -217,7 +227,7 @@ class GatedConvolutionField(AbstractVectorField):
         Kernels keep their values at the displacements of this lattice and are zero beyond; a constant all over the lattice
         stays a multiple of the mean over the lattice.
         """
-        times, gates, features, _ = self.convolution.gate.shape
+        times, (features, gates) = self.convolution.gate.shape[0], self.convolution.features.counts
         new = GatedConvolutionField(manifold, features=features, gates=gates, times=times, dtype=self.convolution.gate.dtype)
         if new.manifold.shape[: -len(self.lattice)] != self.manifold.shape[: -len(self.lattice)]:
             raise ValueError(f"The field lives on {self.manifold}, the new manifold is {manifold}: only extents may change.")

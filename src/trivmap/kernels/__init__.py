@@ -33,3 +33,4 @@ from ._part import OnComponent as OnComponent
 from ._part import OnRegion as OnRegion
 from ._pseudofermions import PseudofermionHeatbath as PseudofermionHeatbath
 from ._pseudofermions import pseudofermion_hmc as pseudofermion_hmc
+from ._region_metropolis import RegionMetropolis as RegionMetropolis

@@ -14,3 +14,4 @@ from ._start import ChainState as ChainState
 from ._start import fresh_state as fresh_state
 from ._step_halving import StepHalvingReport as StepHalvingReport
 from ._step_halving import step_halving as step_halving
+from ._two_level import two_level as two_level
