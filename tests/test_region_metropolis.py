@@ -50,13 +50,13 @@ def test_draws_have_this_density():
     given, count = prior(), 4000
     x = given.data.configurations[0]
     drawn = jax.vmap(lambda key: given.redrawn(key, x))(jax.random.split(jax.random.key(3), count))
-    assert jnp.all(jnp.where(BOX.mask, x, drawn) == x)
+    assert jnp.all(jnp.where(BOX.mask[None], x[None], drawn) == x[None])
     log_r = jax.vmap(given.log_prob)(drawn)
     # The entropy of a Gaussian of k = 4 sites: -<log r> = max - k/2 with a variance of k/2.
     factor, mean = given._conditional(x)
     largest = given.log_prob(x.reshape(-1).at[BOX.indices].set(mean).reshape(x.shape))
     assert abs(jnp.mean(log_r) - largest + 2) < 4 * np.sqrt(2 / count)
-    centre = drawn.reshape(count, -1)[:, BOX.indices] - mean
+    centre = drawn.reshape(count, -1)[:, BOX.indices] - mean[None]
     pulls = jnp.mean(centre, axis=0) / (jnp.std(centre, axis=0) / np.sqrt(count))
     assert jnp.max(jnp.abs(pulls)) < 4.5
     assert factor.shape == (4, 4)

@@ -3,7 +3,7 @@
     python scripts/targets/boxes.py [NAME ...] [--samples N] [--models FOLDER] [--out FILE] [--smoke]
 
 A flow of a box in a window is trained on windows of chains of phi^4 on 32x32 (HMC and clusters, which thermalise at once).
-Its acceptance on 16x16, 32x32 and 64x64 should not depend on the lattice. On 16x16 and 64x64: tau_int of M^2 and of the action
+Its acceptance on 16x16, 32x32 and 64x64 should not depend on the lattice. On 16x16 and 64x64: tau_int of M^2 and of phi^2
 for HMC alone, for boxes alone and for both in turn, in steps and in seconds per independent measurement of one chain,
 compilation apart; <phi^2> of each beside the others. `--samples`: steps of each of 8 chains.
 """

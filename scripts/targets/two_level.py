@@ -38,7 +38,8 @@ class Point(NamedTuple):
 
 
 def slices(x: jax.Array) -> jax.Array:
-    return jnp.mean(x, axis=1)
+    """Normalised such that products of two are `observables.two_point`."""
+    return jnp.sum(x, axis=1) / np.sqrt(x.shape[1])
 
 
 def lines(x: jax.Array) -> jax.Array:

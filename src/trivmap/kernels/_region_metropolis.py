@@ -116,5 +116,5 @@ def _check_same(owner: str, theory: Any, window: Any) -> None:
     if any(extent < size for extent, size in zip(lattice, small, strict=True)):
         raise ValueError(f"{owner}: got a chain on {lattice}, expected extents of at least those of the window, {small}.")
     pairs = zip(*(jax.tree.leaves(eqx.filter(t, eqx.is_array)) for t in (theory, window)), strict=True)
-    if any(not isinstance(a, jax.core.Tracer) and not bool(jnp.all(a == b)) for a, b in pairs):
+    if any(not isinstance(a, jax.core.Tracer) and not np.array_equal(a, b) for a, b in pairs):
         raise ValueError(f"{owner}: got a chain of {theory}, and other couplings in the window, {window}.")
