@@ -52,8 +52,10 @@ test: $(VENV)/.dev
 
 # What the tests counted (kills, mutations, coverage) is printed at the end: docs/survives.md and docs/statistics.md quote it.
 # Signals and kills of processes depend on the load of the machine: what fails runs once more, alone.
+# `make test-long SHARE=0/2` runs the first of two parts.
+SHARE ?= 0/1
 test-long: $(VENV)/.dev
-	$(PYTEST) --dist load -m slow || $(PYTEST) -n 0 --last-failed -m slow
+	$(PYTEST) --dist load -m slow --share $(SHARE) || $(PYTEST) -n 0 --last-failed -m slow --share $(SHARE)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import zlib
 from pathlib import Path
 
 # Before JAX is imported, and for the commands that tests start: the numbers of the tests are those of a CPU, and many tests
@@ -20,6 +21,21 @@ os.environ["TRIVMAP_TRACEBACK"] = "1"
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--share", default="0/1", help="K/N: the K-th of N parts of the tests (K from 0), by a hash of their names"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """A part of the tests that does not change from run to run, nor when others are added."""
+    part, parts = map(int, config.getoption("--share").split("/"))
+    left_out = [item for item in items if zlib.crc32(item.nodeid.encode()) % parts != part]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if zlib.crc32(item.nodeid.encode()) % parts == part]
 
 
 @pytest.fixture

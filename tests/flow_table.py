@@ -99,7 +99,7 @@ continuous = functools.partial(Row, scale=0.1, reflections=True, batch=8, integr
 FLOWS = {
     "continuous_gated_scalar": continuous(lambda: gated(tm.RealField((3, 3)), steps=32)),
     "continuous_gated_u1": continuous(lambda: gated(tm.LinkField(tm.U1(), (2, 3)), steps=32)),
-    "continuous_collective_u1": continuous(lambda: collective((2, 3), steps=32)),
+    "continuous_collective_u1": continuous(lambda: collective((2, 3), steps=32), slow=True),
     "continuous_convolution": continuous(lambda: convolution((2, 3), steps=32), slow=True),
     "continuous_loops_u1": continuous(lambda: loops(tm.U1(), (2, 3), steps=32), score=True),
     "continuous_loops_su2": continuous(lambda: loops(tm.SU(2), (2, 2), steps=32)),
@@ -141,7 +141,7 @@ FLOWS = {
     "residual_u1_odd": Row(lambda: residual(tm.U1(), (3, 2)), 0.5, translation=None, magnified=0.1),
     "residual_su2": Row(lambda: residual(tm.SU(2), (2, 2)), 0.5, translation=2, score=True),
     "residual_su3": Row(lambda: residual(tm.SU(3), (2, 2)), 0.5, translation=2, slow=True),
-    "residual_su2_conditioned": Row(lambda: residual(tm.SU(2), (4, 2), hidden=(4,)), 0.5, translation=2),
+    "residual_su2_conditioned": Row(lambda: residual(tm.SU(2), (4, 2), hidden=(4,)), 0.5, translation=2, slow=True),
     "residual_su2_products": Row(lambda: residual(tm.SU(2), (3, 3), PRODUCTS), 0.5, translation=None, slow=True),
     "residual_su2_rectangles": Row(lambda: residual(tm.SU(2), (3, 3), RECTANGLES), 0.5, translation=None, slow=True),
     "spectral_su2": Row(lambda: one_matrix(2), sign=True),

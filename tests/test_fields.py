@@ -150,6 +150,7 @@ SLOW = {
     "covariant_su2_3d",
     "covariant_su2_4d",
     "covariant_su3_rectangles",
+    "holonomy_u1_3d",
     "ladder_su2_3d",
     "ladder_su3",
     "loops_splines_su4",

@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 import trivmap as tm
 from trivmap.kernels import (
+    BoxHeatbath,
     ClusterKernel,
     ExchangeKernel,
     HeatbathKernel,
@@ -93,6 +94,7 @@ KERNELS = {
     "hmc_nested": (SUM, HMCKernel(1.0, 3, NestedIntegrator(leapfrog, omf2, 2)), True),
     "heatbath": (U1, HeatbathKernel(), True),
     "heatbath_su2": (SU2, HeatbathKernel(), True),
+    "boxes": (U1, BoxHeatbath(2, attempts=6), True),
     "sequence": (U1, KernelSequence(HeatbathKernel(), OverrelaxationKernel(), HMC), False),
     "symmetric": (SU2, SymmetricSequence(OverrelaxationKernel(), HeatbathKernel()), True),
     "symmetric_hmc": (PHI4, SymmetricSequence(HMCKernel(0.5, 2), Metropolis(0.1)), True),

@@ -1,11 +1,14 @@
-"""Boxes drawn by a flow given their surroundings: acceptance on several lattices, and autocorrelations beside HMC.
+"""Boxes drawn anew given their surroundings: acceptance on several lattices, autocorrelations beside HMC and winding hits.
 
     python scripts/targets/boxes.py [NAME ...] [--samples N] [--models FOLDER] [--out FILE] [--smoke]
 
-A flow of a box in a window is trained on windows of chains of phi^4 on 32x32 (HMC and clusters, which thermalise at once).
-Its acceptance on 16x16, 32x32 and 64x64 should not depend on the lattice. On 16x16 and 64x64: tau_int of M^2 and of phi^2
-for HMC alone, for boxes alone and for both in turn, in steps and in seconds per independent measurement of one chain,
-compilation apart; <phi^2> of each beside the others. `--samples`: steps of each of 8 chains.
+- phi^4: a flow of a box in a window is trained on windows of chains on 32x32 (HMC and clusters, which thermalise at once).
+  Its acceptance on 16x16, 32x32 and 64x64 should not depend on the lattice. On 16x16 and 64x64: tau_int of M^2 and of phi^2
+  for HMC alone, for boxes alone and for both in turn.
+- U(1) on 16x16 at beta = 7 and 10: exact draws of boxes (`BoxHeatbath`) beside heatbath with winding hits; tau_int of Q^2.
+
+In steps, and in milliseconds per independent measurement of one chain, compilation apart. `--samples`: steps of each of 8
+chains; boxes of phi^4 on larger lattices than 16x16 get a quarter.
 """
 
 import time
@@ -20,11 +23,20 @@ from _points import run_points
 jax.config.update("jax_enable_x64", True)
 
 import trivmap as tm  # noqa: E402
-from trivmap.kernels import ClusterKernel, HMCKernel, KernelSequence, RegionMetropolis  # noqa: E402
+from trivmap.kernels import (  # noqa: E402
+    BoxHeatbath,
+    ClusterKernel,
+    HeatbathKernel,
+    HMCKernel,
+    KernelSequence,
+    RegionMetropolis,
+    WindingHit,
+)
 from trivmap.lattice import Region, slab  # noqa: E402
 
 CHAINS = 8
-MEASURE = {"M2": lambda x: jnp.sum(x) ** 2 / x.size, "phi2": lambda x: jnp.mean(x**2)}
+SCALAR = {"M2": lambda x: jnp.sum(x) ** 2 / x.size, "phi2": lambda x: jnp.mean(x**2)}
+GAUGE = {"Q2": lambda x: tm.topological_charge(x) ** 2, "plaquette": tm.plaquette}
 
 
 class Point(NamedTuple):
@@ -38,10 +50,11 @@ class Point(NamedTuple):
     batch: int = 128
 
 
-POINTS = {
-    "phi4-lam6.008-box4": Point(6.008, 4, 2, 300),
-    "phi4-lam6.008-box8": Point(6.008, 8, 4, 1000),
+SCALARS = {
+    "phi4-lam6.008-box8": Point(6.008, 8, 4, 400),
+    "phi4-lam4.5-box8": Point(4.5, 8, 4, 400),
 }
+LINKS = {"u1-16-beta7": 7.0, "u1-16-beta10": 10.0}
 
 
 def phi4(extent: int, lam: float) -> tm.Phi4Action:
@@ -76,55 +89,88 @@ def trained(point: Point, smoke: bool) -> tm.Model:
     return tm.fit(jax.random.key(1), model, theory, steps=updates, **options)[0]
 
 
-def chain_of(kernel: Any, theory: tm.Phi4Action, n: int, start: Any) -> tuple[tm.Chain, float]:
+def chain_of(kernel: Any, theory: Any, n: int, start: Any, measure: dict) -> tuple[tm.Chain, float]:
     """The chain, and seconds per step of one chain."""
-    chunk = min(50, n)
-    options: dict[str, Any] = {"chains": CHAINS, "measure": MEASURE, "chunk": chunk}
-    tm.run_chain(jax.random.key(2), theory, kernel, chunk, initial=start, **options)
+    options: dict[str, Any] = {"chains": CHAINS, "measure": measure, "chunk": min(25, n)}
+    tm.run_chain(jax.random.key(2), theory, kernel, min(25, n), initial=start, **options)
     begin = time.perf_counter()
     chain = tm.run_chain(jax.random.key(3), theory, kernel, n, initial=start, **options)
     return chain, (time.perf_counter() - begin) / (n * CHAINS)
 
 
-def run(name: str, samples: int, smoke: bool, folder: Path | None) -> dict:
-    point, begin = POINTS[name], time.perf_counter()
-    path = None if folder is None or smoke else folder / f"box-{name}"
-    model = tm.load(path) if path is not None and path.exists() else trained(point, smoke)
-    if path is not None and not path.exists():
+def model_of(name: str, point: Point, folder: Path | None, smoke: bool) -> tm.Model:
+    """From the folder, where it is there; else trained, and kept."""
+    if folder is None or smoke:
+        return trained(point, smoke)
+    path = folder / f"box-{name}"
+    if not path.exists():
+        model = trained(point, smoke)
         folder.mkdir(parents=True, exist_ok=True)
         tm.save(path, model)
+    return tm.load(path)
+
+
+def run_scalar(name: str, samples: int, smoke: bool, folder: Path | None) -> dict:
+    point, begin = SCALARS[name], time.perf_counter()
+    model = model_of(name, point, folder, smoke)
     row: dict = {"training_seconds": time.perf_counter() - begin, "acceptance": {}, "chains": {}}
+    print(f"{name}: training {row['training_seconds']:.0f} s", flush=True)
     draw = RegionMetropolis(model, phi4(model.manifold.lattice[0], point.lam))
-    hot = KernelSequence(HMCKernel(1.0, steps=10), ClusterKernel())
+    clusters = KernelSequence(HMCKernel(1.0, steps=10), ClusterKernel())
     for extent in (16,) if smoke else (16, 32, 64):
-        theory, n = phi4(extent, point.lam), 4 if smoke else samples
-        start = tm.run_chain(jax.random.key(4), theory, hot, 1, chains=CHAINS, thermalisation=4 if smoke else 300)
-        start = start.state.configuration
+        theory = phi4(extent, point.lam)
+        start = tm.run_chain(jax.random.key(4), theory, clusters, 1, chains=CHAINS, thermalisation=4 if smoke else 200)
         hmc = HMCKernel(1.0, steps=8 if extent < 32 else 12)
-        kernels = {"hmc": hmc, "boxes": draw, "both": KernelSequence(hmc, draw)}
-        for kind, kernel in kernels.items():
-            if kind != "boxes" and extent == 32:
-                continue
-            chain, seconds = chain_of(kernel, theory, n if kind != "boxes" or extent < 32 else n // 4, start)
-            row["chains"][f"{extent} {kind}"] = found = of(chain, seconds)
-            print(f"  {name} {extent}x{extent} {kind}: {found}", flush=True)
+        kernels: dict[str, Any] = {"hmc": hmc, "boxes": draw, "both": KernelSequence(hmc, draw)}
+        for kind in ("boxes",) if extent == 32 else kernels:
+            n = 4 if smoke else samples // (1 if extent == 16 or kind == "hmc" else 4)
+            chain, seconds = chain_of(kernels[kind], theory, n, start.state.configuration, SCALAR)
+            row["chains"][f"{extent} {kind}"] = of(f"{extent}x{extent} {kind}", chain, seconds, None)
             if kind == "boxes":
                 values = chain.info["windows_accepted"].mean(axis=1)
-                row["acceptance"][str(extent)] = [float(values.mean()), float(values.std(ddof=1) / np.sqrt(CHAINS))]
-        print(f"  {name} {extent}x{extent}: acceptance {row['acceptance'][str(extent)]}", flush=True)
+                row["acceptance"][str(extent)] = found = [float(values.mean()), float(values.std(ddof=1) / np.sqrt(CHAINS))]
+                print(f"    acceptance {found[0]:.4f} +- {found[1]:.4f}", flush=True)
     return row
 
 
-def of(chain: tm.Chain, seconds: float) -> dict:
-    m2, phi2 = tm.expectation(chain, "M2"), tm.expectation(chain, "phi2")
-    return {
-        "tau_M2": [float(m2.tau_int), float(m2.dtau_int)],
-        "tau_phi2": [float(phi2.tau_int), float(phi2.dtau_int)],
-        "phi2": [float(phi2.value), float(phi2.error)],
-        "ms_per_step": 1e3 * seconds,
-        "ms_per_independent_M2": 2e3 * seconds * float(m2.tau_int),
-    }
+def run_links(name: str, samples: int, smoke: bool, folder: Path | None) -> dict:
+    extent, beta = (8, 2.0) if smoke else (16, LINKS[name])
+    theory, row = tm.WilsonAction(tm.U1(), (extent, extent), beta=beta), {}
+    print(name, flush=True)
+    kernels = {f"boxes of {box}": BoxHeatbath(box) for box in ((4,) if smoke else (4, 8, 12))}
+    kernels["heatbath and winding hits"] = KernelSequence(HeatbathKernel(), WindingHit())
+    exact = {"Q2": tm.exact.charge_squared(theory), "plaquette": tm.exact.plaquette(theory)}
+    for kind, kernel in kernels.items():
+        start = tm.exact.sample(jax.random.key(0), theory, CHAINS)
+        chain, seconds = chain_of(kernel, theory, 4 if smoke else 2 * samples, start, GAUGE)
+        row[kind] = of(kind, chain, seconds, exact)
+    return row
+
+
+def of(kind: str, chain: tm.Chain, seconds: float, exact: dict | None) -> dict:
+    row: dict = {"ms_per_step": 1e3 * seconds}
+    for name in chain.observables:
+        found = tm.expectation(chain, name)
+        row[name] = {
+            "value": [float(found.value), float(found.error)],
+            "tau_int": [float(found.tau_int), float(found.dtau_int)],
+            "ms_per_independent": 2e3 * seconds * float(found.tau_int),
+        }
+        pull = "" if exact is None else f", pull {found.pull(exact[name]):+.1f}"
+        print(
+            f"  {kind}: {name} {found}{pull}, tau_int {found.tau_int:.2f}({found.dtau_int:.2f}), "
+            f"{row[name]['ms_per_independent']:.1f} ms per independent one",
+            flush=True,
+        )
+    return row
+
+
+POINTS = dict.fromkeys(SCALARS, run_scalar) | dict.fromkeys(LINKS, run_links)
+
+
+def run(name: str, samples: int, smoke: bool, folder: Path | None) -> dict:
+    return POINTS[name](name, samples, smoke, folder)
 
 
 if __name__ == "__main__":
-    run_points(__doc__ or "", POINTS, run, 2000, models=True)
+    run_points(__doc__ or "", POINTS, run, 1000, models=True)

@@ -4,6 +4,7 @@ from ._base import AbstractKernel as AbstractKernel
 from ._base import AbstractMove as AbstractMove
 from ._base import init_key as init_key
 from ._base import reversible_kernel as reversible_kernel
+from ._box_heatbath import BoxHeatbath as BoxHeatbath
 from ._cluster import ClusterKernel as ClusterKernel
 from ._composition import KernelSequence as KernelSequence
 from ._composition import RandomMixture as RandomMixture

@@ -147,3 +147,34 @@ def test_bad_input_is_refused():
         GaussianRegionPrior(Region(np.ones((2, 4, 4), bool), links=True), x[None])
     with pytest.raises(ValueError, match="mass2"):
         prior(mass2=-1.0)
+
+
+# --- boxes of links ---------------------------------------------------------------------------------------------------
+
+
+def test_box_heatbath_moves_the_inside_of_boxes_and_the_charge():
+    """Wilson loops around boxes stay, whatever is drawn inside; one step is nearly independent of the one before in Q."""
+    theory, kernel = tm.WilsonAction(tm.U1(), (8, 10), beta=4.0), tm.kernels.BoxHeatbath(4)
+    x = tm.exact.sample(jax.random.key(0), theory, 1)[0]
+    y = kernel.move(jax.random.key(1), theory, x)
+    change = tm.manifolds.LinkField(tm.U1(), (8, 10)).project(y - x)
+    moved = np.asarray(jnp.abs(change) > 1e-9)
+    # Of each of 2 x 2 boxes 12 + 12 links inside can move; along axis 0 only those of the last row and of the gauge do.
+    assert 0 < moved.sum() <= 2 * 2 * 24
+    theory = tm.WilsonAction(tm.U1(), (8, 8), beta=6.0)
+    measure = {"Q2": lambda x: tm.topological_charge(x) ** 2}
+    chain = tm.run_chain(
+        jax.random.key(2), theory, tm.kernels.BoxHeatbath(6), 300, chains=16, measure=measure, thermalisation=20
+    )
+    charge = tm.expectation(chain, "Q2")
+    assert abs(charge.pull(tm.exact.charge_squared(theory))) < 4
+    # Heatbath alone has a tau_int of some hundred sweeps here.
+    assert charge.tau_int < 5
+
+
+def test_box_heatbath_refuses_what_it_does_not_know():
+    x = jnp.zeros((2, 4, 4))
+    with pytest.raises(TypeError, match="expected a WilsonAction of U1"):
+        tm.kernels.BoxHeatbath(2).move(jax.random.key(0), tm.WilsonAction(tm.SU(2), (4, 4), 1.0), x)
+    with pytest.raises(ValueError, match="at most the smaller extent"):
+        tm.kernels.BoxHeatbath(5).move(jax.random.key(0), tm.WilsonAction(tm.U1(), (4, 8), 1.0), x)
