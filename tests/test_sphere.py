@@ -31,7 +31,11 @@ def lifted(x, v, e):
     return jnp.concatenate([e, jnp.zeros_like(e)]), jnp.concatenate([parallel, e])
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+# Compilation grows with the number of components.
+SIZES = [2, 3, pytest.param(4, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("n", SIZES)
 def test_trajectories_preserve_volume(n, key):
     """Jacobian of positions and velocities in orthonormal frames of the tangent bundle at both ends."""
     theory = tm.NonlinearSigmaModel(n, (3,), beta=1.3)
@@ -56,7 +60,7 @@ def test_trajectories_preserve_volume(n, key):
     assert jnp.max(jnp.abs(jacobian - jnp.eye(len(jacobian)))) > 0.1
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", SIZES)
 def test_free_motion_follows_great_circles(n, key):
     manifold = tm.SphereField(n, (5,))
     x = manifold.reference_sample(key)
@@ -187,7 +191,7 @@ def susceptibility(s):
     return jax.vmap(tm.observables.susceptibility)(s).sum()
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", SIZES)
 def test_hmc_against_the_chain(n):
     theory = tm.NonlinearSigmaModel(n, (8,), beta=1.5)
     measure = {"energy": energy, "susceptibility": susceptibility}
@@ -273,7 +277,7 @@ SOLVERS = {
 }
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", SIZES)
 def test_flow_has_the_log_det_of_its_jacobian(n, key):
     """Against the dense Jacobian in orthonormal frames of the spheres, which have fewer directions than generators."""
     theory, field = field_on(n, (3,))
@@ -310,7 +314,7 @@ def test_orders_of_solvers(name, key):
     assert float(coarse.error_x) > float(fine.error_x) > 0
 
 
-@pytest.mark.parametrize("n", [2, 4])
+@pytest.mark.parametrize("n", SIZES[::2])
 def test_adaptive_steps_and_dense_output(n, key):
     """Tangent vectors are shorter or longer than configurations here; the controller sees the motion."""
     theory, field = field_on(n, (3,))
@@ -343,7 +347,7 @@ def transports(theory):
     yield "annealed", tm.AnnealedFlow(prior, theory, tm.kernels.HMCKernel(1.0, 3), 6)
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", SIZES)
 def test_weights_of_all_kinds_of_transports(n):
     """log Z and energy of the chain; the trivializing flow of first order is better than none."""
     theory = tm.NonlinearSigmaModel(n, (6,), beta=0.8)
