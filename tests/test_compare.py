@@ -234,6 +234,21 @@ def test_masses_that_noise_hides_are_not_the_slowest():
 
 
 @pytest.mark.slow
+def test_chains_of_two_dimensional_u1():
+    names = ["hits", "boxes", "exchange", "t-rex"]
+    text = TOML.replace('"langevin", "hmc", "ladder"', ", ".join(f'"{name}"' for name in names))
+    write_toml(text.replace("sampling = 0.05", "sampling = 0.5").replace("seeds = 2", "seeds = 1"))
+    assert main(["compare", "two.toml", "--out", "run"]) == 0
+    rows = {row["method"]: row for row in read_json("run/summary.json")["rows"]}
+    assert list(rows) == names
+    for row in rows.values():
+        assert row["pulls"]
+        assert all(abs(pull) < 5 for pull in row["pulls"].values())
+    scalar = build_theory(SHIPPED["phi4-8x8"].theory)
+    assert METHODS["boxes"].refuses(scalar) == "boxes are drawn for U(1) in two dimensions, with Wilson's action"
+
+
+@pytest.mark.slow
 def test_schwinger_model(capsys):
     text = TOML.replace('"langevin", "hmc", "ladder"', '"quarks", "quenched", "hmc", "hits"').replace("u1", "schwinger")
     text = text.replace("sampling = 0.05", "sampling = 0.5").replace("seeds = 2", "seeds = 1")

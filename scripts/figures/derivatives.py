@@ -83,8 +83,9 @@ def plot(figure, data: dict) -> None:
     right.axhline(data["independent"], color="0.4", linestyle="--", label="two independent chains")
     middle.set(xlabel=r"step of $\beta$", ylabel="ESS", ylim=(0, 1.05), title="a chain, carried")
     right.set(xlabel=r"step of $\beta$", ylabel="error", yscale="log", title=r"change of $\langle P\rangle$")
-    for axes in (left, middle, right):
-        axes.legend()
+    left.legend()
+    middle.legend()
+    right.legend(loc="lower right")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from ._sampling import (
     Sampled,
     draw_configurations,
     particles,
+    sample_boxes,
     sample_exchange,
     sample_heatbath,
     sample_hmc,
@@ -123,6 +124,7 @@ _SAMPLE = {
     "exchange": lambda folder, key, model, *others: sample_exchange(folder, key, *others, ladder=repaired_defect),
     "t-rex": lambda folder, key, model, *others: sample_exchange(folder, key, *others, ladder=carried_coupling),
     "heatbath": lambda folder, key, model, *others: sample_heatbath(folder, key, *others),
+    "boxes": lambda folder, key, model, *others: sample_boxes(folder, key, *others),
 }
 
 

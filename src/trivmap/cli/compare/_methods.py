@@ -58,7 +58,7 @@ class Method:
     """
 
     label: str
-    run: Literal["weights", "smc", "quenched", "hmc", "hits", "heatbath", "exchange", "t-rex"]
+    run: Literal["weights", "smc", "quenched", "hmc", "hits", "heatbath", "boxes", "exchange", "t-rex"]
     build: Callable[[jax.Array, Any], Any] | None = None
     rate: float = 0.0
     refuses: Callable[[Any], str | None] = lambda theory: None
@@ -167,8 +167,13 @@ def _refuses_quarks(theory: Any) -> str | None:
     return None if _has_quarks(theory) else "it is for the Schwinger model"
 
 
+def _refuses_boxes(theory: Any) -> str | None:
+    known = _is_wilson(theory) and kind_of(theory.manifold) == "u1" and len(theory.lattice) == 2
+    return None if known else "boxes are drawn for U(1) in two dimensions, with Wilson's action"
+
+
 def _refuses_exchange(theory: Any) -> str | None:
-    known = _is_wilson(theory) and kind_of(theory.manifold) == "u1" and len(theory.lattice) == 2 and float(theory.beta) > 0
+    known = _refuses_boxes(theory) is None and float(theory.beta) > 0
     return None if known else "the maps between its rungs are for U(1) in two dimensions, with Wilson's action"
 
 
@@ -290,6 +295,7 @@ METHODS = {
     "hmc": Method("hybrid Monte Carlo, tuned", "hmc"),
     "hits": Method("hybrid Monte Carlo, winding hits", "hits", refuses=_refuses_hits, in_smoke=False),
     "heatbath": Method("heatbath and overrelaxation", "heatbath", refuses=_refuses_heatbath),
+    "boxes": Method("heatbath of whole boxes", "boxes", refuses=_refuses_boxes, in_smoke=False),
     "exchange": Method("exchange with an open plaquette, repaired", "exchange", refuses=_refuses_exchange, in_smoke=False),
     "t-rex": Method("exchange with a weaker coupling, by a flow", "t-rex", refuses=_refuses_exchange, in_smoke=False),
 }

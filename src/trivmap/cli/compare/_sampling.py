@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ...io import read_checkpoint, read_header, write_checkpoint
-from ...kernels import HeatbathKernel, HMCKernel, KernelSequence, OverrelaxationKernel
+from ...kernels import BoxHeatbath, HeatbathKernel, HMCKernel, KernelSequence, OverrelaxationKernel
 from ...samplers import heatbath, hmc, quenched, replica_exchange, run_chain, sample, smc
 from ...statistics import Chain, Ensemble, acceptance_rate
 from .._build import with_hits
@@ -157,6 +157,17 @@ def sample_heatbath(folder: RunFolder, key: jax.Array, theory: Any, functions: A
         return heatbath(key, theory, n, initial=initial, thermalisation=thermalisation, chunk=50, **options)
 
     return _swept(folder, run, settings, 1.0 + _SWEEPS)
+
+
+def sample_boxes(folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison) -> Sampled:
+    """All links inside of boxes at once; a step is counted as a sweep."""
+    kernel = BoxHeatbath(min(8, *theory.lattice))
+    options = {"chains": settings.chains, "measure": functions, "dtype": jnp.dtype(settings.precision), "chunk": 50}
+
+    def run(n: int, initial: Any, thermalisation: int = 0) -> Chain:
+        return run_chain(key, theory, kernel, n, initial=initial, thermalisation=thermalisation, **options)
+
+    return _swept(folder, run, settings, 1.0)
 
 
 def sample_exchange(
