@@ -11,14 +11,6 @@ from ._sincos import sincos
 class _Everywhere(eqx.Module):
     """Features of a field that moves on the whole lattice."""
 
-    size: eqx.AbstractVar[int]
-    gates: eqx.AbstractVar[int]
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Numbers of features and gates that a user asks for."""
-        return self.size, self.gates
-
     def moving(self, a: Array) -> Array:
         """What of a site variable belongs to sites that move."""
         return a
@@ -32,6 +24,11 @@ class AngleFeatures(_Everywhere):
 
     size: int = eqx.field(static=True)
     gates: int = eqx.field(static=True)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of features and gates that a user asks for."""
+        return self.size, self.gates
 
     def __call__(self, w: Float[Array, "*lattice"]) -> tuple[Array, Array, Array, Array]:
         """Stacked (h, dh/dW, g, dg/dW), features on the leading axis."""
@@ -66,6 +63,11 @@ class ScalarFeatures(_Everywhere):
     @property
     def gates(self) -> int:
         return self.gate_frequencies.size
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of features and gates that a user asks for."""
+        return self.size, self.gates
 
     def __call__(self, w: Float[Array, "*lattice"]) -> tuple[Array, Array, Array, Array]:
         """Stacked (h, dh/dW, g, dg/dW), features on the leading axis."""

@@ -49,7 +49,7 @@ class BoxHeatbath(AbstractMove):
         place, draw, gauge = jax.random.split(key, 3)
         lattice = x.shape[1:]
         origin = jax.random.randint(place, (2,), 0, jnp.asarray(lattice))
-        x = jnp.roll(x, (-origin[0], -origin[1]), (1, 2))
+        x = jnp.roll(x, -origin, (1, 2))
         old = self._cut(plaquette_angle(x, 0, 1))
         new, valid = _plaquettes(draw, jnp.sum(old, axis=(1, 2)), theory.beta.astype(x.dtype), self.box, self.attempts)
         change = self._links(jnp.where(valid[:, None, None], new - old, jnp.zeros_like(old)))
@@ -57,7 +57,7 @@ class BoxHeatbath(AbstractMove):
         omega = jax.random.uniform(gauge, old.shape, x.dtype, -jnp.pi, jnp.pi).at[:, 0].set(0).at[:, :, 0].set(0)
         omega = self._paste(omega, lattice)
         change = jnp.stack([self._paste(part, lattice) + omega - jnp.roll(omega, -1, mu) for mu, part in enumerate(change)])
-        return theory.manifold.project(jnp.roll(x + change, (origin[0], origin[1]), (1, 2)))
+        return theory.manifold.project(jnp.roll(x + change, origin, (1, 2)))
 
     def _links(self, change: Float[Array, "boxes b b"]) -> tuple[Array, Array]:
         """Changes of the links inside that change the plaquettes by these angles, of sum zero in each box."""

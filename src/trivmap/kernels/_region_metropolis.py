@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Key
 
 from .._types import Shape
@@ -69,12 +70,12 @@ class RegionMetropolis(AbstractKernel):
     def step(self, key: Key[Array, ""], theory: Any, state: Configuration) -> tuple[Configuration, dict[str, Array]]:
         x, window = state.configuration, self.theory.manifold.lattice
         place, draw = jax.random.split(key)
-        keys = jax.random.split(place, x.ndim)
-        origin = [jax.random.randint(k, (), 0, extent) for k, extent in zip(keys, x.shape, strict=True)]
-        x = jnp.roll(x, [-o for o in origin], range(x.ndim))
+        axes = tuple(range(x.ndim))
+        origin = jax.random.randint(place, (x.ndim,), 0, jnp.asarray(x.shape))
+        x = jnp.roll(x, -origin, axes)
         windows = _cut(x, window)
         moved, accepted = jax.vmap(self._redraw)(jax.random.split(draw, len(windows)), windows)
-        x = jnp.roll(_paste(x, moved, window), origin, range(x.ndim))
+        x = jnp.roll(_paste(x, moved, window), origin, axes)
         return Configuration(x), {"windows_accepted": jnp.mean(accepted.astype(float))}
 
     def _redraw(self, key: Array, x: Array) -> tuple[Array, Array]:
@@ -116,5 +117,5 @@ def _check_same(owner: str, theory: Any, window: Any) -> None:
     if any(extent < size for extent, size in zip(lattice, small, strict=True)):
         raise ValueError(f"{owner}: got a chain on {lattice}, expected extents of at least those of the window, {small}.")
     pairs = zip(*(jax.tree.leaves(eqx.filter(t, eqx.is_array)) for t in (theory, window)), strict=True)
-    if any(not isinstance(a, jax.core.Tracer) and not np.array_equal(a, b) for a, b in pairs):
+    if any(not isinstance(a, Tracer) and not np.array_equal(a, b) for a, b in pairs):
         raise ValueError(f"{owner}: got a chain of {theory}, and other couplings in the window, {window}.")
