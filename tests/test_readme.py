@@ -147,3 +147,13 @@ def test_page_on_hmc_in_other_variables_runs_as_printed(tmp_path):
     lines = run("\n".join(python_blocks("docs/trivialised_hmc.md")), tmp_path).splitlines()
     (a, error), (b, other) = (estimates(line.replace("!", "").split("M2")[-1].split("tau_int")[0]) for line in lines)
     assert abs(a - b) < 4 * (error**2 + other**2) ** 0.5, lines
+
+
+@pytest.mark.slow
+def test_page_on_boxes_runs_as_printed(tmp_path):
+    mean, correlator = run("\n".join(python_blocks("docs/boxes.md")), tmp_path).replace("!", "").splitlines()
+    value, error = estimates(mean)
+    assert abs(value) < 4 * error, mean  # zero by symmetry
+    value, error = estimates(correlator)
+    # Positive, and below that of neighbours, 0.1.
+    assert -4 * error < value < 0.1, correlator

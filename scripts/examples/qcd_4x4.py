@@ -18,7 +18,7 @@ theory = tm.theories.SumTheory(quarks, gauge)  # on {"links": ..., "phi": ...}
 
 # Every trajectory has new pseudofermions; the gauge force, which is cheap, is computed twice as often as that of the quarks.
 kernel = pseudofermion_hmc(1.0, steps=8, integrator=NestedIntegrator(leapfrog, leapfrog, 2))
-count, thermalisation = (2, 1) if smoke else (60, 20)
+count, thermalisation = (4, 1) if smoke else (60, 20)
 chain = tm.run_chain(
     jax.random.key(0), theory, kernel, count, chains=4, thermalisation=thermalisation, initial="cold",
     measure={"plaquette": lambda x: tm.plaquette(x["links"])}, progress=not smoke,
