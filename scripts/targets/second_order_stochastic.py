@@ -79,7 +79,7 @@ def _residual(theory):
 
 POINTS = {
     "snf_phi4": Point("phi4_8x8", _layered(6, 0.1), 200, 3e-2, 2, 4096),
-    "snf_u1": Point("u1_8x8_beta2", _layered(8, 0.2), 150, 3e-2, 2, 4096),
+    "snf_u1": Point("u1_8x8_beta2", _layered(8, 0.5), 200, 3e-2, 3, 8192, 128),
     "coupling_phi4": Point("phi4_8x8", _couplings, 400, 3e-3, 4),
     "residual_phi4": Point("phi4_8x8", _residual, 300, 1e-2, 4),
     "langevin_phi4": Point("phi4_8x8", _langevin, 300, 1e-2, 4, 4096),
