@@ -120,12 +120,16 @@ def run_scalar(name: str, samples: int, smoke: bool, folder: Path | None) -> dic
     for extent in (16,) if smoke else (16, 32, 64):
         theory = phi4(extent, point.lam)
         start = tm.run_chain(jax.random.key(4), theory, clusters, 1, chains=CHAINS, thermalisation=4 if smoke else 200)
-        hmc = HMCKernel(1.0, steps=8 if extent < 32 else 12)
+        # An acceptance of 0.8 each.
+        hmc = HMCKernel(1.0, steps=10 if extent < 32 else 24)
         kernels: dict[str, Any] = {"hmc": hmc, "boxes": draw, "both": KernelSequence(hmc, draw)}
         for kind in ("boxes",) if extent == 32 else kernels:
             n = 4 if smoke else samples // (1 if extent == 16 or kind == "hmc" else 4)
             chain, seconds = chain_of(kernels[kind], theory, n, start.state.configuration, SCALAR)
             row["chains"][f"{extent} {kind}"] = of(f"{extent}x{extent} {kind}", chain, seconds, None)
+            if kind == "hmc":
+                row["chains"][f"{extent} hmc"]["acceptance"] = float(np.mean(chain.accepted))
+                print(f"    acceptance {np.mean(chain.accepted):.2f}", flush=True)
             if kind == "boxes":
                 values = chain.info["windows_accepted"].mean(axis=1)
                 row["acceptance"][str(extent)] = found = [float(values.mean()), float(values.std(ddof=1) / np.sqrt(CHAINS))]

@@ -79,7 +79,7 @@ def conditional_ess(eigenvalues: Array, roots: int = 1) -> Array:
     **Arguments:** `eigenvalues`: `(size,)`, positive; `roots`: n.
 
         >>> round(float(tm.fermions.conditional_ess(jnp.array([0.5, 1.2]), roots=4)), 4)
-        0.8937
+        0.8947
     """
     gap = 1 - eigenvalues ** (1 / roots)
     finite = jnp.all(jnp.abs(gap) < 1)
