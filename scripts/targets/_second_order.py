@@ -23,8 +23,8 @@ class Training:
 
     `start`: the extent whose flow is moved here. `newton_batch`: samples per compiled call of Gauss-Newton and of the
     evaluation; the fields of more do not fit into the cache on large lattices. `damping`: the first of Gauss-Newton. `shift`:
-    of log w by the integrator that training bears; the evaluation has `refine` times the integration steps. `power`: of the
-    weights in the fit of Gauss-Newton.
+    of log w by the integrator that training bears; the evaluation has `refine` times the integration steps, and halves them
+    on `halved` samples. `power`: of the weights in the fit of Gauss-Newton.
     """
 
     adam: int
@@ -39,6 +39,7 @@ class Training:
     shift: float = 0.02
     refine: int = 1
     power: float = 0.0
+    halved: int = 2048
 
 
 def train(key, model, theory, plan: Training, smoke: bool, file: Path | None, parameters=None) -> tuple[tm.Model, dict]:
@@ -104,14 +105,14 @@ def trained(
     return train(key, model, theory, plan, smoke, file, parameters)
 
 
-def evaluate(model, theory, observables: dict, samples: int, batch_size: int, dtype=jnp.float32) -> dict:
-    """Fields in the precision given, sums and weights in double precision."""
+def evaluate(model, theory, observables: dict, samples: int, batch_size: int, dtype=jnp.float32, halved: int = 2048) -> dict:
+    """Fields in the precision given, sums and weights in double; at most `halved` samples with half the step size."""
     options = {"batch_size": batch_size, "dtype": dtype}
     start = time.perf_counter()
     measure = {name: function for name, (function, _) in observables.items()}
     ensemble = tm.sample(jax.random.key(99), model, theory, samples, measure=measure, **options)
     seconds = time.perf_counter() - start
-    report = tm.step_halving(jax.random.key(99), model, theory, min(samples, 2048), **options)
+    report = tm.step_halving(jax.random.key(99), model, theory, min(samples, halved), **options)
     row = {
         "ess": float(tm.ess_fraction(ensemble.log_weights)),
         "acceptance": tm.acceptance_rate(tm.independence_metropolis(jax.random.key(1), ensemble)),

@@ -23,7 +23,7 @@ from _second_order import SAMPLES, Training, evaluate, exact_or_none, trained  #
 
 import trivmap as tm  # noqa: E402
 
-COUPLINGS = {6: 6.975, 8: 6.008, 10: 5.55, 12: 5.276, 14: 5.113, 16: 4.99, 32: 4.572, 64: 4.398}
+COUPLINGS = {6: 6.975, 8: 6.008, 10: 5.55, 12: 5.276, 14: 5.113, 16: 4.99, 32: 4.572, 64: 4.398, 128: 4.320}
 
 
 PHI4 = {
@@ -35,6 +35,7 @@ PHI4 = {
     16: Training(150, 3e-3, 9, 4096, steps=16, start=8),
     32: Training(150, 3e-3, 4, 4096, steps=16, newton_batch=16, start=16),
     64: Training(80, 1e-3, 5, 4096, steps=12, batch_size=32, newton_batch=4, start=32, shift=0.1, refine=2),
+    128: Training(0, 0.0, 1, 384, steps=12, newton_batch=2, start=64, shift=0.1, refine=2, halved=64),
 }
 
 
@@ -46,7 +47,9 @@ def phi4_start(extent: int, smoke: bool, folder: Path | None) -> tm.Model:
     """A free field and the identity, or the trained flow of another extent."""
     theory, plan = phi4_theory(extent), PHI4[extent]
     if plan.start is not None and not smoke:
-        moved = tm.transfer(trained_phi4(plan.start, smoke, folder)[0], theory)
+        # An hour of training is not repeated for the largest lattice.
+        source = tm.load_pretrained("phi4-2d-critical-64") if extent == 128 else trained_phi4(plan.start, smoke, folder)[0]
+        moved = tm.transfer(source, theory)
         spectrum, ridges = moved.transport.flows
         # The smaller lattice may have needed more steps for its smaller errors.
         return tm.Model(moved.prior, tm.FlowSequence(spectrum, tm.ContinuousFlow(ridges.field, steps=plan.steps)))
@@ -74,7 +77,8 @@ def phi4_row(extent: int, samples: int, smoke: bool, folder: Path | None) -> dic
     }
     if PHI4[extent].refine > 1:
         model = model.refined(PHI4[extent].refine)
-    return evaluate(model, theory, observables, samples, PHI4[extent].newton_batch) | {"seconds": seconds}
+    plan = PHI4[extent]
+    return evaluate(model, theory, observables, samples, plan.newton_batch, halved=plan.halved) | {"seconds": seconds}
 
 
 def _run(name: str, samples: int | None, smoke: bool, folder: Path | None) -> dict:

@@ -7,7 +7,7 @@
 - `-charge`: the same flows, beside which two fields that are gated by the charge start from zero; all by `gauss_newton`.
 - U(1) at beta = 5 and 7: the closed form `GatedConvolutionField.trivializing`, beside it a learned gated field and two that
   are gated by the charge, all from zero, by `gauss_newton` alone.
-- SU(N) on 16x16: the pretrained ladder field, all of its numbers by `gauss_newton` on 8x8, moved.
+- SU(N) on 16x16: the pretrained ladder field, all of its numbers by `gauss_newton` on 8x8, moved; `-direct`: on 16x16.
 - SU(2) on 8^3: loops of order 2 by `gauss_newton` on 4^3, moved.
 
 For every point: ESS, acceptance, log Z and observables against exact values where they are known, the change by halving the
@@ -38,12 +38,14 @@ CHARGED = {
     "u1-8-beta2-charge": ("u1-8-beta2", Training(0, 0.0, 2, 4096, damping=1e-5)),
     "u1-16-beta3-charge": ("u1-16-beta3", Training(0, 0.0, 2, 8192, damping=1e-5)),
 }
-# Group, beta, and the training on the smaller lattice.
+# Group, beta, the lattice of the training, and the training.
 LADDERS = {
-    "su2-16-beta2.7-ladder": (2, 2.7, Training(0, 0.0, 3, 1024, steps=6)),
-    "su3-16-beta6-ladder": (3, 6.0, Training(0, 0.0, 2, 1024, steps=6)),
+    "su2-16-beta2.7-ladder": (2, 2.7, (8, 8), Training(0, 0.0, 3, 1024, steps=6)),
+    "su3-16-beta6-ladder": (3, 6.0, (8, 8), Training(0, 0.0, 2, 1024, steps=6)),
+    "su2-16-beta2.7-ladder-direct": (2, 2.7, (16, 16), Training(0, 0.0, 2, 1024, steps=6, newton_batch=16)),
+    "su3-16-beta6-ladder-direct": (3, 6.0, (16, 16), Training(0, 0.0, 1, 512, steps=6, newton_batch=16)),
 }
-LOOPS = {"su2-8x8x8-beta1.5": (2, 1.5, Training(0, 0.0, 1, 512, steps=6, newton_batch=16))}
+LOOPS = {"su2-8x8x8-beta1.5": (2, 1.5, (4, 4, 4), Training(0, 0.0, 1, 512, steps=6, newton_batch=16))}
 
 
 def charge_gated(theory: tm.WilsonAction, width: float) -> tuple[tm.fields.ChargeGatedField, ...]:
@@ -86,13 +88,12 @@ def trained_charged(name: str, theory: tm.WilsonAction, smoke: bool, folder: Pat
 
 
 def trained_matrices(name: str, smoke: bool, folder: Path | None) -> tuple[tm.Model, dict]:
-    """On a smaller lattice."""
-    n, beta, plan = (LADDERS | LOOPS)[name]
-    theory = tm.WilsonAction(tm.SU(n), (8, 8) if name in LADDERS else (4, 4, 4), beta)
+    n, beta, lattice, plan = (LADDERS | LOOPS)[name]
+    theory = tm.WilsonAction(tm.SU(n), (4, 4) if smoke and name in LADDERS else lattice, beta)
 
     def start() -> tm.Model:
         if name in LADDERS:
-            return tm.load_pretrained(f"su{n}-2d-ladder-beta{beta:g}")
+            return tm.load_pretrained(f"su{n}-2d-ladder-beta{beta:g}", theory.lattice)
         potential = tm.LoopPotential.model_b(theory, terms=8 if smoke else 84, knots=2, order=1, dtype=jnp.float32)
         flow = tm.ContinuousFlow(tm.GradientField(potential), steps=plan.steps)
         return tm.Model(tm.HaarPrior(theory.manifold), flow)
@@ -104,12 +105,12 @@ def _run(name: str, samples: int | None, smoke: bool, folder: Path | None) -> di
     print(name, flush=True)
     if name in LADDERS or name in LOOPS:
         model, seconds = trained_matrices(name, smoke, folder)
-        n, beta, _ = (LADDERS | LOOPS)[name]
+        n, beta, *_ = (LADDERS | LOOPS)[name]
         lattice = (16, 16) if name in LADDERS else (8, 8, 8)
         theory = tm.WilsonAction(tm.SU(n), (8,) * len(lattice) if smoke else lattice, beta)
         observables = {"plaquette": (tm.plaquette, exact_or_none(tm.exact.plaquette, theory))}
         model, samples = tm.transfer(model, theory), samples or (256 if name in LOOPS else SAMPLES)
-        return evaluate(model, theory, observables, samples, 16) | {"seconds": seconds}
+        return evaluate(model, theory, observables, samples, 16, halved=512) | {"seconds": seconds}
     extent, beta, _ = U1[CHARGED[name][0] if name in CHARGED else name]
     theory = tm.WilsonAction(tm.U1(), (extent, extent), beta)
     model, seconds = (trained_charged if name in CHARGED else trained_u1)(name, theory, smoke, folder)
