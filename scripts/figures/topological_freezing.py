@@ -2,8 +2,10 @@
 
     python scripts/figures/topological_freezing.py [--smoke] [--out FOLDER]
 
-HMC (trajectories of length 2), heatbath with overrelaxation, and independence Metropolis with the continuous flow of the
-closed form for U(1), a function of beta without learned numbers, on 8x8. A chain that never changed its charge has no point.
+On 8x8: HMC (trajectories of length 2); heatbath with overrelaxation, alone, with winding hits, and in exchange with a rung on
+which one plaquette has no coupling, by the exact map of `DefectRepair`; boxes of 6 drawn whole; independence Metropolis with
+the continuous flow of the closed form for U(1), a function of beta without learned numbers. A chain that never changed its
+charge has no point.
 """
 
 import jax
@@ -11,6 +13,7 @@ import numpy as np
 from _common import run, tau
 
 import trivmap as tm
+from trivmap.kernels import BoxHeatbath, HeatbathKernel, KernelSequence, OverrelaxationKernel, WindingHit
 
 MEASURE = {"Q": tm.topological_charge, "Q2": lambda x: tm.topological_charge(x) ** 2}
 
@@ -20,21 +23,33 @@ def closed_form(theory: tm.WilsonAction) -> tm.Model:
     return tm.Model(tm.HaarPrior(theory.manifold), tm.ContinuousFlow(field, steps=12))
 
 
+def chains_of(theory: tm.WilsonAction, ensemble: tm.Ensemble, n: int) -> dict[str, tm.Chain]:
+    """All methods of the figure, by the name in its legend."""
+    options = {"chains": 4, "measure": MEASURE, "thermalisation": 200}
+    sweeps, beta = (HeatbathKernel(), OverrelaxationKernel(2)), float(theory.beta)
+    ladder = [tm.theories.WeightedWilsonAction.with_defect(theory.group, theory.lattice, beta, rung) for rung in (0.0, beta)]
+    repair = tm.flows.DefectRepair(theory.manifold, source=0.0, target=beta, patch=min(theory.lattice))
+    exchange = options | {"kernel": KernelSequence(*sweeps), "flows": [repair], "translate": (1,), "tolerance": None}
+    exchanged = tm.replica_exchange(jax.random.key(6), ladder, n, **exchange)
+    return {
+        "HMC": tm.hmc(jax.random.key(1), theory, n, trajectory_length=2.0, steps=12, **options),
+        "heatbath": tm.heatbath(jax.random.key(2), theory, n, overrelaxation=2, **options),
+        "exchange": exchanged[-1],
+        "winding hits": tm.run_chain(jax.random.key(5), theory, KernelSequence(*sweeps, WindingHit()), n, **options),
+        "boxes": tm.run_chain(jax.random.key(7), theory, BoxHeatbath(3 * min(theory.lattice) // 4), n, **options),
+        "flow": tm.independence_metropolis(jax.random.key(4), ensemble),
+    }
+
+
 def compute(smoke: bool) -> dict:
     extent, betas = (4, [1.0, 2.0]) if smoke else (8, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     n = 200 if smoke else 20_000
     data: dict = {"beta": betas, "lattice": [extent, extent], "tau": {}, "history": {}, "ess": []}
     for beta in betas:
         theory = tm.WilsonAction(tm.U1(), (extent, extent), beta=beta)
-        options = {"chains": 4, "measure": MEASURE}
         ensemble = tm.sample(jax.random.key(3), closed_form(theory), theory, n, measure=MEASURE)
         data["ess"].append(tm.ess_fraction(ensemble.log_weights))
-        chains = {
-            "HMC": tm.hmc(jax.random.key(1), theory, n, trajectory_length=2.0, steps=12, thermalisation=200, **options),
-            "heatbath": tm.heatbath(jax.random.key(2), theory, n, overrelaxation=2, thermalisation=200, **options),
-            "flow": tm.independence_metropolis(jax.random.key(4), ensemble),
-        }
-        for name, chain in chains.items():
+        for name, chain in chains_of(theory, ensemble, n).items():
             data["tau"].setdefault(name, []).append(tau(chain, "Q2"))
             data["history"][name] = np.rint(chain.observables["Q"][0, :400]).astype(int).tolist()
         shown = ", ".join(f"{name} {values[-1][0]:.1f}" for name, values in data["tau"].items())
@@ -44,11 +59,11 @@ def compute(smoke: bool) -> dict:
 
 def plot(figure, data: dict) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.4))
-    for (name, values), marker, line in zip(data["tau"].items(), "os^", ("-", "--", ":"), strict=True):
+    for (name, values), marker in zip(data["tau"].items(), "osDvP^", strict=True):
         middle, error = np.array(values).T
-        left.errorbar(data["beta"], middle, error, marker=marker, linestyle=line, label=name)
+        left.errorbar(data["beta"], middle, error, marker=marker, label=name)
     left.set_yscale("log")
-    left.set(xlabel=r"$\beta$", ylabel=r"$\tau_{int}(Q^2)$ in trajectories, sweeps, proposals")
+    left.set(xlabel=r"$\beta$", ylabel=r"$\tau_{int}(Q^2)$ in steps")
     left.legend()
     spread = 1 + 2 * max(max(map(abs, history)) for history in data["history"].values())
     for index, (name, history) in enumerate(data["history"].items()):
@@ -60,4 +75,4 @@ def plot(figure, data: dict) -> None:
 
 
 if __name__ == "__main__":
-    run("topological_freezing", __doc__, compute, plot, (7.5, 3.0))
+    run("topological_freezing", __doc__, compute, plot, (9.0, 4.0))
