@@ -37,7 +37,7 @@ CHAINS, FOLDS = 16, 8
 @dataclasses.dataclass(frozen=True)
 class Point:
     """Group, beta, lattice, number of loops of order 2, configurations at each coupling; how many loops are chosen of these;
-    integration steps, samples of the flow."""
+    the lattice to which the flow is moved; integration steps, samples of the flow."""
 
     n: int
     beta: float
@@ -45,12 +45,14 @@ class Point:
     loops: int
     samples: tuple[int, ...]
     best: int | None = None
+    moved: tuple[int, ...] | None = None
     steps: int = 2
     count: int = 512
     batch_size: int = 4
 
 
 POINTS = {
+    "su2-8x8x8-beta1.5-all": Point(2, 1.5, (4,) * 3, 84, (1024,) * 3, moved=(8,) * 3, count=2048),
     "su3-4x4x4x4-beta3-22": Point(3, 3.0, (4,) * 4, 22, (512,) * 4),
     "su3-4x4x4x4-beta3-best40": Point(3, 3.0, (4,) * 4, 168, (480,) * 4, best=40),
     # More where more is left.
@@ -170,6 +172,8 @@ def ladder(point: Point, smoke: bool, folder: Path | None) -> tuple[tm.Model, li
         columns = columns[:, picked]
         knots.append(point.beta * fitted(columns, target))
         rows.append({"b": float(b), "variance": float(np.var(target)), "remainder": left_by(columns, target)})
+        # Columns vanish in the mean, so that what is left of dS/db has its mean.
+        rows[-1]["dS/db"] = float(np.mean(target - columns @ fitted(columns, target)))
         rows[-1] |= {"samples": len(target), "seconds": time.perf_counter() - begun}
         print(f"  b = {b:.3g}, {len(picked)} loops: " + ", ".join(f"{k} {v:.4g}" for k, v in rows[-1].items()), flush=True)
     coefficients = jnp.asarray(np.stack(knots, axis=1), jnp.float32)
@@ -184,6 +188,17 @@ def predicted(point: Point, rows: list[dict]) -> float:
     """Variance of log w if what is left were the same function at all couplings."""
     roots = [0.0, *(row["remainder"] ** 0.5 for row in rows)]
     return float(np.trapezoid(roots, dx=point.beta / len(rows))) ** 2
+
+
+def integrated_log_z(point: Point, rows: list[dict]) -> float:
+    """-<dS/db> integrated over b by the polynomial through it and its slope at b = 0, that of free plaquettes."""
+    dim, b = len(point.lattice), [0.0, *(row["b"] for row in rows)]
+    plaquettes = dim * (dim - 1) // 2 * np.prod(point.lattice)
+    powers = np.vander([*b, 0.0], len(b) + 1, increasing=True)
+    powers[-1] = np.eye(len(b) + 1)[1]
+    slope = plaquettes / (4 if point.n == 2 else 2 * point.n**2)
+    found = np.linalg.solve(powers, [0.0, *(-row["dS/db"] for row in rows), slope])
+    return float(np.sum(found * point.beta ** np.arange(1, len(b) + 2) / np.arange(1, len(b) + 2)))
 
 
 def built(name: str, smoke: bool, folder: Path | None) -> tuple[tm.Model, list[dict]]:
@@ -201,15 +216,20 @@ def _run(name: str, samples: int | None, smoke: bool, folder: Path | None) -> di
     print(name, flush=True)
     point = POINTS[name]
     model, rows = built(name, smoke, folder)
-    theory, variance = theory_of(point, point.beta), predicted(point, rows)
+    lattice = point.lattice if smoke or point.moved is None else point.moved
+    theory = tm.WilsonAction(tm.SU(point.n), lattice, beta=point.beta)
+    variance = predicted(point, rows) * np.prod(lattice) / np.prod(point.lattice)
     print(f"  predicted: variance of log w {variance:.3g}, ESS {np.exp(-variance):.3f}", flush=True)
+    integrated = integrated_log_z(point, rows) * np.prod(lattice) / np.prod(point.lattice)
+    print(f"  log Z by integration of <dS/db>: {integrated:.6g}", flush=True)
     chain = chain_of(theory, 64 if smoke else 8000, measure={"plaquette": tm.plaquette}, thin=1)
     reference = tm.expectation(chain, "plaquette")
     print(f"  plaquette of a chain: {reference}", flush=True)
     observables = {"plaquette": (tm.plaquette, float(reference.value))}
     # Samples with half the step size take twice as long each, and few are enough for what it changes.
-    row = evaluate(model, theory, observables, samples or point.count, point.batch_size, halved=32)
-    return row | {"ladder": rows, "predicted": variance, "reference": [float(reference.value), float(reference.error)]}
+    row = evaluate(tm.transfer(model, theory), theory, observables, samples or point.count, point.batch_size, halved=32)
+    row |= {"ladder": rows, "predicted": variance, "integrated": integrated}
+    return row | {"reference": [float(reference.value), float(reference.error)]}
 
 
 if __name__ == "__main__":
