@@ -11,7 +11,6 @@ import numpy as np
 from .._checks import integers
 from .._types import PRNGKey
 from ..kernels import AbstractKernel, OnRegion
-from ..kernels._base import init_key
 from ..lattice import Region
 from ..statistics import Chain
 from ..theories import AbstractTheory
@@ -97,7 +96,8 @@ def _averaged(keys, theory, kernels, measure, combine, n, configurations):
             state, _ = kernel.step(key, theory, state)
             return (state, jax.tree.map(jnp.add, total, observable(state.configuration))), None
 
-        start = (kernel.init(init_key(key), theory, x), observable(x))
+        key, start_key = jax.random.split(key)
+        start = (kernel.init(start_key, theory, x), observable(x))
         (_, total), _ = jax.lax.scan(step, start, jax.random.split(key, n))
         return jax.tree.map(lambda a: a / (n + 1), total)
 
