@@ -8,7 +8,7 @@ from helpers import dense_divergence, randomised
 
 import trivmap as tm
 from trivmap.kernels import RegionMetropolis
-from trivmap.kernels._region_metropolis import _cut, _paste
+from trivmap.kernels._tiles import cut, paste
 from trivmap.lattice import Region, slab
 from trivmap.priors import GaussianRegionPrior
 from trivmap.theories import FreeScalarAction, RegionTheory
@@ -91,12 +91,12 @@ def test_regions_of_links_are_refused():
 
 def test_tiles():
     x = jnp.arange(7 * 9.0).reshape(7, 9)
-    windows = _cut(x, (3, 4))
+    windows = cut(x, (3, 4))
     assert windows.shape == (4, 3, 4)
     np.testing.assert_array_equal(windows[1], x[0:3, 4:8])
     np.testing.assert_array_equal(windows[2], x[3:6, 0:4])
-    np.testing.assert_array_equal(_paste(x, windows, (3, 4)), x)
-    doubled = _paste(x, 2 * windows, (3, 4))
+    np.testing.assert_array_equal(paste(x, windows, (3, 4)), x)
+    doubled = paste(x, 2 * windows, (3, 4))
     assert jnp.sum(doubled != x) == 47  # all but the zero among 48
 
 

@@ -13,6 +13,7 @@ from ..gauge import plaquette_angle
 from ..theories import AbstractTheory, WilsonAction
 from ._base import AbstractMove
 from ._conditional import von_mises
+from ._tiles import cut, paste
 
 
 class BoxHeatbath(AbstractMove):
@@ -47,16 +48,17 @@ class BoxHeatbath(AbstractMove):
     def move(self, key: Key[Array, ""], theory: AbstractTheory, x: Float[Array, "2 L0 L1"]) -> Float[Array, "2 L0 L1"]:
         theory, x = lax.stop_gradient((_checked(theory, self.box), x))
         place, draw, gauge = jax.random.split(key, 3)
-        lattice = x.shape[1:]
+        lattice, window = x.shape[1:], (self.box, self.box)
         origin = jax.random.randint(place, (2,), 0, jnp.asarray(lattice))
         x = jnp.roll(x, -origin, (1, 2))
-        old = self._cut(plaquette_angle(x, 0, 1))
+        old = cut(plaquette_angle(x, 0, 1), window)
         new, valid = _plaquettes(draw, jnp.sum(old, axis=(1, 2)), theory.beta.astype(x.dtype), self.box, self.attempts)
         change = self._links(jnp.where(valid[:, None, None], new - old, jnp.zeros_like(old)))
         # Gauge transformations at the sites inside; those on the boundary would move links there.
         omega = jax.random.uniform(gauge, old.shape, x.dtype, -jnp.pi, jnp.pi).at[:, 0].set(0).at[:, :, 0].set(0)
-        omega = self._paste(omega, lattice)
-        change = jnp.stack([self._paste(part, lattice) + omega - jnp.roll(omega, -1, mu) for mu, part in enumerate(change)])
+        still = jnp.zeros(lattice, x.dtype)
+        omega = paste(still, omega, window)
+        change = jnp.stack([paste(still, part, window) + omega - jnp.roll(omega, -1, mu) for mu, part in enumerate(change)])
         return theory.manifold.project(jnp.roll(x + change, origin, (1, 2)))
 
     def _links(self, change: Float[Array, "boxes b b"]) -> tuple[Array, Array]:
@@ -67,18 +69,6 @@ class BoxHeatbath(AbstractMove):
         sums = jnp.cumsum(ahead[:, -1], axis=1)
         last = jnp.concatenate([jnp.zeros_like(sums[:, :1]), -sums[:, :-1]], axis=1)
         return jnp.zeros_like(change).at[:, -1].set(last), along
-
-    def _cut(self, angles: Float[Array, "L0 L1"]) -> Float[Array, "boxes b b"]:
-        b = self.box
-        rows, columns = (extent // b for extent in angles.shape)
-        tiles = angles[: rows * b, : columns * b].reshape(rows, b, columns, b)
-        return tiles.transpose(0, 2, 1, 3).reshape(rows * columns, b, b)
-
-    def _paste(self, boxes: Float[Array, "boxes b b"], lattice: tuple[int, ...]) -> Float[Array, "L0 L1"]:
-        b = self.box
-        rows, columns = (extent // b for extent in lattice)
-        whole = boxes.reshape(rows, columns, b, b).transpose(0, 2, 1, 3).reshape(rows * b, columns * b)
-        return jnp.pad(whole, [(0, extent - size) for extent, size in zip(lattice, whole.shape, strict=True)])
 
 
 def _plaquettes(

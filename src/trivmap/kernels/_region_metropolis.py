@@ -1,6 +1,5 @@
 """Independence Metropolis of regions: a flow draws what is inside, given what is around."""
 
-import math
 from typing import Any
 
 import equinox as eqx
@@ -10,9 +9,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Key
 
-from .._types import Shape
 from ..lattice import accumulator_dtype
 from ._base import AbstractKernel, Configuration
+from ._tiles import cut, paste
 
 
 class RegionMetropolis(AbstractKernel):
@@ -73,9 +72,9 @@ class RegionMetropolis(AbstractKernel):
         axes = tuple(range(x.ndim))
         origin = jax.random.randint(place, (x.ndim,), 0, jnp.asarray(x.shape))
         x = jnp.roll(x, -origin, axes)
-        windows = _cut(x, window)
+        windows = cut(x, window)
         moved, accepted = jax.vmap(self._redraw)(jax.random.split(draw, len(windows)), windows)
-        x = jnp.roll(_paste(x, moved, window), origin, axes)
+        x = jnp.roll(paste(x, moved, window), origin, axes)
         return Configuration(x), {"windows_accepted": jnp.mean(accepted.astype(float))}
 
     def _redraw(self, key: Array, x: Array) -> tuple[Array, Array]:
@@ -86,26 +85,6 @@ class RegionMetropolis(AbstractKernel):
         gain = self.theory.action(x) - self.theory.action(y) + self.model.log_prob(x) - prior.log_prob(z) + log_det
         accept = jnp.log(jax.random.uniform(decide, dtype=accumulator_dtype())) < gain.astype(accumulator_dtype())
         return jnp.where(accept, y, x), accept
-
-
-def _tiles(lattice: Shape, window: Shape) -> Shape:
-    return tuple(extent // size for extent, size in zip(lattice, window, strict=True))
-
-
-def _cut(x: Array, window: Shape) -> Array:
-    """The windows that tile the lattice from its origin, stacked."""
-    tiles, dim = _tiles(x.shape, window), x.ndim
-    whole = x[tuple(slice(0, count * size) for count, size in zip(tiles, window, strict=True))]
-    split = whole.reshape([n for pair in zip(tiles, window, strict=True) for n in pair])
-    return split.transpose([*range(0, 2 * dim, 2), *range(1, 2 * dim, 2)]).reshape(math.prod(tiles), *window)
-
-
-def _paste(x: Array, windows: Array, window: Shape) -> Array:
-    tiles, dim = _tiles(x.shape, window), x.ndim
-    order = [axis for mu in range(dim) for axis in (mu, dim + mu)]
-    covered = tuple(count * size for count, size in zip(tiles, window, strict=True))
-    whole = windows.reshape(*tiles, *window).transpose(order).reshape(covered)
-    return x.at[tuple(slice(0, n) for n in covered)].set(whole)
 
 
 def _check_same(owner: str, theory: Any, window: Any) -> None:
