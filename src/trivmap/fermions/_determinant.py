@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .. import _linalg as linalg
 from .._types import Array
 from ._even_odd import EvenOddDirac
 from ._slab_log_det import slab_log_det
@@ -35,10 +36,10 @@ def log_det(dirac: WilsonDirac, x: Array, method: str = "auto") -> tuple[Array, 
             return sign.astype(jnp.result_type(complex)), value
         case "even-odd":
             schur = EvenOddDirac(dirac)
-            phase, value = jnp.linalg.slogdet(schur.dense(x))
+            value, phase = linalg.log_det(schur.dense(x))
             return _constant(dirac, phase), value + schur.even_log_det()
         case _:
-            phase, value = jnp.linalg.slogdet(dirac.dense(x))
+            value, phase = linalg.log_det(dirac.dense(x))
             return _constant(dirac, phase), value
 
 

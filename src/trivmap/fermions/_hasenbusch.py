@@ -1,8 +1,6 @@
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
+from .. import _linalg as linalg
 from .._types import Array
 from ._even_odd import EvenOddDirac
 from ._preconditioner import AbstractPreconditioner, AbstractSpinorMap, IdentityMap
@@ -43,22 +41,23 @@ class HasenbuschPreconditioner(AbstractPreconditioner):
 
 
 class DenseMap(AbstractSpinorMap):
-    """A matrix `(size, size)`, indices in the order (spin, colour, site), by its LU decomposition."""
+    """A matrix `(size, size)`, indices in the order (spin, colour, site), with its inverse."""
 
     matrix: Array
-    lu: tuple[Array, Array]
+    inverse: Array
+    value: Array
 
     def __init__(self, matrix: Array):
         self.matrix = matrix
-        self.lu = jax.scipy.linalg.lu_factor(matrix)
+        self.inverse, self.value, _ = linalg.inverse_and_log_det(matrix)
 
     def apply(self, psi: Array, dagger: bool = False) -> Array:
         matrix = self.matrix.conj().T if dagger else self.matrix
         return (matrix @ psi.reshape(-1)).reshape(psi.shape)
 
     def solve(self, psi: Array, dagger: bool = False) -> Array:
-        solution = jax.scipy.linalg.lu_solve(self.lu, psi.reshape(-1), trans=2 if dagger else 0)
-        return solution.reshape(psi.shape)
+        inverse = self.inverse.conj().T if dagger else self.inverse
+        return (inverse @ psi.reshape(-1)).reshape(psi.shape)
 
     def log_det(self) -> Array:
-        return jnp.sum(jnp.log(jnp.abs(jnp.diagonal(self.lu[0]))).astype(float))
+        return self.value.astype(float)

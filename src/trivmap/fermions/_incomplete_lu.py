@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .. import _linalg as linalg
 from .._checks import at_least, integer
 from .._types import Array
 from ..lattice import colour_sites
@@ -77,7 +78,7 @@ class TriangularMap(AbstractSpinorMap):
 
     def solve(self, psi: Array, dagger: bool = False) -> Array:
         blocks, pivots = self._part(dagger)
-        inverses = None if pivots is None else jnp.linalg.inv(pivots)
+        inverses = None if pivots is None else linalg.inverse(pivots)
 
         def level(y: Array, rows: tuple) -> tuple[Array, None]:
             batch, near, block, inverse = rows
@@ -94,7 +95,7 @@ class TriangularMap(AbstractSpinorMap):
     def log_det(self) -> Array:
         if self.pivots is None:
             return jnp.zeros(())
-        return jnp.sum(jnp.linalg.slogdet(self.pivots).logabsdet.astype(float))
+        return jnp.sum(linalg.log_det(self.pivots)[0].astype(float))
 
     def _part(self, dagger: bool) -> tuple[Array, Array | None]:
         """The triangle of the matrix or of its adjoint without the diagonal, and the diagonal."""
@@ -152,7 +153,7 @@ def _eliminated(blocks: Array, tables: LUTables, floor: float) -> Array:
 
 def _bounded(pivots: Array, floor: float) -> tuple[Array, Array]:
     """Matrices with singular values below the floor raised to it, and their inverses."""
-    u, values, v = jnp.linalg.svd(pivots)
+    u, values, v = linalg.svd(pivots)
     raised = jnp.maximum(values, floor)[..., None, :]
     adjoint = lambda m: jnp.swapaxes(m.conj(), -1, -2)  # noqa: E731
     return (u * raised.astype(u.dtype)) @ v, (adjoint(v) / raised.astype(u.dtype)) @ adjoint(u)

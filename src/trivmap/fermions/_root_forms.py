@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .. import _linalg as linalg
 from .._types import Array
 from ._preconditioner import PreconditionedDirac
 from ._solve import checked
@@ -63,7 +64,7 @@ def _gauss(alphas: Array, betas: Array, steps: Array) -> tuple[Array, Array]:
     below = jnp.where(taken[1:], betas[:-1] / alphas[:-1], 0.0)
     diagonal = jnp.where(taken, 1 / alphas, 1.0) + jnp.concatenate([jnp.zeros(1, below.dtype), below])
     off = jnp.where(taken[1:], jnp.sqrt(betas[:-1]) / alphas[:-1], 0.0)
-    nodes, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(off, 1) + jnp.diag(off, -1))
+    nodes, vectors = linalg.eigh(jnp.diag(diagonal) + jnp.diag(off, 1) + jnp.diag(off, -1))
     return nodes, vectors[0] ** 2
 
 

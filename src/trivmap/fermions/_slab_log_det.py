@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .._linalg import inverse_and_log_det
 from .._types import Array
 
 
@@ -117,14 +118,8 @@ def _(primals: tuple, tangents: tuple) -> tuple:
 
 
 def _by_lu(m: Array, right: Array) -> tuple[Array, Array, Array, Array]:
-    lu, pivots = jax.scipy.linalg.lu_factor(m)
-    n = m.shape[-1]
-    inverse = jax.scipy.linalg.lu_solve((lu, pivots), jnp.broadcast_to(jnp.eye(n, dtype=m.dtype), m.shape))
-    diagonal = jnp.diagonal(lu, axis1=-2, axis2=-1)
-    size = jnp.abs(diagonal)
-    exchanges = jnp.sum(pivots != jnp.arange(n, dtype=pivots.dtype)[None], axis=-1)
-    phase = jnp.prod(diagonal / size.astype(m.dtype), axis=-1) * jnp.where(exchanges % 2 == 0, 1.0, -1.0).astype(m.dtype)
-    return _product(inverse, right), jnp.sum(jnp.log(size), axis=-1), phase, inverse
+    inverse, log_det, phase = inverse_and_log_det(m)
+    return _product(inverse, right), log_det, phase, inverse
 
 
 def _product(a: Array, b: Array) -> Array:

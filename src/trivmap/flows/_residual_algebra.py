@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import _linalg as linalg
 from ..groups import AbstractGroup, generators, matrix_product
 
 
@@ -62,14 +63,15 @@ def _log_abs_det(m: Array) -> Array:
     if m.shape[0] == 3:
         a, b, c = m
         return jnp.log(jnp.abs(jnp.sum(a * jnp.cross(b, c, axis=0), axis=0)))
-    return jnp.linalg.slogdet(jnp.moveaxis(m, (0, 1), (-2, -1)))[1]
+    return linalg.log_det(jnp.moveaxis(m, (0, 1), (-2, -1)))[0]
 
 
 def solve(m: Float[Array, "dimension dimension sites"], b: Float[Array, "dimension sites"]) -> Array:
     """m^{-1} b at every site."""
     if m.shape[0] == 1:
         return b / m[0]
-    return jnp.linalg.solve(jnp.moveaxis(m, (0, 1), (-2, -1)), b.T[..., None])[..., 0].T
+    inverse = linalg.inverse(jnp.moveaxis(m, (0, 1), (-2, -1)))
+    return jnp.sum(inverse * b.T[:, None, :], axis=-1).T
 
 
 def jacobian(group: AbstractGroup, z: Float[Array, "dimension sites"], curvature: Array) -> Array:

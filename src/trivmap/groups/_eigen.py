@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .. import _linalg as linalg
 from .._types import Array
 from ._matrix import adjoint, determinant, matrix_product
 
@@ -24,7 +25,7 @@ def inverse(m: Array) -> Array:
         a, b, c = m
         rows = [_cross(b, c), _cross(c, a), _cross(a, b)]
         return jnp.swapaxes(jnp.stack(rows), 0, 1) / jnp.sum(a * rows[0], axis=0)[None, None]
-    return jnp.moveaxis(jnp.linalg.inv(jnp.moveaxis(m, (0, 1), (-2, -1))), (-2, -1), (0, 1))
+    return jnp.moveaxis(linalg.inverse(jnp.moveaxis(m, (0, 1), (-2, -1))), (-2, -1), (0, 1))
 
 
 def _cross(a: Array, b: Array) -> Array:
@@ -40,7 +41,7 @@ def hermitian_eigen(h: Array) -> tuple[Array, Array]:
     """
     n = h.shape[0]
     if n > 3:
-        values, v = jnp.linalg.eigh(jnp.moveaxis(h, (0, 1), (-2, -1)))
+        values, v = linalg.eigh(jnp.moveaxis(h, (0, 1), (-2, -1)))
         return jnp.moveaxis(values, -1, 0), jnp.moveaxis(v, (-2, -1), (0, 1))
     size = jnp.sum(h.real**2 + h.imag**2, axis=(0, 1))
     tolerance = (2 * float(jnp.finfo(h.dtype).eps)) ** 2

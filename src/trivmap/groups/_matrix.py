@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .. import _linalg as linalg
 from .._types import Array
 
 
@@ -61,7 +62,8 @@ def determinant(a: Array) -> Array:
     """`det a` per site; Laplace expansion up to 4x4, LU beyond."""
     n = a.shape[0]
     if n > 4:
-        return jnp.linalg.det(jnp.moveaxis(a, (0, 1), (-2, -1)))
+        value, phase = linalg.log_det(jnp.moveaxis(a, (0, 1), (-2, -1)))
+        return jnp.exp(value) * phase
     return _laplace([[a[i, j] for j in range(n)] for i in range(n)])
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import _linalg as linalg
 from .._checks import integers
 from .._types import Array, Float, PRNGKey, RealScalar
 from ..fermions import WilsonDirac, apply_gamma_five, gamma_matrices, log_det, log_det_method, solve
@@ -165,4 +166,4 @@ def spectral_index(dirac: WilsonDirac, x: Array) -> RealScalar:
     """
     matrix = dirac.dense(x).reshape(*dirac.spinor_shape, dirac.size)
     hermitian = apply_gamma_five(matrix).reshape(dirac.size, dirac.size)
-    return jnp.sum(jnp.sign(jnp.linalg.eigvalsh(hermitian))) / 2
+    return jnp.sum(jnp.sign(linalg.eigh(hermitian)[0])) / 2

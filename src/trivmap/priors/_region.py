@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Int, Key
 
+from .. import _linalg as linalg
 from .._checks import positive
 from ..lattice import Region, accumulator_dtype
 from ..manifolds import RealField, RegionField
@@ -74,7 +75,7 @@ class GaussianRegionPrior(AbstractPrior):
         """A configuration with the region drawn anew."""
         factor, mean = self._conditional(x)
         normal = jax.random.normal(key, mean.shape, x.dtype)
-        inside = mean + jax.scipy.linalg.solve_triangular(factor, normal, lower=True, trans=1)
+        inside = mean + linalg.inverse(factor).T @ normal
         return x.reshape(-1).at[self.region.indices].set(inside).reshape(x.shape)
 
     def log_prob(self, x: Float[Array, "*lattice"]) -> Float[Array, ""]:
@@ -90,9 +91,9 @@ class GaussianRegionPrior(AbstractPrior):
         laplacian, beside = _laplacian(self.region)
         a, m2 = jnp.exp(self.log_stiffness).astype(x.dtype), jnp.exp(self.log_mass2).astype(x.dtype)
         matrix = 2 * a * jnp.asarray(laplacian, x.dtype) + 2 * m2 * jnp.eye(len(laplacian), dtype=x.dtype)
-        factor = jnp.linalg.cholesky(matrix)
+        factor = linalg.cholesky(matrix)
         source = 2 * a * (jnp.asarray(beside, x.dtype) @ x.reshape(-1))
-        return factor, jax.scipy.linalg.cho_solve((factor, True), source)
+        return factor, linalg.inverse(matrix) @ source
 
 
 def _laplacian(region: Region) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .. import _linalg as linalg
 from .._checks import integers, positive
 from .._types import Array, PRNGKey
 from ..fermions import (
@@ -100,7 +101,7 @@ class StochasticDeterminant(AbstractTheory):
     def conditional_ess(self, x: Array) -> Array:
         """`fermions.conditional_ess` at the links `x`, by the spectrum of G: for small lattices."""
         m = self._rest(x).dense()
-        return conditional_ess(jnp.linalg.svd(m, compute_uv=False) ** 2, self.roots)
+        return conditional_ess(linalg.svd(m)[1] ** 2, self.roots)
 
     def _rest(self, x: Array) -> PreconditionedDirac:
         # As of exact determinants: the estimate belongs to the field that is there, and rounding would enter weights.
@@ -113,7 +114,7 @@ class StochasticDeterminant(AbstractTheory):
 
     def _dense_forms(self, matrix: PreconditionedDirac, chi: Array) -> Array:
         # G = V s V^dagger from M = V sqrt(s) W: no square of the condition number.
-        vectors, values, _ = jnp.linalg.svd(matrix.dense())
+        vectors, values, _ = linalg.svd(matrix.dense())
         amplitudes = chi.reshape(self.roots, -1) @ vectors.conj()
         return jnp.abs(amplitudes) ** 2 @ values ** (-2 / self.roots)
 
