@@ -54,6 +54,13 @@ def scalar(transform, layers=5, **options):
     return tm.CouplingFlow(KEY, SCALARS, layers, transform, **FAST | options)
 
 
+def coarse_to_fine(variable):
+    """Two levels, and a spline on every site of the coarsest."""
+    coarsest = tm.flows.PointwiseFlow(tm.RealField((2, 2)), SPLINE)
+    middle = tm.flows.CoarseToFine(tm.RealField((4, 4)), coarsest, variable=variable, mass=0.7)
+    return tm.flows.CoarseToFine(tm.RealField((8, 8)), middle, variable=variable, mass=0.7)
+
+
 def u1(transform=None, layers=9, manifold=U1_LINKS, **options):
     return tm.GaugeCouplingFlow(KEY, manifold, layers, transform, **FAST | options)
 
@@ -114,6 +121,8 @@ FLOWS = {
     ),
     "spline": Row(lambda: scalar(tm.transforms.Composition(SPLINE, AFFINE), checkpoint=True), translation=2, score=True),
     "spline_3d": Row(lambda: tm.CouplingFlow(KEY, tm.RealField((2, 2, 4)), 3, SPLINE, **FAST), translation=2),
+    "coarse_to_fine": Row(lambda: coarse_to_fine("mean"), translation=4, score=True),
+    "coarse_to_fine_sites": Row(lambda: coarse_to_fine("site"), translation=4),
     "fourier": Row(lambda: tm.flows.FourierFlow(SCALARS, mass=0.7), reflections=True, constant=True),
     "rescaling": Row(lambda: tm.flows.Rescaling(SCALARS, momenta=True), reflections=True, constant=True),
     "pointwise": Row(lambda: tm.flows.PointwiseFlow(SCALARS, SPLINE), reflections=True, score=True),

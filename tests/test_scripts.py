@@ -33,6 +33,7 @@ def run(script, *arguments):
         ("targets/boxes.py", "phi4-lam6.008-box8"),
         ("targets/boxes.py", "u1-16-beta7"),
         ("targets/two_level.py", "su2-3x16"),
+        ("targets/coarse_to_fine.py", "phi4-16"),
         ("targets/stein_ladder.py", "su2-8x8x8-beta1.5-all"),
         ("targets/second_order_stochastic.py", "snf_phi4"),
         ("targets/schwinger.py", "8x8-kappa0.25"),

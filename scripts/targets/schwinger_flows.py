@@ -27,6 +27,7 @@ import trivmap as tm  # noqa: E402
 
 BETA = 2.0
 BATCH = {8: 64, 16: 32}
+REFINE = {8: 1, 16: 2}  # integration steps of the evaluation over those of the training
 OBSERVABLES = {"plaquette": tm.plaquette, "Q^2": lambda x: tm.topological_charge(x) ** 2}
 
 
@@ -41,10 +42,11 @@ POINTS = {
     "schwinger-8-kappa0": (8, 0.0, 1, None, None),
     "schwinger-8-kappa0.25": (8, 0.25, 3, "schwinger-8-kappa0", plan(2, 6144)),
     "schwinger-8-kappa0.263": (8, 0.263, 3, "schwinger-8-kappa0.25", plan(2, 6144)),
-    "schwinger-8-kappa0.276": (8, 0.276, 3, "schwinger-8-kappa0.263", plan(3, 6144)),
+    "schwinger-8-kappa0.276": (8, 0.276, 3, "schwinger-8-kappa0.263", plan(4, 6144, power=0.5)),
     "schwinger-16-kappa0.25": (16, 0.25, 1, "schwinger-8-kappa0.25", plan(1, 4096, batch=32)),
-    "schwinger-16-kappa0.263": (16, 0.263, 2, "schwinger-16-kappa0.25", plan(1, 2048, 1e-3, 0.5, 32)),
-    "schwinger-16-kappa0.276": (16, 0.276, 2, "schwinger-16-kappa0.263", plan(2, 2048, 1e-3, 0.5, 32)),
+    "schwinger-16-kappa0.263": (16, 0.263, 2, "schwinger-16-kappa0.25", plan(2, 4096, 1e-3, 0.5, 32)),
+    "schwinger-16-kappa0.27": (16, 0.27, 2, "schwinger-16-kappa0.263", plan(2, 4096, 1e-3, 0.5, 32)),
+    "schwinger-16-kappa0.276": (16, 0.276, 2, "schwinger-16-kappa0.27", plan(4, 6144, 1e-3, 0.5, 32)),
 }
 
 
@@ -108,6 +110,7 @@ def _run(name: str, samples: int | None, smoke: bool, folder: Path | None) -> di
     extent, kappa, *_ = POINTS[name]
     numbers = tm.training.parameter_count(model)
     model = model.moved if isinstance(model, tm.models.MovedModel) else model
+    model = model.refined(REFINE[extent]) if REFINE[extent] > 1 else model
     theory, samples = theory_of(name), samples or SAMPLES
     row = evaluate(model, theory, {key: (f, None) for key, f in OBSERVABLES.items()}, samples, BATCH[extent])
     few = {"batch_size": BATCH[extent], "measure": {}, "dtype": jax.numpy.float32}

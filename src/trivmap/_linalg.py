@@ -110,16 +110,16 @@ def _factor(m: Array) -> Array:
 
 @jax.custom_jvp
 def cholesky(m: Array) -> Array:
-    r"""The lower triangular factor l of symmetric positive matrices, $m = l l^T$."""
+    r"""The lower triangular factor l of Hermitian positive matrices, $m = l l^\dagger$."""
     return _factor(m)
 
 
 @cholesky.defjvp
 def _(primals: tuple, tangents: tuple) -> tuple:
-    # l^-1 dm l^-T = l^-1 dl + its transpose, of which l^-1 dl is the lower triangle with half of the diagonal.
+    # l^-1 dm l^-dagger = l^-1 dl + its adjoint, of which l^-1 dl is the lower triangle with half of the diagonal.
     factor, step = cholesky(*primals), tangents[0]
     within = inverse(factor)
-    both = _product(_product(within, step), jnp.swapaxes(within, -1, -2))
+    both = _product(_product(within, step), jnp.swapaxes(within.conj(), -1, -2))
     half = (jnp.tril(both) + jnp.tril(both, -1)) / 2
     return factor, _product(factor, half)
 

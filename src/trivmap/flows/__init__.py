@@ -1,5 +1,6 @@
 from ._base import AbstractFlow as AbstractFlow
 from ._chain import FlowSequence as FlowSequence
+from ._coarse_to_fine import CoarseToFine as CoarseToFine
 from ._continuous import ContinuousFlow as ContinuousFlow
 from ._continuous import StepHalving as StepHalving
 from ._coupling import CouplingFlow as CouplingFlow
