@@ -38,6 +38,7 @@ def run(script, *arguments):
         ("targets/second_order_stochastic.py", "snf_phi4"),
         ("targets/schwinger.py", "8x8-kappa0.25"),
         ("targets/qcd.py", "su2-4x4"),
+        ("targets/qcd_flows.py", "2x2x2x2-kappa0.1"),
         ("targets/pseudofermions.py", "spectra-8-kappa0.263"),
         ("targets/pseudofermions.py", "joint-8-kappa0.263"),
         ("targets/second_order_gauge.py", "u1-8-beta2"),
