@@ -235,7 +235,7 @@ def test_masses_that_noise_hides_are_not_the_slowest():
 
 @pytest.mark.slow
 def test_chains_of_two_dimensional_u1():
-    names = ["hits", "boxes", "exchange", "t-rex"]
+    names = ["hits", "trivialised", "boxes", "exchange", "t-rex"]
     text = TOML.replace('"langevin", "hmc", "ladder"', ", ".join(f'"{name}"' for name in names))
     write_toml(text.replace("sampling = 0.05", "sampling = 0.5").replace("seeds = 2", "seeds = 1"))
     assert main(["compare", "two.toml", "--out", "run"]) == 0

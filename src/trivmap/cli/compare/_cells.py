@@ -121,6 +121,7 @@ _SAMPLE = {
     "quenched": _sample_quenched,
     "hmc": lambda folder, key, model, *others: sample_hmc(folder, key, *others),
     "hits": lambda folder, key, model, *others: sample_hmc(folder, key, *others, hits=True),
+    "trivialised": lambda folder, key, model, *others: sample_hmc(folder, key, *others, flow=model.transport),
     "exchange": lambda folder, key, model, *others: sample_exchange(folder, key, *others, ladder=repaired_defect),
     "t-rex": lambda folder, key, model, *others: sample_exchange(folder, key, *others, ladder=carried_coupling),
     "heatbath": lambda folder, key, model, *others: sample_heatbath(folder, key, *others),

@@ -58,7 +58,7 @@ class Method:
     """
 
     label: str
-    run: Literal["weights", "smc", "quenched", "hmc", "hits", "heatbath", "boxes", "exchange", "t-rex"]
+    run: Literal["weights", "smc", "quenched", "hmc", "hits", "trivialised", "heatbath", "boxes", "exchange", "t-rex"]
     build: Callable[[jax.Array, Any], Any] | None = None
     rate: float = 0.0
     refuses: Callable[[Any], str | None] = lambda theory: None
@@ -294,6 +294,9 @@ METHODS = {
     "quenched": Method("exact gauge fields, weight of the quarks", "quenched", refuses=_refuses_quarks),
     "hmc": Method("hybrid Monte Carlo, tuned", "hmc"),
     "hits": Method("hybrid Monte Carlo, winding hits", "hits", refuses=_refuses_hits, in_smoke=False),
+    "trivialised": Method(
+        "hybrid Monte Carlo in a coupling flow", "trivialised", _coupling, 3e-3, _refuses_coupling, in_smoke=False
+    ),
     "heatbath": Method("heatbath and overrelaxation", "heatbath", refuses=_refuses_heatbath),
     "boxes": Method("heatbath of whole boxes", "boxes", refuses=_refuses_boxes, in_smoke=False),
     "exchange": Method("exchange with an open plaquette, repaired", "exchange", refuses=_refuses_exchange, in_smoke=False),

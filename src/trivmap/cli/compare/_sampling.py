@@ -9,8 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ...flows import AbstractFlow
 from ...io import read_checkpoint, read_header, write_checkpoint
 from ...kernels import BoxHeatbath, HeatbathKernel, HMCKernel, KernelSequence, OverrelaxationKernel
+from ...models import PulledBackTheory
 from ...samplers import heatbath, hmc, quenched, replica_exchange, run_chain, sample, smc
 from ...statistics import Chain, Ensemble, acceptance_rate
 from .._build import with_hits
@@ -94,14 +96,24 @@ def particles() -> int:
 
 
 def sample_hmc(
-    folder: RunFolder, key: jax.Array, theory: Any, functions: Any, settings: Comparison, hits: bool = False
+    folder: RunFolder,
+    key: jax.Array,
+    theory: Any,
+    functions: Any,
+    settings: Comparison,
+    hits: bool = False,
+    flow: AbstractFlow | None = None,
 ) -> Sampled:
     """Tunes the number of steps to an acceptance between 0.7 and 0.95, thermalises, samples.
 
-    With `hits` every trajectory is followed by a winding hit and a rotation of the holonomies.
+    With `hits` every trajectory is followed by a winding hit and a rotation of the holonomies; with `flow` trajectories live
+    in its variables, whose widths are about one.
     """
     plan = _plan(folder)
     length = _TRAJECTORY[kind_of(theory.manifold)]
+    if flow is not None:
+        theory, length = PulledBackTheory(theory, flow), 2.0
+        functions = theory.measured(functions)
     options = {"chains": settings.chains, "measure": functions, "dtype": jnp.dtype(settings.precision), "chunk": 50}
 
     def run(steps: int, n: int, initial: Any, thermalisation: int) -> Chain:
