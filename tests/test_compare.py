@@ -250,7 +250,8 @@ def test_chains_of_two_dimensional_u1():
 
 @pytest.mark.slow
 def test_schwinger_model(capsys):
-    text = TOML.replace('"langevin", "hmc", "ladder"', '"quarks", "quenched", "hmc", "hits"').replace("u1", "schwinger")
+    text = TOML.replace('"langevin", "hmc", "ladder"', '"quarks", "pseudofermions", "quenched", "hmc", "hits"')
+    text = text.replace("u1", "schwinger")
     text = text.replace("sampling = 0.05", "sampling = 0.5").replace("seeds = 2", "seeds = 1")
     write_toml(text + "kappa = 0.2\n")
     assert main(["compare", "two.toml", "--out", "run"]) == 0
@@ -258,7 +259,7 @@ def test_schwinger_model(capsys):
     assert max(map(len, shown.splitlines())) <= 80
     summary = read_json("run/summary.json")
     rows = {row["method"]: row for row in summary["rows"]}
-    assert list(rows) == ["quarks", "quenched", "hmc", "hits"]
+    assert list(rows) == ["quarks", "pseudofermions", "quenched", "hmc", "hits"]
     # No chain has log Z, and no closed form.
     assert set(summary["reference"]) == {"plaquette", "wilson_2x2", "charge", "charge2", "condensate", "pion_mass"}
     assert rows["quenched"]["ess"] > 0.9

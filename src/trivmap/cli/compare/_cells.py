@@ -26,6 +26,7 @@ from ._sampling import (
     sample_heatbath,
     sample_hmc,
     sample_model,
+    sample_noisy,
     sample_populations,
     sample_quenched,
 )
@@ -101,6 +102,11 @@ def _sample_weights(folder: RunFolder, key: Any, model: Any, theory: Any, functi
     return Sampled(data, seconds, compiled, 0.0, _number(model.transport.evaluations))
 
 
+def _sample_noisy(folder: RunFolder, key: Any, model: Any, *others: Any) -> Sampled:
+    data, seconds, compiled = sample_noisy(folder, key, model, *others)
+    return Sampled(data, seconds, compiled, 0.0, _number(model.transport.evaluations))
+
+
 def _sample_smc(folder: RunFolder, key: Any, model: Any, theory: Any, functions: Any, settings: Comparison) -> Sampled:
     data, seconds, compiled = sample_populations(folder, key, model, theory, functions, settings)
     return Sampled(data, seconds, compiled, 0.0, _number(model.transport.evaluations, particles()))
@@ -117,6 +123,7 @@ def _sample_quenched(folder: RunFolder, key: Any, model: Any, *others: Any) -> S
 
 _SAMPLE = {
     "weights": _sample_weights,
+    "noisy": _sample_noisy,
     "smc": _sample_smc,
     "quenched": _sample_quenched,
     "hmc": lambda folder, key, model, *others: sample_hmc(folder, key, *others),

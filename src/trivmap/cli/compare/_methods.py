@@ -48,8 +48,8 @@ from .._kinds import Kind, kind_of
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """- `label`: for people; `run`: how it samples: "weights" of a model that is trained, populations of "smc", exact samples
-      "quenched" of quarks, or the name of a chain.
+    """- `label`: for people; `run`: how it samples: "weights" of a model that is trained, "noisy" ones by pseudofermions,
+      populations of "smc", exact samples "quenched" of quarks, or the name of a chain.
     - `build`: from key and theory to a model (chains: `None`); `rate`: learning rate, zero for nothing to learn.
     - `refuses`: the reason why it does not apply to a theory, or `None`.
     - `objective`: of training; `matches` instead, for methods that learn from configurations of HMC, whose seconds count as
@@ -58,7 +58,9 @@ class Method:
     """
 
     label: str
-    run: Literal["weights", "smc", "quenched", "hmc", "hits", "trivialised", "heatbath", "boxes", "exchange", "t-rex"]
+    run: Literal[
+        "weights", "noisy", "smc", "quenched", "hmc", "hits", "trivialised", "heatbath", "boxes", "exchange", "t-rex"
+    ]
     build: Callable[[jax.Array, Any], Any] | None = None
     rate: float = 0.0
     refuses: Callable[[Any], str | None] = lambda theory: None
@@ -70,7 +72,7 @@ class Method:
     @property
     def weighted(self) -> bool:
         """Whether it gives weighted samples, instead of a chain."""
-        return self.run in ("weights", "smc", "quenched")
+        return self.run in ("weights", "noisy", "smc", "quenched")
 
 
 def _has_quarks(theory: Any) -> bool:
@@ -165,6 +167,11 @@ def _refuses_hits(theory: Any) -> str | None:
 
 def _refuses_quarks(theory: Any) -> str | None:
     return None if _has_quarks(theory) else "it is for the Schwinger model"
+
+
+def _refuses_halves(theory: Any) -> str | None:
+    even = all(extent % 2 == 0 for extent in theory.lattice)
+    return _refuses_quarks(theory) or (None if even else "pseudofermions live on half of the sites, which needs even extents")
 
 
 def _refuses_boxes(theory: Any) -> str | None:
@@ -262,6 +269,9 @@ _ABELIAN = _only("scalar", "u1", why="the gated convolution is for scalars and U
 METHODS = {
     "gated": Method("continuous flow, gated convolution", "weights", _gated, 3e-2, _ABELIAN),
     "quarks": Method("continuous flow, closed form and charges", "weights", _quarks, 1e-2, _refuses_quarks, in_smoke=False),
+    "pseudofermions": Method(
+        "that flow, weights by eight pseudofermions", "noisy", _quarks, 1e-2, _refuses_halves, in_smoke=False
+    ),
     "loops": Method("continuous flow, potential of loops", "weights", _loops, 1e-2, _LINKS, in_smoke=False),
     "ladder": Method("continuous flow, ladder of plaquettes", "weights", _ladder, 1e-3, _refuses_ladder),
     "residual": Method("residual flow", "weights", _residual, 1e-2, _FIELDS),

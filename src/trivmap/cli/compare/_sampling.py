@@ -9,12 +9,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ...fermions import EvenOddDirac, IncompleteLU
 from ...flows import AbstractFlow
 from ...io import read_checkpoint, read_header, write_checkpoint
 from ...kernels import BoxHeatbath, HeatbathKernel, HMCKernel, KernelSequence, OverrelaxationKernel
 from ...models import PulledBackTheory
 from ...samplers import heatbath, hmc, quenched, replica_exchange, run_chain, sample, smc
 from ...statistics import Chain, Ensemble, acceptance_rate
+from ...theories import StochasticDeterminant, SumTheory
 from .._build import with_hits
 from .._interrupt import interrupts_deferred
 from .._kinds import kind_of
@@ -65,6 +67,19 @@ def sample_model(folder: RunFolder, key: jax.Array, model: Any, theory: Any, fun
 
     def draw(key: jax.Array, first: int, n: int) -> Ensemble:
         return sample(key, model, theory, n, batch_size=size, measure=functions, dtype=dtype, first=first)
+
+    return sample_weights(folder, key, draw, 4 * size, settings.sampling)
+
+
+def sample_noisy(folder: RunFolder, key: jax.Array, model: Any, theory: Any, functions: Any, settings: Comparison) -> Any:
+    """Weights by eight pseudofermions behind an incomplete LU, each with the eighth root of the even-odd determinant."""
+    size, dtype = settings.sample_batch, jnp.dtype(settings.precision)
+    preconditioner = IncompleteLU(EvenOddDirac(theory.determinant.dirac), distance=4)
+    noisy = SumTheory(StochasticDeterminant(preconditioner, roots=8), theory.gauge)
+
+    def draw(key: jax.Array, first: int, n: int) -> Ensemble:
+        options = {"batch_size": size, "measure": functions, "dtype": dtype, "first": first}
+        return sample(key, model, noisy, n, estimates=1, **options)
 
     return sample_weights(folder, key, draw, 4 * size, settings.sampling)
 
