@@ -8,6 +8,7 @@ import pytest
 import scipy.linalg
 
 from trivmap.groups import SU, U1
+from trivmap.groups._matrix import determinant
 
 GROUPS = {"U1": U1(), "SU2": SU(2), "SU3": SU(3), "SU4": SU(4)}
 MATRIX_GROUPS = {name: group for name, group in GROUPS.items() if group.complex_elements}
@@ -237,3 +238,16 @@ def test_errors_teach():
         SU(1)
     with pytest.raises(TypeError, match="give float32 or float64"):
         SU(2).haar(jax.random.key(0), (2,), jnp.complex128)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_determinants(n):
+    """By Laplace up to 4x4, by LU beyond; with derivatives, whose phase turns."""
+    parts = np.random.default_rng(n).normal(size=(2, n, n, 3))
+    m = jnp.asarray(parts[0] + 1j * parts[1])
+    found, slope = jax.jvp(jax.jit(determinant), (m,), (1j * m,))
+    expected = np.linalg.det(np.moveaxis(np.asarray(m), -1, 0))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    # det((1 + i e) m) = (1 + i e)^n det m.
+    np.testing.assert_allclose(slope, 1j * n * expected, rtol=1e-11)
+    assert jnp.all(determinant(m.at[0].set(0)) == 0)

@@ -63,7 +63,7 @@ def determinant(a: Array) -> Array:
     n = a.shape[0]
     if n > 4:
         value, phase = linalg.log_det(jnp.moveaxis(a, (0, 1), (-2, -1)))
-        return jnp.exp(value) * phase
+        return jnp.exp(value).astype(phase.dtype) * phase
     return _laplace([[a[i, j] for j in range(n)] for i in range(n)])
 
 
