@@ -88,6 +88,24 @@ def test_spectra():
     np.testing.assert_allclose((np.asarray(u) * np.asarray(s)[..., None, :]) @ v, m, atol=1e-12)
 
 
+def test_derivatives_of_spectra():
+    """Of functions of matrices that do not depend on the phases of vectors, against those of jax.numpy."""
+
+    def of_spectra(eigh, svd):
+        def function(m):
+            values, vectors = eigh(m + m.conj().swapaxes(-1, -2))
+            u, s, v = svd(m)
+            polar = (u * jnp.sqrt(s)[:, None, :].astype(u.dtype)) @ v
+            power = (vectors * jnp.sin(values)[:, None, :].astype(u.dtype)) @ vectors.conj().swapaxes(-1, -2)
+            return jnp.sum(jnp.sin(polar @ power).real) + jnp.sum(values**2) + jnp.sum(s**3)
+
+        return function
+
+    m = stacks((2,), 3)
+    ours, theirs = of_spectra(linalg.eigh, linalg.svd), of_spectra(jnp.linalg.eigh, jnp.linalg.svd)
+    np.testing.assert_allclose(jax.jit(jax.grad(ours))(m), jax.grad(theirs)(m), rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("function", [linalg.inverse, linalg.log_det, linalg.eigh, linalg.svd])
 def test_stacks_and_vmap_agree(function):
     m = stacks(dtype=np.float32)

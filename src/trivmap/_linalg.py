@@ -34,17 +34,62 @@ def _one_by_one(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
 
 
 @_one_by_one
-def eigh(m: Array) -> tuple[Array, Array]:
-    """Eigenvalues, ascending, and eigenvectors (columns) of Hermitian matrices `(..., n, n)`; not differentiable."""
+def _by_eigh(m: Array) -> tuple[Array, Array]:
     values, vectors = jnp.linalg.eigh(m)
     return values, vectors
 
 
+@jax.custom_jvp
+def eigh(m: Array) -> tuple[Array, Array]:
+    """Eigenvalues, ascending, and eigenvectors (columns) of Hermitian matrices `(..., n, n)`.
+
+    Derivatives need eigenvalues that differ, as those of `jax.numpy.linalg.eigh`.
+    """
+    return _by_eigh(m)
+
+
+@eigh.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    values, vectors = eigh(*primals)
+    step = _product(_product(_adjoint(vectors), tangents[0]), vectors)
+    turn = _product(vectors, _inverse_gaps(values).astype(step.dtype) * step)
+    return (values, vectors), (jnp.diagonal(step, axis1=-2, axis2=-1).real, turn)
+
+
 @_one_by_one
-def svd(m: Array) -> tuple[Array, Array, Array]:
-    r"""u, s and v of $m = u\, \mathrm{diag}(s)\, v$ for matrices `(..., n, n)`; not differentiable."""
+def _by_svd(m: Array) -> tuple[Array, Array, Array]:
     u, s, v = jnp.linalg.svd(m)
     return u, s, v
+
+
+@jax.custom_jvp
+def svd(m: Array) -> tuple[Array, Array, Array]:
+    r"""u, s and v of $m = u\, \mathrm{diag}(s)\, v$ for matrices `(..., n, n)`.
+
+    Derivatives need singular values that differ and are not zero, as those of `jax.numpy.linalg.svd`.
+    """
+    return _by_svd(m)
+
+
+@svd.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    u, s, v = svd(*primals)
+    step = _product(_product(_adjoint(u), tangents[0]), _adjoint(v))
+    gaps = _inverse_gaps(s**2).astype(step.dtype)
+    rows, columns = s[..., :, None].astype(step.dtype), s[..., None, :].astype(step.dtype)
+    left, right = step * columns, rows * step
+    # Phases of pairs of vectors are free; as in JAX, u takes what the diagonal turns.
+    diagonal = jnp.where(jnp.eye(s.shape[-1], dtype=bool), (step - _adjoint(step)) / (2 * columns), 0)
+    turn_u = _product(u, gaps * (left + _adjoint(left)) + diagonal)
+    turn_v = _product(_adjoint(v), gaps * (right + _adjoint(right)))
+    return (u, s, v), (turn_u, jnp.diagonal(step, axis1=-2, axis2=-1).real, _adjoint(turn_v))
+
+
+def _inverse_gaps(values: Array) -> Array:
+    """1 / (w_j - w_i), zero on the diagonal."""
+    gaps = values[..., None, :] - values[..., :, None]
+    same = jnp.eye(values.shape[-1], dtype=bool)
+    return jnp.where(same, 0, 1 / jnp.where(same, 1, gaps))
 
 
 @_one_by_one
@@ -122,6 +167,10 @@ def _(primals: tuple, tangents: tuple) -> tuple:
     both = _product(_product(within, step), jnp.swapaxes(within.conj(), -1, -2))
     half = (jnp.tril(both) + jnp.tril(both, -1)) / 2
     return factor, _product(factor, half)
+
+
+def _adjoint(m: Array) -> Array:
+    return jnp.swapaxes(m.conj(), -1, -2)
 
 
 def _product(a: Array, b: Array) -> Array:
